@@ -1,0 +1,3 @@
+//! The `vswitch` command.
+
+fn main() {}
