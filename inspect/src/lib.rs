@@ -17,6 +17,7 @@ pub mod alert;
 pub mod flow_key;
 pub mod inspector;
 pub mod limits;
+pub mod protocol;
 pub mod signature;
 pub mod verdict;
 pub mod wire;
