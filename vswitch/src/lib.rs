@@ -1,1 +1,15 @@
 //! The switch itself: ports, workers, the walk of a frame, and what operators see of it.
+//!
+//! The walk, in the order in which a frame meets the modules:
+//! [`port`] receives a burst into a [`frame::Batch`]; [`pipeline`] walks it through port security, egress lookup
+//! ([`mac_table`]), policy ([`flow_table`]) and [`inspection`], which alone can make a [`inspection::Cleared`]; [`forward`]
+//! takes nothing else, and hands it to the egress ports. Every frame that ends on the way ends in one [`drop_reason`].
+
+pub mod counters;
+pub mod drop_reason;
+pub mod event;
+pub mod frame;
+pub mod generation;
+pub mod inspection;
+pub mod port;
+pub mod worker;

@@ -67,3 +67,18 @@ pub enum Spoof {
     /// A DHCP or DHCPv6 server's message from a port that is no DHCP server.
     DhcpServer,
 }
+
+/// What one port may call itself.
+#[derive(Clone, Debug, Default)]
+pub struct PortSecurity {}
+
+impl PortSecurity {
+    /// Whether the port may send a frame with this source address and claim.
+    ///
+    /// # Errors
+    /// The claim that was not the port's to make.
+    pub fn check(&self, source_mac: [u8; 6], claim: &Claim) -> Result<(), Spoof> {
+        let _ = (source_mac, claim);
+        Err(Spoof::Mac)
+    }
+}

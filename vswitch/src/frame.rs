@@ -1,0 +1,197 @@
+//! Frames that are ours: private bytes, copied out of a guest's memory once, before anything looks at them.
+//!
+//! A [`Batch`] holds one burst from one queue. Its arena is packed (each frame starts on a cache line, right behind the one
+//! before it) because equal strides would fall into the same few sets of the first-level cache.
+
+use arrayvec::ArrayVec;
+
+pub use zones::PortId;
+
+use crate::drop_reason::DropReason;
+
+/// Frames in one burst at most. Larger bursts gain nothing (measured), and cost latency.
+pub const BURST_MAX: usize = 32;
+
+/// Length of the longest frame let in, in bytes: an Ethernet header and the largest IP datagram (a TCP super-segment).
+pub const FRAME_LEN_MAX: usize = 14 + 65_535;
+
+/// Length of the shortest frame let in, in bytes: an Ethernet header.
+pub const FRAME_LEN_MIN: usize = 14;
+
+/// Bytes in a batch's arena: four super-segments, or a burst of frames of 8 KiB.
+const ARENA_LEN: usize = 4 * (FRAME_LEN_MAX + LINE);
+const LINE: usize = 64;
+
+/// What a sender's virtio-net header claims about a frame (virtio 1.2 section 5.1.6.2), read but not yet believed: the
+/// pipeline holds it against its own parse of the frame. All zero for a frame that claims nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClaimedOffload {
+    /// `VIRTIO_NET_HDR_F_*`.
+    pub flags: u8,
+    /// `VIRTIO_NET_HDR_GSO_*`.
+    pub gso_type: u8,
+    /// Payload bytes per segment.
+    pub gso_size: u16,
+    /// Where checksumming starts, in bytes from the frame's start.
+    pub csum_start: u16,
+    /// Where the checksum goes, in bytes from `csum_start`.
+    pub csum_offset: u16,
+}
+
+impl ClaimedOffload {
+    /// Whether the header claims nothing at all.
+    pub fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// What a frame needs done by whoever sends it on, after it was held against the parsed frame.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offload {
+    /// Nothing: the frame is complete.
+    #[default]
+    None,
+    /// The transport checksum holds only the pseudo header's sum, and must be completed by a receiver that cares.
+    Checksum,
+    /// A TCP super-segment, to be cut into segments of `size` payload bytes; its checksum is partial too.
+    Segments {
+        /// Payload bytes per segment, at least 1.
+        size: u16,
+        /// Whether CWR is set on the first segment only (RFC 3168, `VIRTIO_NET_HDR_GSO_ECN`).
+        ecn: bool,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    start: u32,
+    len: u32,
+    claimed: ClaimedOffload,
+}
+
+/// One burst of frames from one queue, in private memory.
+#[derive(Debug)]
+pub struct Batch {
+    arena: Box<[u8]>,
+    used: usize,
+    slots: ArrayVec<Slot, BURST_MAX>,
+    rejected: ArrayVec<(DropReason, u32), BURST_MAX>,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Batch {
+    /// An empty batch with its arena.
+    pub fn new() -> Self {
+        Self {
+            arena: vec![0; ARENA_LEN].into_boxed_slice(),
+            used: 0,
+            slots: ArrayVec::new(),
+            rejected: ArrayVec::new(),
+        }
+    }
+
+    /// Forgets all frames.
+    pub fn clear(&mut self) {
+        self.used = 0;
+        self.slots.clear();
+        self.rejected.clear();
+    }
+
+    /// Frames held.
+    pub fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Whether no frame is held.
+    pub fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// How many more frames may be pushed or rejected, as far as their number goes.
+    pub fn room(&self) -> usize {
+        BURST_MAX - self.slots.len() - self.rejected.len()
+    }
+
+    /// How many more bytes of frames fit.
+    pub fn bytes_room(&self) -> usize {
+        self.arena.len() - self.used
+    }
+
+    /// Private memory for a frame of `len` bytes, to be filled and then kept by [`Batch::push`] with the same `len`; `None`
+    /// when the batch is full, in which case the frame stays where it is for the next burst. What the slice held before is
+    /// undefined: the caller writes all of it.
+    pub fn space(&mut self, len: usize) -> Option<&mut [u8]> {
+        if self.room() == 0 || len > FRAME_LEN_MAX {
+            return None;
+        }
+        self.arena.get_mut(self.used..self.used + len)
+    }
+
+    /// Keeps the frame that was written to the last [`Batch::space`].
+    ///
+    /// # Panics
+    /// When there was no room for it.
+    pub fn push(&mut self, len: usize, claimed: ClaimedOffload) {
+        debug_assert!((FRAME_LEN_MIN..=FRAME_LEN_MAX).contains(&len));
+        assert!(self.used + len <= self.arena.len());
+        self.slots.push(Slot {
+            start: self.used as u32,
+            len: len as u32,
+            claimed,
+        });
+        self.used = (self.used + len)
+            .next_multiple_of(LINE)
+            .min(self.arena.len());
+    }
+
+    /// Copies a whole frame in; `false` when there is no room for it or it is longer than [`FRAME_LEN_MAX`].
+    pub fn push_frame(&mut self, bytes: &[u8], claimed: ClaimedOffload) -> bool {
+        match self.space(bytes.len()) {
+            Some(space) => {
+                space.copy_from_slice(bytes);
+                self.push(bytes.len(), claimed);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Counts a frame that was taken from the queue but is refused before its bytes are looked at (too short, too long).
+    /// Counts against [`Batch::room`].
+    pub fn reject(&mut self, reason: DropReason, len: u32) {
+        self.rejected.push((reason, len));
+    }
+
+    /// Frames refused while receiving, each with its length in bytes.
+    pub fn rejected(&self) -> &[(DropReason, u32)] {
+        &self.rejected
+    }
+
+    /// The bytes of frame `index`.
+    pub fn frame(&self, index: usize) -> &[u8] {
+        let slot = &self.slots[index];
+        &self.arena[slot.start as usize..(slot.start + slot.len) as usize]
+    }
+
+    /// The bytes of frame `index`, for what is mended before inspection (padding that is zeroed).
+    pub fn frame_mut(&mut self, index: usize) -> &mut [u8] {
+        let slot = &self.slots[index];
+        &mut self.arena[slot.start as usize..(slot.start + slot.len) as usize]
+    }
+
+    /// Shortens frame `index` to `len` bytes.
+    pub fn truncate(&mut self, index: usize, len: usize) {
+        let slot = &mut self.slots[index];
+        slot.len = slot.len.min(len as u32);
+    }
+
+    /// What the sender's header claims about frame `index`.
+    pub fn claimed(&self, index: usize) -> ClaimedOffload {
+        self.slots[index].claimed
+    }
+}
