@@ -5,11 +5,15 @@
 //! ([`mac_table`]), policy ([`flow_table`]) and [`inspection`], which alone can make a [`inspection::Cleared`]; [`forward`]
 //! takes nothing else, and hands it to the egress ports. Every frame that ends on the way ends in one [`drop_reason`].
 
+pub mod control;
 pub mod counters;
 pub mod drop_reason;
 pub mod event;
+pub mod exchange;
 pub mod frame;
 pub mod generation;
+pub mod http;
 pub mod inspection;
 pub mod port;
+pub mod status;
 pub mod worker;

@@ -1,0 +1,170 @@
+//! What operators are shown of the running switch: the rows of `vswitch show`. These shapes are what `--json` prints, so
+//! fields are added, never renamed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// A table of `vswitch show`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+pub enum Table {
+    /// Ports, their zones, whether a guest is connected, and their frame counts
+    Ports,
+    /// Zones and the ports in them
+    Zones,
+    /// Which port each Ethernet address is behind
+    Mac,
+    /// Open flows
+    Flows,
+    /// Frames dropped, by reason
+    Drops,
+    /// What decides in the policy, and how many frames each judged
+    Rules,
+    /// Workers and their load
+    Workers,
+}
+
+/// A port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortRow {
+    /// Name in the configuration.
+    pub name: String,
+    /// Zone.
+    pub zone: String,
+    /// `vhost-user` or `tap`.
+    pub kind: String,
+    /// The socket's path, or the interface's name.
+    pub attachment: String,
+    /// Whether frames can pass.
+    pub connected: bool,
+    /// Queue pairs in use.
+    pub queues: u16,
+    /// Negotiated virtio features, by name.
+    pub features: Vec<String>,
+    /// Why the port was isolated last, in one word; empty if it never was.
+    pub last_fault: String,
+    /// Frames that entered by the port.
+    pub receive_packets: u64,
+    /// Their bytes.
+    pub receive_bytes: u64,
+    /// Frames that left by the port.
+    pub transmit_packets: u64,
+    /// Their bytes.
+    pub transmit_bytes: u64,
+    /// Frames that entered by the port and were dropped.
+    pub drops: u64,
+}
+
+/// A zone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ZoneRow {
+    /// Name.
+    pub name: String,
+    /// What ports of the zone may do among themselves: `allow` or `drop`.
+    pub intra_zone: String,
+    /// Its ports.
+    pub ports: Vec<String>,
+}
+
+/// An Ethernet address and the port that it is behind.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MacRow {
+    /// The address.
+    pub mac: String,
+    /// The port.
+    pub port: String,
+    /// `fixed` by the configuration or `learned` from frames.
+    pub origin: String,
+    /// Seconds since a frame came from a learned address.
+    pub age_s: Option<u64>,
+}
+
+/// An open flow.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowRow {
+    /// IP protocol, by name where it has one.
+    pub proto: String,
+    /// The originator's address.
+    pub source: String,
+    /// The originator's transport port.
+    pub source_port: u16,
+    /// The responder's address.
+    pub destination: String,
+    /// The responder's transport port.
+    pub destination_port: u16,
+    /// Port that the originator is behind.
+    pub from_port: String,
+    /// Port that the responder is behind.
+    pub to_port: String,
+    /// State, for TCP in RFC 9293's words.
+    pub state: String,
+    /// Seconds since the flow was opened.
+    pub age_s: u64,
+    /// Seconds until the flow is forgotten if nothing comes.
+    pub expires_s: u64,
+    /// What allowed it.
+    pub rule: String,
+    /// Worker that keeps it.
+    pub worker: u16,
+}
+
+/// `vswitch show flows`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flows {
+    /// Flows in all tables.
+    pub open: u64,
+    /// How many there may be.
+    pub limit: u64,
+    /// Those that were asked for.
+    pub flows: Vec<FlowRow>,
+}
+
+/// A drop reason and its count.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DropRow {
+    /// The word used everywhere for the reason.
+    pub reason: String,
+    /// What it means.
+    pub explanation: String,
+    /// Frames dropped for it.
+    pub total: u64,
+    /// The same, by the port that they entered by; ports without any are left out.
+    pub ports: BTreeMap<String, u64>,
+}
+
+/// What can decide in the policy.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RuleRow {
+    /// A rule's name, `intra-zone:NAME` or `default`.
+    pub name: String,
+    /// Flows that it decided about since the switch started.
+    pub hits: u64,
+}
+
+/// A worker.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerRow {
+    /// Processor that it is bound to.
+    pub cpu: u16,
+    /// Frames that it received.
+    pub received: u64,
+    /// Bursts that they came in.
+    pub bursts: u64,
+    /// Frames per burst.
+    pub frames_per_burst: f64,
+    /// Cycles of the time-stamp counter per frame, in turns that moved frames.
+    pub cycles_per_frame: f64,
+    /// Turns that moved frames.
+    pub busy_polls: u64,
+    /// Turns that found no frame.
+    pub empty_polls: u64,
+    /// Times it went to sleep.
+    pub sleeps: u64,
+    /// Flows in its table.
+    pub flows: u64,
+    /// How many its table holds.
+    pub flow_limit: u64,
+    /// Generation that it judges by.
+    pub generation: u32,
+}
