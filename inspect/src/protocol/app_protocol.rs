@@ -55,18 +55,8 @@ app_protocols! {
     Rfb = "rfb";
     /// SIP (RFC 3261), recognised only.
     Sip = "sip";
-    /// NTP (RFC 5905), recognised only.
-    Ntp = "ntp";
-    /// SNMP (RFC 1157), recognised only.
-    Snmp = "snmp";
-    /// TFTP (RFC 1350), recognised only.
-    Tftp = "tftp";
     /// QUIC (RFC 9000), recognised only.
     Quic = "quic";
-    /// Kerberos 5 (RFC 4120), recognised only.
-    Krb5 = "krb5";
-    /// MQTT (OASIS 3.1.1 and 5), recognised only.
-    Mqtt = "mqtt";
 }
 
 impl AppProtocol {

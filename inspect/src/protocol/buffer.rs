@@ -158,9 +158,9 @@ buffers! {
     /// Name asked for in a query, labels joined by dots.
     DnsQuery = "dns.query" ["dns_query"], DNS, Client, Many;
     /// Name in the question section of either direction.
-    DnsQueriesRrname = "dns.queries.rrname", DNS, Both, Many;
+    DnsQueriesRrname = "dns.queries.rrname" ["dns.query.name"], DNS, Both, Many;
     /// Owner name of a record in the answer section.
-    DnsAnswersRrname = "dns.answers.rrname", DNS, Both, Many;
+    DnsAnswersRrname = "dns.answers.rrname" ["dns.answer.name"], DNS, Both, Many;
     /// Owner name of a record in the authority section.
     DnsAuthoritiesRrname = "dns.authorities.rrname", DNS, Both, Many;
     /// Owner name of a record in the additional section.

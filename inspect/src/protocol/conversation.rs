@@ -1,0 +1,333 @@
+//! The protocol state of one flow: first what it may be, then the parser of what it is.
+//!
+//! ```text
+//!                    a probe says yes                         parser asks (CONNECT, STARTTLS)
+//!   Recognising ───────────────────────> Speaking(parser) ────────────────────> Recognising
+//!        │ both sides say no                  │ bytes break the protocol   │ nothing more to learn
+//!        v                                    v                            v
+//!   Unrecognised                            Broken                       Opaque
+//! ```
+
+use super::app_protocol::AppProtocol;
+use super::recognise::{self, Guess};
+use super::settings::{RECOGNITION_BYTES_MAX, RECOGNITION_DATAGRAMS_MAX, Settings};
+use super::sink::Sink;
+use crate::inspector::Direction;
+
+use super::parser::{Parser, Progress};
+
+/// What a flow's conversation has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// The protocol is not known yet; some bytes are kept.
+    Recognising,
+    /// The protocol is known and its bytes are taken apart.
+    Speaking(AppProtocol),
+    /// The protocol is known, but nothing more can be learned from it: it is encrypted from here, or only recognised.
+    Opaque(AppProtocol),
+    /// The bytes do not follow the protocol; no further buffers will come. The exception policy decides.
+    Broken(AppProtocol),
+    /// No protocol that we know.
+    Unrecognised,
+}
+
+/// The protocol state of one flow. An idle one that has not been recognised holds no heap memory.
+#[derive(Debug)]
+pub struct Conversation {
+    state: State,
+    original: Option<AppProtocol>,
+}
+
+#[derive(Debug)]
+enum State {
+    Recognising(Recognition),
+    Speaking(Parser),
+    Opaque(AppProtocol),
+    Broken(AppProtocol),
+    Unrecognised,
+}
+
+/// The bytes of both sides so far, and what the probes made of them.
+#[derive(Debug)]
+struct Recognition {
+    sides: [Side; 2],
+    first_transaction: u32,
+}
+
+#[derive(Debug, Default)]
+struct Side {
+    kept: Vec<u8>,
+    /// The probes will not say yes for this side any more.
+    is_refused: bool,
+    /// Bytes went by that were not kept.
+    is_cut: bool,
+    datagram_count: u8,
+}
+
+fn index(side: Direction) -> usize {
+    match side {
+        Direction::ToServer => 0,
+        Direction::ToClient => 1,
+    }
+}
+
+const SIDES: [Direction; 2] = [Direction::ToServer, Direction::ToClient];
+
+impl Default for Conversation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Conversation {
+    /// A flow of which nothing is known.
+    pub fn new() -> Self {
+        Conversation {
+            state: State::Recognising(Recognition::new(0)),
+            original: None,
+        }
+    }
+
+    /// A flow that another one has announced as an FTP data connection.
+    pub fn ftp_data() -> Self {
+        Conversation {
+            state: Self::begun(AppProtocol::FtpData, 0),
+            original: Some(AppProtocol::FtpData),
+        }
+    }
+
+    /// What the flow speaks now.
+    pub fn status(&self) -> Status {
+        match &self.state {
+            State::Recognising(_) => Status::Recognising,
+            State::Speaking(parser) => Status::Speaking(parser.protocol()),
+            State::Opaque(protocol) => Status::Opaque(*protocol),
+            State::Broken(protocol) => Status::Broken(*protocol),
+            State::Unrecognised => Status::Unrecognised,
+        }
+    }
+
+    /// The protocol that the flow speaks now, whatever its status.
+    pub fn protocol(&self) -> Option<AppProtocol> {
+        match self.status() {
+            Status::Speaking(protocol) | Status::Opaque(protocol) | Status::Broken(protocol) => {
+                Some(protocol)
+            }
+            Status::Recognising | Status::Unrecognised => None,
+        }
+    }
+
+    /// The protocol that the flow spoke first: differs from [`Conversation::protocol`] after CONNECT or STARTTLS.
+    pub fn original_protocol(&self) -> Option<AppProtocol> {
+        self.original
+    }
+
+    /// Takes the next bytes of one side of a TCP stream, in order.
+    pub fn stream(
+        &mut self,
+        side: Direction,
+        bytes: &[u8],
+        settings: &Settings,
+        sink: &mut dyn Sink,
+    ) -> Status {
+        match &mut self.state {
+            State::Speaking(parser) => {
+                let progress = parser.stream(side, bytes, settings, sink);
+                self.apply(progress, side, bytes, settings, sink);
+            }
+            State::Recognising(recognition) => match recognition.stream(side, bytes) {
+                Guess::NotYet => {}
+                Guess::No => self.state = State::Unrecognised,
+                Guess::Is(protocol) => self.start(protocol, side, bytes, settings, sink),
+            },
+            State::Opaque(_) | State::Broken(_) | State::Unrecognised => {}
+        }
+        self.status()
+    }
+
+    /// Takes one UDP datagram.
+    pub fn datagram(&mut self, side: Direction, bytes: &[u8], sink: &mut dyn Sink) -> Status {
+        if let State::Recognising(recognition) = &mut self.state {
+            match recognise::udp(side, bytes) {
+                Guess::Is(protocol) => {
+                    let first = recognition.first_transaction;
+                    self.original = self.original.or(Some(protocol));
+                    self.state = Self::begun(protocol, first);
+                }
+                Guess::NotYet | Guess::No => {
+                    let count = &mut recognition.sides[index(side)].datagram_count;
+                    *count += 1;
+                    if *count >= RECOGNITION_DATAGRAMS_MAX {
+                        self.state = State::Unrecognised;
+                    }
+                }
+            }
+        }
+        if let State::Speaking(parser) = &mut self.state {
+            parser.datagram(side, bytes, sink);
+        }
+        self.status()
+    }
+
+    /// `length` bytes of one side are missing and will not come.
+    pub fn gap(
+        &mut self,
+        side: Direction,
+        length: u64,
+        settings: &Settings,
+        sink: &mut dyn Sink,
+    ) -> Status {
+        match &mut self.state {
+            State::Speaking(parser) => {
+                let progress = parser.gap(side, length, settings, sink);
+                self.apply(progress, side, &[], settings, sink);
+            }
+            State::Recognising(recognition) => {
+                let own = &mut recognition.sides[index(side)];
+                own.is_cut = true;
+                own.is_refused = true;
+                if recognition.sides.iter().all(|side| side.is_refused) {
+                    self.state = State::Unrecognised;
+                }
+            }
+            State::Opaque(_) | State::Broken(_) | State::Unrecognised => {}
+        }
+        self.status()
+    }
+
+    /// One side has sent its last byte (FIN), or the connection is gone (RST, timeout): call for both sides then.
+    pub fn closed(&mut self, side: Direction, settings: &Settings, sink: &mut dyn Sink) -> Status {
+        if let State::Speaking(parser) = &mut self.state {
+            parser.closed(side, settings, sink);
+        }
+        self.status()
+    }
+
+    fn begun(protocol: AppProtocol, first_transaction: u32) -> State {
+        match Parser::new(protocol, first_transaction) {
+            Some(parser) => State::Speaking(parser),
+            None => State::Opaque(protocol),
+        }
+    }
+
+    /// Hands what was kept, and the bytes in hand, to the parser of a protocol that has just been recognised. The side
+    /// that was not speaking goes first where it is the client: parsers want requests before responses.
+    fn start(
+        &mut self,
+        protocol: AppProtocol,
+        side: Direction,
+        bytes: &[u8],
+        settings: &Settings,
+        sink: &mut dyn Sink,
+    ) {
+        self.original = self.original.or(Some(protocol));
+        let State::Recognising(recognition) = &mut self.state else {
+            return;
+        };
+        let first_transaction = recognition.first_transaction;
+        let sides = std::mem::take(&mut recognition.sides);
+        self.state = Self::begun(protocol, first_transaction);
+        for (which, kept) in SIDES.into_iter().zip(sides) {
+            if !kept.kept.is_empty() {
+                self.stream(which, &kept.kept, settings, sink);
+            }
+            if which == side {
+                self.stream(which, bytes, settings, sink);
+            } else if kept.is_cut {
+                self.gap(which, 0, settings, sink);
+            }
+        }
+    }
+
+    fn apply(
+        &mut self,
+        progress: Progress,
+        side: Direction,
+        bytes: &[u8],
+        settings: &Settings,
+        sink: &mut dyn Sink,
+    ) {
+        let State::Speaking(parser) = &mut self.state else {
+            return;
+        };
+        match progress {
+            Progress::More => {}
+            Progress::Opaque => self.state = State::Opaque(parser.protocol()),
+            Progress::Broken => self.state = State::Broken(parser.protocol()),
+            Progress::Switch { used, held } => {
+                let mut recognition = Recognition::new(parser.next_transaction());
+                recognition.sides[index(Direction::ToServer)].kept = held;
+                self.state = State::Recognising(recognition);
+                let rest = bytes.get(used..).unwrap_or_default();
+                if !rest.is_empty() {
+                    self.stream(side, rest, settings, sink);
+                } else {
+                    self.reconsider(settings, sink);
+                }
+            }
+        }
+    }
+
+    /// Probes bytes that were already held when the protocol changed.
+    fn reconsider(&mut self, settings: &Settings, sink: &mut dyn Sink) {
+        let State::Recognising(recognition) = &mut self.state else {
+            return;
+        };
+        let held = std::mem::take(&mut recognition.sides[index(Direction::ToServer)].kept);
+        if !held.is_empty() {
+            self.stream(Direction::ToServer, &held, settings, sink);
+        }
+    }
+}
+
+impl Recognition {
+    fn new(first_transaction: u32) -> Self {
+        Recognition {
+            sides: Default::default(),
+            first_transaction,
+        }
+    }
+
+    /// Probes what one side has sent so far. Keeps the bytes unless they are being handed on at once.
+    fn stream(&mut self, side: Direction, bytes: &[u8]) -> Guess {
+        let own = &mut self.sides[index(side)];
+        if own.is_refused {
+            own.keep(bytes);
+            return Guess::NotYet;
+        }
+        let guess = if own.kept.is_empty() {
+            recognise::tcp(side, bytes)
+        } else {
+            let room = RECOGNITION_BYTES_MAX.saturating_sub(own.kept.len());
+            let before = own.kept.len();
+            own.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+            let guess = recognise::tcp(side, &own.kept);
+            own.kept.truncate(before);
+            guess
+        };
+        match guess {
+            Guess::Is(_) => guess,
+            Guess::NotYet => {
+                own.keep(bytes);
+                guess
+            }
+            Guess::No => {
+                own.keep(bytes);
+                own.is_refused = true;
+                if self.sides.iter().all(|side| side.is_refused) {
+                    Guess::No
+                } else {
+                    Guess::NotYet
+                }
+            }
+        }
+    }
+}
+
+impl Side {
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = RECOGNITION_BYTES_MAX.saturating_sub(self.kept.len());
+        self.is_cut |= bytes.len() > room;
+        self.kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    }
+}

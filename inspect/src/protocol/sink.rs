@@ -1,0 +1,158 @@
+//! What protocol parsers say: buffers, numbers, stages of a transaction, anomalies, files.
+//!
+//! # Theory of operation
+//!
+//! A parser is fed one side's bytes in order and calls the sink as soon as it knows something. Every event carries the
+//! number of its transaction (counted from 0 within the flow) and the side whose bytes it comes from.
+//!
+//! * A buffer instance is a run of [`Sink::buffer`] calls for one (transaction, side, buffer): the first has
+//!   [`Piece::first`], the last [`Piece::last`]. Buffers with [`Delivery::Once`](super::Delivery) or
+//!   [`Delivery::Many`](super::Delivery) always come in one call with both set. The pieces of a
+//!   [`Delivery::Streamed`](super::Delivery) buffer arrive as the data arrives, an empty last piece included, so the cut
+//!   points mean nothing. Instances of different buffers may interleave (`http.response_body` and `file.data` do).
+//! * [`Sink::stage`] says what can no longer come: after [`Stage::Headers`] no buffer of the first line or header
+//!   fields of that side will be delivered, so their absence is final; after [`Stage::Complete`] nothing more at all.
+//! * Nothing is kept for the sink: bytes that it needs later, it copies.
+
+use super::anomaly::Anomaly;
+use super::buffer::Buffer;
+use crate::inspector::Direction;
+
+/// Where a call of [`Sink::buffer`] stands within its instance of the buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// The instance begins with this piece.
+    pub first: bool,
+    /// The instance ends with this piece.
+    pub last: bool,
+}
+
+impl Piece {
+    /// An instance in one piece.
+    pub const WHOLE: Piece = Piece {
+        first: true,
+        last: true,
+    };
+}
+
+/// How far one side of a transaction has come. The order is the order in time; stages may be left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Stage {
+    /// The first line has been delivered (HTTP).
+    Line,
+    /// All header fields, or for protocols without such, all whole buffers have been delivered.
+    Headers,
+    /// The body has ended.
+    Body,
+    /// This side of the transaction is over.
+    Complete,
+}
+
+macro_rules! numbers {
+    ($($(#[doc = $doc:literal])* $variant:ident = $name:literal;)*) => {
+        /// A number that signatures can test.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub enum Number {
+            $($(#[doc = $doc])* $variant,)*
+        }
+
+        impl Number {
+            /// Every number, in the order of the enum.
+            pub const ALL: &'static [Number] = &[$(Number::$variant),*];
+
+            /// The keyword that tests it.
+            pub fn name(self) -> &'static str {
+                match self {
+                    $(Number::$variant => $name,)*
+                }
+            }
+        }
+    };
+}
+
+numbers! {
+    /// Opcode of a DNS message (RFC 1035 section 4.1.1).
+    DnsOpcode = "dns.opcode";
+    /// Response code of a DNS message, the EDNS extension bits left out.
+    DnsRcode = "dns.rcode";
+    /// Type of a question, or of a record of any section; one event each.
+    DnsRrtype = "dns.rrtype";
+    /// Protocol version of a hello, as on the wire (0x0303 is TLS 1.2); from the supported_versions extension where present.
+    TlsVersion = "tls.version";
+    /// Certificates in the message that carried them.
+    TlsCertChainLen = "tls.cert_chain_len";
+    /// Start of the first certificate's validity, seconds since 1970; clamped to 0 below.
+    TlsNotBefore = "tls.notbefore";
+    /// End of the first certificate's validity, seconds since 1970; clamped to 0 below.
+    TlsNotAfter = "tls.notafter";
+    /// Length of an HTTP request target as sent.
+    HttpUriLengthRaw = "urilen.raw";
+    /// Highest SMB dialect family on the wire: 1, 2 or 3.
+    SmbVersion = "smb.version";
+    /// DHCP lease time in seconds.
+    DhcpLeaseTime = "dhcp.leasetime";
+    /// DHCP renewal time in seconds.
+    DhcpRenewalTime = "dhcp.renewal_time";
+    /// DHCP rebinding time in seconds.
+    DhcpRebindingTime = "dhcp.rebinding_time";
+}
+
+impl Number {
+    /// Finds a number by its keyword.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|number| number.name() == name)
+    }
+}
+
+/// A file that has passed by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Bytes seen.
+    pub length: u64,
+    /// Whether the file ended as its protocol says, rather than by a limit, a gap or a broken connection.
+    pub complete: bool,
+    /// SHA-256 of the bytes seen; `None` unless [`super::Settings::hash_files`] and the file is complete.
+    pub sha256: Option<[u8; 32]>,
+    /// SHA-1, likewise.
+    pub sha1: Option<[u8; 20]>,
+    /// MD5, likewise.
+    pub md5: Option<[u8; 16]>,
+}
+
+/// A connection that a control connection has announced (FTP's PORT, PASV, EPRT, EPSV).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Expectation {
+    /// The side that will listen.
+    pub listener: Direction,
+    /// The address announced, IPv4-mapped where IPv4; `None` for "the address of this connection" (EPSV). Written by a
+    /// guest: compare it with the control connection's own address before believing it (the FTP bounce attack).
+    pub address: Option<[u8; 16]>,
+    /// TCP port of the listener.
+    pub port: u16,
+}
+
+/// Receives what parsers find. `transaction` counts from 0 within a flow.
+pub trait Sink {
+    /// A piece of a buffer.
+    fn buffer(
+        &mut self,
+        transaction: u32,
+        side: Direction,
+        buffer: Buffer,
+        piece: Piece,
+        bytes: &[u8],
+    );
+    /// A number of a transaction.
+    fn number(&mut self, transaction: u32, side: Direction, number: Number, value: u64);
+    /// One side of a transaction has come so far.
+    fn stage(&mut self, transaction: u32, side: Direction, stage: Stage);
+    /// Something is not as the protocol wants it. Parsing goes on as far as sense can be made.
+    fn anomaly(&mut self, transaction: u32, side: Direction, anomaly: Anomaly);
+    /// A file has ended; its bytes went by as [`Buffer::FileData`].
+    fn file(&mut self, _transaction: u32, _side: Direction, _file: &File) {}
+    /// A further connection belongs to this one.
+    fn expect(&mut self, _expectation: Expectation) {}
+}
