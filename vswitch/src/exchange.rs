@@ -316,3 +316,148 @@ fn drain(stream: &mut impl Read, left: &mut usize) -> io::Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mio::{Events, Poll};
+    use std::net::TcpStream as Peer;
+    use std::net::{Ipv4Addr, SocketAddr};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::thread::JoinHandle;
+
+    const LIMITS: Limits = Limits {
+        clients_max: 4,
+        input_max: 16,
+        deadline: Duration::from_secs(1),
+    };
+    const REPLY_LEN: usize = 1 << 20;
+
+    /// A server that answers a line with `REPLY_LEN` times its first byte, until it is dropped.
+    struct Running {
+        address: SocketAddr,
+        stop: Arc<AtomicBool>,
+        thread: Option<JoinHandle<u64>>,
+    }
+
+    impl Running {
+        fn start() -> Self {
+            let mut poll = Poll::new().expect("a poll");
+            let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0).into()).expect("a port");
+            let address = listener.local_addr().expect("bound");
+            let mut server = Server::new(listener, 10, LIMITS, poll.registry()).expect("a server");
+            let stop = Arc::new(AtomicBool::new(false));
+            let ordered = Arc::clone(&stop);
+            let thread = std::thread::spawn(move || {
+                let mut events = Events::with_capacity(8);
+                let mut answer = |input: Input<'_>| {
+                    (input.bytes.contains(&b'\n')).then(|| vec![input.bytes[0]; REPLY_LEN])
+                };
+                while !ordered.load(Ordering::Relaxed) {
+                    poll.poll(&mut events, Some(Duration::from_millis(10)))
+                        .expect("polled");
+                    for event in &events {
+                        assert!(server.ready(event.token(), poll.registry(), &mut answer));
+                        assert!(server.client_count() <= LIMITS.clients_max);
+                    }
+                    server.tick(poll.registry(), &mut answer);
+                }
+                server.turned_away()
+            });
+            Self {
+                address,
+                stop,
+                thread: Some(thread),
+            }
+        }
+
+        fn connect(&self) -> Peer {
+            let peer = Peer::connect(self.address).expect("connected");
+            peer.set_read_timeout(Some(Duration::from_secs(20)))
+                .expect("set");
+            peer
+        }
+
+        /// What a client reads to the end after sending `request`; nothing if it was cut off.
+        fn ask(&self, request: &[u8]) -> Vec<u8> {
+            let mut peer = self.connect();
+            let mut reply = Vec::new();
+            if peer.write_all(request).is_ok() {
+                // A reset counts as having been cut off, as an early end does.
+                drop(peer.read_to_end(&mut reply));
+            }
+            reply
+        }
+
+        fn finish(mut self) -> u64 {
+            self.stop.store(true, Ordering::Relaxed);
+            self.thread
+                .take()
+                .expect("running")
+                .join()
+                .expect("no panic")
+        }
+    }
+
+    #[test]
+    fn whole_requests_are_answered_whole() {
+        let server = Running::start();
+        assert_eq!(server.ask(b"x\n"), vec![b'x'; REPLY_LEN]);
+        assert_eq!(server.ask(b"y\nsurplus"), vec![b'y'; REPLY_LEN]);
+        let mut peer = server.connect();
+        for byte in b"zz\n" {
+            peer.write_all(&[*byte]).expect("open");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let mut reply = Vec::new();
+        peer.read_to_end(&mut reply).expect("open");
+        assert_eq!(reply.len(), REPLY_LEN);
+        assert_eq!(server.finish(), 0);
+    }
+
+    #[test]
+    fn requests_that_never_end_are_cut_off() {
+        let server = Running::start();
+        assert!(
+            server.ask(&[b'x'; 4 * LIMITS.input_max]).is_empty(),
+            "too long"
+        );
+        let started = Instant::now();
+        assert!(server.ask(b"slow").is_empty(), "too slow");
+        assert!(started.elapsed() >= LIMITS.deadline);
+        assert_eq!(server.ask(b"x\n").len(), REPLY_LEN, "others are served");
+        server.finish();
+    }
+
+    #[test]
+    fn clients_that_take_no_reply_give_their_places_back() {
+        let server = Running::start();
+        let hogs: Vec<Peer> = (0..LIMITS.clients_max)
+            .map(|_| {
+                let mut peer = server.connect();
+                peer.write_all(b"x\n").expect("open");
+                peer
+            })
+            .collect();
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while server.ask(b"y\n").len() != REPLY_LEN {
+            assert!(
+                Instant::now() < deadline,
+                "the places were never given back"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        drop(hogs);
+        server.finish();
+    }
+
+    #[test]
+    fn clients_beyond_the_limit_are_turned_away() {
+        let server = Running::start();
+        let idle: Vec<Peer> = (0..LIMITS.clients_max).map(|_| server.connect()).collect();
+        assert!(server.ask(b"x\n").is_empty());
+        drop(idle);
+        assert!(server.finish() >= 1);
+    }
+}

@@ -8,6 +8,7 @@
 pub mod control;
 pub mod counters;
 pub mod drop_reason;
+pub mod eve;
 pub mod event;
 pub mod exchange;
 pub mod frame;

@@ -1,0 +1,278 @@
+//! The event log: one JSON object per line, in the shape of Suricata's EVE.
+//!
+//! # Theory of operation
+//! Each worker has a bounded queue to the log's own thread. The worker's side never waits: an event that finds the queue
+//! full is counted and forgotten. The thread looks at the queues every [`IDLE_SLEEP`] rather than being woken, so that no
+//! worker ever makes a system call for the log. What it finds it formats and writes as one piece, so a line is in the file
+//! at most [`IDLE_SLEEP`] and one write after the frame. When the file cannot take a piece (disk full), its events are
+//! counted as lost and the next piece is tried afresh; the frames were judged long ago.
+
+pub mod record;
+pub mod timestamp;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender};
+
+use crate::event::Event;
+use timestamp::WallClock;
+
+/// Events that wait in one worker's queue at most: what a worker can raise in a burst of trouble while the disk is busy
+/// for a moment. About 1 MiB per worker.
+pub const QUEUE_MAX: usize = 8_192;
+
+/// Events formatted into one write at most; bounds the thread's buffer to about 1 MiB.
+const PIECE_MAX: usize = 1_024;
+
+/// How long the thread sleeps when no event waits.
+const IDLE_SLEEP: Duration = Duration::from_millis(20);
+
+/// What became of events after they left the queues.
+#[derive(Debug, Default)]
+pub struct LogCounters {
+    /// Events written.
+    pub written: AtomicU64,
+    /// Events that the file did not take.
+    pub lost: AtomicU64,
+}
+
+/// Queues for `count` workers: their ends, and the log's.
+pub fn queues(count: usize) -> (Vec<Sender<Event>>, Vec<Receiver<Event>>) {
+    (0..count)
+        .map(|_| crossbeam_channel::bounded(QUEUE_MAX))
+        .unzip()
+}
+
+/// The running log.
+#[derive(Debug)]
+pub struct Log {
+    counters: Arc<LogCounters>,
+    orders: Arc<Orders>,
+    thread: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    reopen: AtomicBool,
+    stop: AtomicBool,
+}
+
+impl Log {
+    /// Opens the file and starts the thread. Without a path, events are taken from the queues and forgotten.
+    ///
+    /// # Errors
+    /// The file cannot be opened, or the thread cannot be made.
+    pub fn start(path: Option<&Path>, queues: Vec<Receiver<Event>>) -> io::Result<Self> {
+        let file = path.map(open).transpose()?;
+        let counters = Arc::new(LogCounters::default());
+        let orders = Arc::new(Orders::default());
+        let thread = LogThread {
+            path: path.map(Path::to_owned),
+            out: file.map(|file| LineWriter::new(file, Arc::clone(&counters))),
+            queues,
+            orders: Arc::clone(&orders),
+        };
+        let thread = std::thread::Builder::new()
+            .name("eve".to_owned())
+            .spawn(move || thread.run())?;
+        Ok(Self {
+            counters,
+            orders,
+            thread: Some(thread),
+        })
+    }
+
+    /// What became of events so far.
+    pub fn counters(&self) -> &LogCounters {
+        &self.counters
+    }
+
+    /// Asks the thread to open the file's path anew, after a log rotation has moved the file away.
+    pub fn reopen(&self) {
+        self.orders.reopen.store(true, Ordering::Release);
+    }
+}
+
+impl Drop for Log {
+    /// Writes what waits in the queues and ends the thread.
+    fn drop(&mut self) {
+        self.orders.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the event log's thread had panicked");
+        }
+    }
+}
+
+/// Opens a log file for appending. Only files and character devices will do: a pipe whose reader is gone or slow would
+/// stop the thread in the middle of a line.
+fn open(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .custom_flags(libc::O_NONBLOCK | libc::O_CLOEXEC)
+        .open(path)?;
+    let kind = file.metadata()?.file_type();
+    if kind.is_file() || kind.is_char_device() {
+        Ok(file)
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        ))
+    }
+}
+
+struct LogThread {
+    path: Option<PathBuf>,
+    out: Option<LineWriter<File>>,
+    queues: Vec<Receiver<Event>>,
+    orders: Arc<Orders>,
+}
+
+impl LogThread {
+    fn run(mut self) {
+        loop {
+            // Read before the queues are emptied: what was sent before the order to stop is still written.
+            let is_last = self.orders.stop.load(Ordering::Acquire);
+            if self.orders.reopen.swap(false, Ordering::AcqRel) {
+                self.reopen();
+            }
+            let moved = self.write_pieces();
+            if is_last {
+                return;
+            }
+            if moved == 0 {
+                std::thread::sleep(IDLE_SLEEP);
+            }
+        }
+    }
+
+    /// Writes one piece per queue; answers how many events they held.
+    fn write_pieces(&mut self) -> usize {
+        let mut moved = 0;
+        let clock = WallClock::now();
+        for queue in &self.queues {
+            let events = queue.try_iter().take(if self.out.is_some() {
+                PIECE_MAX
+            } else {
+                QUEUE_MAX
+            });
+            moved += match &mut self.out {
+                Some(out) => out.write_events(events, clock),
+                None => events.count(),
+            };
+        }
+        moved
+    }
+
+    fn reopen(&mut self) {
+        let (Some(path), Some(out)) = (&self.path, &mut self.out) else {
+            return;
+        };
+        match open(path) {
+            Ok(file) => out.replace(file),
+            Err(error) => {
+                let path = path.display();
+                tracing::error!("{path} cannot be reopened, the old file stays in use: {error}");
+            }
+        }
+    }
+}
+
+/// Writes events as whole lines to something that may fail in the middle of one.
+struct LineWriter<W> {
+    out: W,
+    counters: Arc<LogCounters>,
+    buffer: Vec<u8>,
+    /// The last write ended within a line, which must not swallow the next one.
+    is_torn: bool,
+    is_failing: bool,
+}
+
+impl<W: Write> LineWriter<W> {
+    fn new(out: W, counters: Arc<LogCounters>) -> Self {
+        Self {
+            out,
+            counters,
+            buffer: Vec::new(),
+            is_torn: false,
+            is_failing: false,
+        }
+    }
+
+    fn replace(&mut self, out: W) {
+        self.out = out;
+        self.is_torn = false;
+    }
+
+    /// Writes the events as one piece; answers how many there were.
+    fn write_events(&mut self, events: impl Iterator<Item = Event>, clock: WallClock) -> usize {
+        self.buffer.clear();
+        let mut count = 0;
+        for event in events {
+            record::write(&event, clock, &mut self.buffer);
+            count += 1;
+        }
+        if count == 0 {
+            return 0;
+        }
+        let written = self.write_buffer();
+        self.counters.written.fetch_add(written, Ordering::Relaxed);
+        self.counters
+            .lost
+            .fetch_add(count as u64 - written, Ordering::Relaxed);
+        count
+    }
+
+    /// Writes the buffer; answers how many of its lines are whole in the file.
+    fn write_buffer(&mut self) -> u64 {
+        let mut result = Ok(());
+        if self.is_torn {
+            result = write_whole(&mut self.out, b"\n", &mut 0);
+        }
+        let mut sent = 0;
+        if result.is_ok() {
+            result = write_whole(&mut self.out, &self.buffer, &mut sent);
+            self.is_torn = sent > 0 && self.buffer[sent - 1] != b'\n';
+        }
+        match result {
+            Ok(()) => self.is_failing = false,
+            Err(error) if !self.is_failing => {
+                // Once per failure, not once per piece.
+                self.is_failing = true;
+                tracing::error!("events are being lost, the log cannot be written: {error}");
+            }
+            Err(_) => {}
+        }
+        self.buffer[..sent]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count() as u64
+    }
+}
+
+/// Like `write_all`, and says through `sent` how far it came.
+fn write_whole(out: &mut impl Write, bytes: &[u8], sent: &mut usize) -> io::Result<()> {
+    while *sent < bytes.len() {
+        match out.write(&bytes[*sent..]) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => *sent += written,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

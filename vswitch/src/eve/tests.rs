@@ -1,0 +1,312 @@
+//! Golden lines, and a log that fails.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::drop_reason::DropReason;
+use crate::event::{EventKind, Tuple};
+use crate::frame::PortId;
+use crate::generation::{Generation, PortView};
+
+fn generation() -> Arc<Generation> {
+    let view = |name: &str, zone: &str| {
+        Some(PortView {
+            name: name.to_owned(),
+            zone: zone.to_owned(),
+            is_uplink: false,
+            security: None,
+        })
+    };
+    Arc::new(Generation {
+        number: 7,
+        ports: vec![view("web1", "web"), view("db\"1\n", "db")],
+        policy: Arc::default(),
+        rules: Arc::default(),
+        fixed_macs: HashMap::new(),
+        rule_hits: Vec::new(),
+    })
+}
+
+fn tuple(protocol: u8) -> Tuple {
+    Tuple {
+        source: IpAddr::V4(Ipv4Addr::new(10, 0, 1, 11)),
+        destination: IpAddr::V4(Ipv4Addr::new(10, 0, 2, 21)),
+        protocol,
+        source_port: 3,
+        destination_port: 1,
+    }
+}
+
+fn drop_kind(reason: DropReason) -> EventKind {
+    EventKind::Drop {
+        reason,
+        decider: None,
+        malformed: None,
+        signature: None,
+        suppressed: 0,
+    }
+}
+
+fn event(kind: EventKind) -> Event {
+    Event {
+        at_us: 1_000_001,
+        generation: generation(),
+        from: PortId(0),
+        to: None,
+        tuple: None,
+        macs: None,
+        length: 60,
+        flow_id: 0,
+        kind,
+    }
+}
+
+fn line(event: &Event) -> String {
+    let mut out = Vec::new();
+    record::write(event, WallClock { ahead_us: 0 }, &mut out);
+    String::from_utf8(out).expect("JSON is text")
+}
+
+fn check(event: &Event, expected: Value) {
+    let line = line(event);
+    assert_eq!(line.matches('\n').count(), 1, "one line: {line}");
+    let seen: Value = serde_json::from_str(&line).expect("JSON");
+    assert_eq!(seen, expected, "{seen:#}");
+}
+
+#[test]
+fn a_frame_of_which_little_is_known() {
+    check(
+        &event(drop_kind(DropReason::Runt)),
+        json!({
+            "timestamp": "1970-01-01T00:00:01.000001+0000",
+            "in_iface": "web1",
+            "event_type": "drop",
+            "drop": {"len": 60, "reason": "runt"},
+            "vswitch": {"from_port": "web1", "from_zone": "web", "reason": "runt", "generation": 7},
+        }),
+    );
+}
+
+#[test]
+fn a_frame_of_which_all_is_known() {
+    let mut event = event(EventKind::Drop {
+        reason: DropReason::Policy,
+        decider: None,
+        malformed: None,
+        signature: None,
+        suppressed: 41,
+    });
+    event.to = Some(PortId(1));
+    event.tuple = Some(tuple(6));
+    event.macs = Some(([0x52, 0x54, 0, 0, 0, 1], [0x52, 0x54, 0, 0, 0, 0xff]));
+    event.flow_id = u64::MAX;
+    check(
+        &event,
+        json!({
+            "timestamp": "1970-01-01T00:00:01.000001+0000",
+            "flow_id": 9_007_199_254_740_991_u64,
+            "in_iface": "web1",
+            "event_type": "drop",
+            "src_ip": "10.0.1.11",
+            "src_port": 3,
+            "dest_ip": "10.0.2.21",
+            "dest_port": 1,
+            "proto": "TCP",
+            "ether": {"src_mac": "52:54:00:00:00:01", "dest_mac": "52:54:00:00:00:ff"},
+            "drop": {"len": 60, "reason": "policy"},
+            "vswitch": {
+                "from_port": "web1", "to_port": "db\"1\n", "from_zone": "web", "to_zone": "db",
+                "reason": "policy", "generation": 7, "suppressed": 41,
+            },
+        }),
+    );
+}
+
+#[test]
+fn icmp_has_a_type_and_a_code_and_others_have_no_ports() {
+    let mut event = event(drop_kind(DropReason::Policy));
+    let fields = |event: &Event| -> Value { serde_json::from_str(&line(event)).expect("JSON") };
+    event.tuple = Some(tuple(1));
+    let icmp = fields(&event);
+    assert_eq!(
+        (&icmp["proto"], &icmp["icmp_type"], &icmp["icmp_code"]),
+        (&json!("ICMP"), &json!(3), &json!(1))
+    );
+    assert_eq!((icmp.get("src_port"), icmp.get("dest_port")), (None, None));
+    event.tuple = Some(Tuple {
+        source: IpAddr::V6(Ipv6Addr::LOCALHOST),
+        ..tuple(253)
+    });
+    let other = fields(&event);
+    assert_eq!(
+        (&other["proto"], &other["src_ip"]),
+        (&json!("253"), &json!("::1"))
+    );
+    assert_eq!(
+        (other.get("src_port"), other.get("icmp_type")),
+        (None, None)
+    );
+}
+
+#[test]
+fn a_port_that_the_generation_does_not_have_is_a_number() {
+    let mut event = event(drop_kind(DropReason::Policy));
+    event.to = Some(PortId(9));
+    let record: Value = serde_json::from_str(&line(&event)).expect("JSON");
+    assert_eq!(record["vswitch"]["to_port"], json!("port-9"));
+    assert_eq!(record["vswitch"]["to_zone"], json!(""));
+}
+
+/// Takes so many bytes, then fails until it is given more room.
+struct Disk {
+    bytes: Vec<u8>,
+    room: usize,
+}
+
+impl Write for &mut Disk {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let taken = bytes.len().min(self.room);
+        if taken == 0 {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        self.room -= taken;
+        self.bytes.extend_from_slice(&bytes[..taken]);
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes three pieces of two events: with ample room, then with `room` bytes, then with ample room again.
+fn check_full_disk(room: usize, written: u64) {
+    let mut disk = Disk {
+        bytes: Vec::new(),
+        room: usize::MAX,
+    };
+    let counters = Arc::new(LogCounters::default());
+    let clock = WallClock { ahead_us: 0 };
+    let two = || (0..2).map(|_| event(drop_kind(DropReason::Runt)));
+    let (mut is_torn, mut is_failing) = (false, false);
+    for room in [usize::MAX, room, usize::MAX] {
+        disk.room = room;
+        let mut writer = LineWriter::new(&mut disk, Arc::clone(&counters));
+        (writer.is_torn, writer.is_failing) = (is_torn, is_failing);
+        assert_eq!(writer.write_events(two(), clock), 2);
+        (is_torn, is_failing) = (writer.is_torn, writer.is_failing);
+    }
+    assert_eq!(
+        counters.written.load(Ordering::Relaxed),
+        written,
+        "room {room}"
+    );
+    assert_eq!(
+        counters.lost.load(Ordering::Relaxed),
+        6 - written,
+        "room {room}"
+    );
+    let whole = line(&event(drop_kind(DropReason::Runt)));
+    let text = String::from_utf8(disk.bytes).expect("text");
+    let whole_count = text
+        .lines()
+        .filter(|line| *line == whole.trim_end())
+        .count();
+    assert_eq!(whole_count as u64, written, "room {room}: {text}");
+}
+
+#[test]
+fn a_full_disk_loses_events_and_tears_at_most_one_line() {
+    let length = line(&event(drop_kind(DropReason::Runt))).len();
+    check_full_disk(0, 4);
+    check_full_disk(1, 4);
+    check_full_disk(length - 2, 4);
+    check_full_disk(length, 5);
+    check_full_disk(length + 1, 5);
+    check_full_disk(2 * length, 6);
+}
+
+fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
+    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    while !is_so() {
+        assert!(
+            std::time::Instant::now() < deadline,
+            "waited in vain: {what}"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn a_log_is_written_rotated_and_finished() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let (path, old) = (dir.path().join("eve.json"), dir.path().join("eve.json.1"));
+    let (senders, receivers) = queues(2);
+    let log = Log::start(Some(&path), receivers).expect("a log");
+    let lines = |path: &Path| {
+        std::fs::read_to_string(path)
+            .unwrap_or_default()
+            .lines()
+            .count()
+    };
+    senders[0]
+        .try_send(event(drop_kind(DropReason::Runt)))
+        .expect("room");
+    wait_for("the first line", || lines(&path) == 1);
+    std::fs::rename(&path, &old).expect("rotated");
+    log.reopen();
+    wait_for("a new file", || path.exists());
+    for sender in &senders {
+        sender
+            .try_send(event(drop_kind(DropReason::Policy)))
+            .expect("room");
+    }
+    drop(log);
+    assert_eq!(
+        (lines(&path), lines(&old)),
+        (2, 1),
+        "what was queued is written before the end"
+    );
+}
+
+#[test]
+fn a_queue_that_is_full_says_so_at_once() {
+    let (senders, receivers) = queues(1);
+    for _ in 0..QUEUE_MAX {
+        senders[0]
+            .try_send(event(drop_kind(DropReason::Runt)))
+            .expect("room");
+    }
+    assert!(
+        senders[0]
+            .try_send(event(drop_kind(DropReason::Runt)))
+            .is_err()
+    );
+    let log = Log::start(None, receivers).expect("a log without a file");
+    wait_for("room", || {
+        senders[0]
+            .try_send(event(drop_kind(DropReason::Runt)))
+            .is_ok()
+    });
+    assert_eq!(log.counters().lost.load(Ordering::Relaxed), 0);
+}
+
+#[test]
+fn a_pipe_is_no_log() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("pipe");
+    let made = rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &path,
+        rustix::fs::FileType::Fifo,
+        rustix::fs::Mode::from_raw_mode(0o600),
+        0,
+    );
+    made.expect("a pipe");
+    assert!(Log::start(Some(&path), Vec::new()).is_err());
+    assert!(Log::start(Some(&dir.path().join("missing/eve.json")), Vec::new()).is_err());
+}
