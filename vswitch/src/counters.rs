@@ -121,7 +121,7 @@ impl WorkerCounters {
     }
 
     /// Counts a frame that entered by `ingress` as dropped.
-    pub fn drop(&self, ingress: PortId, reason: DropReason) {
+    pub fn count_drop(&self, ingress: PortId, reason: DropReason) {
         self.port(ingress).drops[reason as usize].add(1);
     }
 }

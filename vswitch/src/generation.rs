@@ -1,6 +1,5 @@
 //! One generation: everything that a frame is judged by, as one immutable value that is swapped whole.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use inspect::signature::RuleSet;
@@ -9,6 +8,7 @@ use zones::policy::Policy;
 
 use crate::counters::Cell;
 use crate::frame::PortId;
+use crate::mac_table::FixedMacs;
 
 /// What the walk needs to know of one port.
 #[derive(Debug)]
@@ -35,13 +35,41 @@ pub struct Generation {
     /// The signatures.
     pub rules: Arc<RuleSet>,
     /// Addresses that belong to one port by configuration and are never learned elsewhere.
-    pub fixed_macs: HashMap<[u8; 6], PortId>,
+    pub fixed_macs: FixedMacs,
     /// Frames judged by each decider of the policy, per worker: `rule_hits[worker][decider]`.
     pub rule_hits: Vec<Box<[Cell]>>,
 }
 
 impl Generation {
+    /// A generation with its derived tables, for a number of workers.
+    pub fn new(
+        number: u32,
+        ports: Vec<Option<PortView>>,
+        policy: Arc<Policy>,
+        rules: Arc<RuleSet>,
+        worker_count: usize,
+    ) -> Self {
+        let fixed_macs = FixedMacs::new(ports.iter().enumerate().flat_map(|(index, port)| {
+            let security = port.as_ref().and_then(|view| view.security.as_ref());
+            let macs: Vec<[u8; 6]> = security
+                .map(|security| security.macs().to_vec())
+                .unwrap_or_default();
+            macs.into_iter().map(move |mac| (mac, PortId(index as u16)))
+        }));
+        let hits = || policy.deciders().iter().map(|_| Cell::default()).collect();
+        let rule_hits = (0..worker_count).map(|_| hits()).collect();
+        Self {
+            number,
+            ports,
+            policy,
+            rules,
+            fixed_macs,
+            rule_hits,
+        }
+    }
+
     /// The port under a number, if this generation has it.
+    #[inline(always)]
     pub fn port(&self, port: PortId) -> Option<&PortView> {
         self.ports.get(port.index()).and_then(Option::as_ref)
     }

@@ -1,6 +1,10 @@
 //! The stage that judges, and the only place where a [`Cleared`] is made.
 
-use inspect::wire::Headers;
+use inspect::alert::Alert;
+use inspect::inspector::{FlowView, Inspector};
+use inspect::signature::RuleSet;
+use inspect::verdict::{Refused, Verdict};
+use inspect::wire::{Headers, Packet};
 
 use crate::frame::Offload;
 
@@ -17,17 +21,82 @@ pub struct Cleared<'batch> {
 
 impl<'batch> Cleared<'batch> {
     /// The bytes that were inspected.
+    #[inline(always)]
     pub fn frame(&self) -> &'batch [u8] {
         self.frame
     }
 
     /// Where the headers are in the frame.
+    #[inline(always)]
     pub fn headers(&self) -> &'batch Headers {
         self.headers
     }
 
     /// What is left to be done to the frame by whoever sends it on.
+    #[inline(always)]
     pub fn offload(&self) -> Offload {
         self.offload
+    }
+}
+
+/// A frame that is about to be judged.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate<'batch> {
+    /// Its bytes, which stay as they are until it is delivered.
+    pub frame: &'batch [u8],
+    /// Where its headers are.
+    pub headers: &'batch Headers,
+    /// What is left to be done to it.
+    pub offload: Offload,
+}
+
+/// One worker's inspection and the alerts of the frame that was judged last.
+#[derive(Debug, Default)]
+pub struct Inspection {
+    inspector: Inspector,
+    alerts: Vec<Alert>,
+}
+
+impl Inspection {
+    /// Judges one frame; its alerts are in [`Inspection::alerts`] until the next call.
+    ///
+    /// # Errors
+    /// Why inspection refused the frame.
+    #[inline]
+    pub fn judge<'batch>(
+        &mut self,
+        rules: &RuleSet,
+        candidate: Candidate<'batch>,
+        flow: &FlowView,
+        now_ms: u64,
+    ) -> Result<Cleared<'batch>, Refused> {
+        let Candidate {
+            frame,
+            headers,
+            offload,
+        } = candidate;
+        self.alerts.clear();
+        let packet = Packet::new(frame, *headers);
+        match self
+            .inspector
+            .inspect(rules, &packet, flow, now_ms, &mut self.alerts)
+        {
+            Verdict::Forward => Ok(Cleared {
+                frame,
+                headers,
+                offload,
+            }),
+            Verdict::Drop(refused) => Err(refused),
+        }
+    }
+
+    /// The alerts that the last frame raised.
+    pub fn alerts(&self) -> &[Alert] {
+        &self.alerts
+    }
+
+    /// The inspector, to be told of flows that end.
+    pub fn inspector(&mut self) -> &mut Inspector {
+        &mut self.inspector
     }
 }

@@ -1,6 +1,5 @@
 //! Golden lines, and a log that fails.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Value, json};
@@ -20,14 +19,8 @@ fn generation() -> Arc<Generation> {
             security: None,
         })
     };
-    Arc::new(Generation {
-        number: 7,
-        ports: vec![view("web1", "web"), view("db\"1\n", "db")],
-        policy: Arc::default(),
-        rules: Arc::default(),
-        fixed_macs: HashMap::new(),
-        rule_hits: Vec::new(),
-    })
+    let ports = vec![view("web1", "web"), view("db\"1\n", "db")];
+    Arc::new(Generation::new(7, ports, Arc::default(), Arc::default(), 0))
 }
 
 fn tuple(protocol: u8) -> Tuple {

@@ -8,6 +8,9 @@ use crate::drop_reason::DropReason;
 use crate::frame::{BURST_MAX, Batch};
 use crate::inspection::Cleared;
 
+pub mod memory;
+pub mod uplink;
+
 /// Why a queue can no longer be used. The worker gives the queue up and the port is isolated until its peer connects anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PortFault {

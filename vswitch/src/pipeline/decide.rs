@@ -1,0 +1,440 @@
+//! The stateful stage: which flow a packet belongs to, and whether policy lets it be.
+//!
+//! Policy decides when a flow starts. The decision is kept in the flow with its generation, and made anew for the first packet
+//! after a generation changed, so that a narrower policy reaches flows that are already open.
+
+use std::net::IpAddr;
+
+use crate::flow_table::tcp_state::{TcpRefused, TcpState};
+use inspect::flow_key::{FlowKey, Way};
+use inspect::inspector::{Direction, FlowSlot, FlowView, Inspector};
+use inspect::wire::{Packet, Transport};
+use zones::policy::{DeciderId, Decision, FlowFacts};
+
+use super::Turn;
+use crate::drop_reason::DropReason;
+use crate::flow_table::{FlowId, FlowRefused, FlowState, FlowTable, TableKey};
+use crate::frame::PortId;
+
+/// A packet that policy lets go on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admitted {
+    /// What inspection is told of the flow.
+    pub(super) view: FlowView,
+    /// What of the policy let it.
+    pub(super) decider: Option<DeciderId>,
+}
+
+/// A packet that ends here.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Denied {
+    /// Why.
+    pub(super) reason: DropReason,
+    /// What of the policy decided, for [`DropReason::Policy`].
+    pub(super) decider: Option<DeciderId>,
+}
+
+impl From<DropReason> for Denied {
+    fn from(reason: DropReason) -> Self {
+        Self {
+            reason,
+            decider: None,
+        }
+    }
+}
+
+/// What the stage asks of a packet.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Subject {
+    /// Address resolution: no flow.
+    Resolution,
+    /// An ICMP error about the flow with this key.
+    Error(TableKey, u64),
+    /// An ICMP error that quotes nothing usable.
+    ErrorAboutNothing,
+    /// A packet of the flow with this key; the flag says whether it goes from the key's low end.
+    Flow(TableKey, u64, bool),
+    /// A fragment that stands alone.
+    Fragment,
+}
+
+/// What a packet that goes from the turn's port to `egress` is, to this stage.
+#[inline]
+pub(super) fn subject(
+    turn: &Turn<'_>,
+    packet: &Packet<'_>,
+    egress: PortId,
+    flows: &FlowTable,
+) -> Subject {
+    let headers = packet.headers();
+    if headers.fragment.is_some() {
+        return Subject::Fragment;
+    }
+    let Some((key, way)) = FlowKey::of(packet) else {
+        return Subject::Resolution;
+    };
+    match headers.transport {
+        Transport::Icmp6 if packet.neighbour().is_some() => return Subject::Resolution,
+        Transport::Icmp4 | Transport::Icmp6 if packet.is_icmp_error() => {
+            let Some((quoted, quoted_way)) = packet.quoted_flow() else {
+                return Subject::ErrorAboutNothing;
+            };
+            // The quoted packet went the other way between the same two ports.
+            let key = TableKey::new(&quoted, quoted_way, egress, turn.ingress);
+            let hash = flows.hash(&key);
+            return Subject::Error(key, hash);
+        }
+        Transport::Tcp
+        | Transport::Udp
+        | Transport::Icmp4
+        | Transport::Icmp6
+        | Transport::Other
+        | Transport::None => {}
+    }
+    let key = TableKey::new(&key, way, turn.ingress, egress);
+    let hash = flows.hash(&key);
+    Subject::Flow(key, hash, way == Way::LowToHigh)
+}
+
+/// The flow table and whoever must hear of flows that end.
+pub(super) struct Flows<'a> {
+    pub(super) table: &'a mut FlowTable,
+    pub(super) inspector: &'a mut Inspector,
+    pub(super) ended: &'a mut u64,
+    pub(super) opened: &'a mut u64,
+}
+
+impl Flows<'_> {
+    fn end(&mut self, id: FlowId) {
+        let (inspector, ended) = (&mut *self.inspector, &mut *self.ended);
+        self.table.end(id, &mut |id| {
+            inspector.flow_ended(FlowSlot(id.0));
+            *ended += 1;
+        });
+    }
+
+    fn open(
+        &mut self,
+        key: &TableKey,
+        hash: u64,
+        from_low: bool,
+        now_ms: u64,
+    ) -> Result<FlowId, DropReason> {
+        let (inspector, ended) = (&mut *self.inspector, &mut *self.ended);
+        let opened = self.table.open(key, hash, from_low, now_ms, &mut |id| {
+            inspector.flow_ended(FlowSlot(id.0));
+            *ended += 1;
+        });
+        match opened {
+            Ok(id) => {
+                *self.opened += 1;
+                Ok(id)
+            }
+            Err(FlowRefused::Full) => Err(DropReason::FlowTableFull),
+            Err(FlowRefused::Quota) => Err(DropReason::FlowQuota),
+        }
+    }
+}
+
+/// Decides about one packet.
+///
+/// # Errors
+/// Why it ends here.
+#[inline]
+pub(super) fn decide(
+    turn: &Turn<'_>,
+    packet: &Packet<'_>,
+    egress: PortId,
+    subject: &Subject,
+    flows: &mut Flows<'_>,
+) -> Result<Admitted, Denied> {
+    match subject {
+        Subject::Flow(key, hash, from_low) => {
+            decide_flow(turn, packet, key, *hash, *from_low, flows)
+        }
+        Subject::Resolution if turn.generation.policy.may_talk(turn.ingress, egress) => {
+            Ok(WITHOUT_FLOW)
+        }
+        Subject::Resolution => Err(DropReason::NeighbourIsolated.into()),
+        Subject::Error(key, hash) => related(turn, key, *hash, flows),
+        Subject::ErrorAboutNothing => Err(DropReason::IcmpUnrelated.into()),
+        Subject::Fragment => Err(DropReason::Fragment.into()),
+    }
+}
+
+const WITHOUT_FLOW: Admitted = Admitted {
+    view: FlowView {
+        slot: None,
+        direction: Direction::ToServer,
+        established: false,
+        is_first: false,
+    },
+    decider: None,
+};
+
+fn decide_flow(
+    turn: &Turn<'_>,
+    packet: &Packet<'_>,
+    key: &TableKey,
+    hash: u64,
+    from_low: bool,
+    flows: &mut Flows<'_>,
+) -> Result<Admitted, Denied> {
+    let now_ms = turn.now_ms();
+    let Some(id) = flows.table.find(key, hash) else {
+        return open(turn, packet, key, hash, from_low, flows);
+    };
+    if flows.table.is_expired(id, now_ms) {
+        flows.end(id);
+        return open(turn, packet, key, hash, from_low, flows);
+    }
+    let flow = flows.table.flow(id);
+    let from_responder = from_low != flow.originator_is_low;
+    if flow.state == FlowState::Refused {
+        return Err(DropReason::FlowRefused.into());
+    }
+    let mut decider = DeciderId(flow.decider);
+    if flow.generation != turn.generation.number {
+        decider = redecide(turn, key, flow.originator_is_low, id, flows)?;
+    }
+    let direction = if from_responder {
+        Direction::ToClient
+    } else {
+        Direction::ToServer
+    };
+    let established = match packet.tcp() {
+        Some(segment) => {
+            let payload_len = packet.payload().len() as u32;
+            let Some(state) = flows.table.tcp(id) else {
+                return Err(DropReason::TcpState.into());
+            };
+            match state.on_segment(direction, &segment, payload_len) {
+                Ok(()) => {
+                    let timeout_ms = state.timeout_ms();
+                    let reached = reached(state);
+                    flows.table.tcp_seen(id, reached, timeout_ms, now_ms);
+                    reached != FlowState::HalfOpen
+                }
+                Err(TcpRefused::Reopens) => {
+                    flows.end(id);
+                    return open(turn, packet, key, hash, from_low, flows);
+                }
+                Err(_) => return Err(DropReason::TcpState.into()),
+            }
+        }
+        None => {
+            let is_icmp = matches!(
+                packet.headers().transport,
+                Transport::Icmp4 | Transport::Icmp6
+            );
+            flows.table.seen(id, from_responder, is_icmp, now_ms);
+            flow.state == FlowState::Open || from_responder
+        }
+    };
+    let view = FlowView {
+        slot: Some(FlowSlot(id.0)),
+        direction,
+        established,
+        is_first: false,
+    };
+    Ok(Admitted {
+        view,
+        decider: Some(decider),
+    })
+}
+
+fn reached(state: &TcpState) -> FlowState {
+    if state.is_closing() {
+        FlowState::Closing
+    } else if state.is_established() {
+        FlowState::Open
+    } else {
+        FlowState::HalfOpen
+    }
+}
+
+/// Opens a flow if its first packet may open one and policy allows it.
+fn open(
+    turn: &Turn<'_>,
+    packet: &Packet<'_>,
+    key: &TableKey,
+    hash: u64,
+    from_low: bool,
+    flows: &mut Flows<'_>,
+) -> Result<Admitted, Denied> {
+    let tcp = match packet.tcp() {
+        Some(segment) => {
+            Some(TcpState::open(&segment).map_err(|_| Denied::from(DropReason::NotOpened))?)
+        }
+        None => None,
+    };
+    if packet
+        .icmp()
+        .is_some_and(|icmp| is_icmp_answer(packet.headers().transport, icmp.kind))
+    {
+        return Err(DropReason::NotOpened.into());
+    }
+    let facts = facts_of(turn, packet, key, from_low);
+    let decider = match turn.generation.policy.decide(&facts) {
+        Decision::Allow(decider) => decider,
+        Decision::Deny(decider) => {
+            return Err(Denied {
+                reason: DropReason::Policy,
+                decider: Some(decider),
+            });
+        }
+    };
+    let id = flows.open(key, hash, from_low, turn.now_ms())?;
+    flows.table.decided(id, turn.generation.number, decider.0);
+    if let Some(state) = tcp {
+        flows.table.attach_tcp(id, state, turn.now_ms());
+    }
+    let view = FlowView {
+        slot: Some(FlowSlot(id.0)),
+        direction: Direction::ToServer,
+        established: false,
+        is_first: true,
+    };
+    Ok(Admitted {
+        view,
+        decider: Some(decider),
+    })
+}
+
+/// Whether an ICMP message only ever answers another one: it opens no flow.
+fn is_icmp_answer(transport: Transport, kind: u8) -> bool {
+    match transport {
+        Transport::Icmp4 => matches!(kind, 0 | 5 | 14 | 16 | 18),
+        Transport::Icmp6 => matches!(kind, 129 | 140),
+        Transport::None | Transport::Tcp | Transport::Udp | Transport::Other => false,
+    }
+}
+
+fn facts_of(turn: &Turn<'_>, packet: &Packet<'_>, key: &TableKey, from_low: bool) -> FlowFacts {
+    let (_, low, high) = key.parts();
+    let (from, to) = if from_low { (low, high) } else { (high, low) };
+    debug_assert_eq!(from, turn.ingress);
+    let destination_port = match packet.icmp() {
+        Some(icmp) => u16::from_be_bytes([icmp.kind, icmp.code]),
+        None => packet.destination_port(),
+    };
+    FlowFacts {
+        from,
+        to,
+        source: packet.source(),
+        destination: packet.destination(),
+        protocol: packet.headers().protocol,
+        source_port: packet.source_port(),
+        destination_port,
+    }
+}
+
+/// Asks the policy again about a flow that was decided under another generation.
+fn redecide(
+    turn: &Turn<'_>,
+    key: &TableKey,
+    originator_is_low: bool,
+    id: FlowId,
+    flows: &mut Flows<'_>,
+) -> Result<DeciderId, Denied> {
+    match turn
+        .generation
+        .policy
+        .decide(&facts_again(key, originator_is_low))
+    {
+        Decision::Allow(decider) => {
+            flows.table.decided(id, turn.generation.number, decider.0);
+            Ok(decider)
+        }
+        Decision::Deny(decider) => {
+            flows.end(id);
+            Err(Denied {
+                reason: DropReason::Policy,
+                decider: Some(decider),
+            })
+        }
+    }
+}
+
+/// The facts that a flow was opened with, from its key.
+fn facts_again(key: &TableKey, originator_is_low: bool) -> FlowFacts {
+    let (key, low, high) = key.parts();
+    let low_end = (low, address(key.low_address), key.low_port);
+    let high_end = (high, address(key.high_address), key.high_port);
+    let (originator, responder) = if originator_is_low {
+        (low_end, high_end)
+    } else {
+        (high_end, low_end)
+    };
+    let (source_port, destination_port) = match key.protocol {
+        ICMP if key.low_port == key.high_port => (0, ECHO_REQUEST_V4),
+        ICMP_V6 if key.low_port == key.high_port => (0, ECHO_REQUEST_V6),
+        ICMP | ICMP_V6 => (0, key.low_port),
+        _ => (originator.2, responder.2),
+    };
+    FlowFacts {
+        from: originator.0,
+        to: responder.0,
+        source: originator.1,
+        destination: responder.1,
+        protocol: key.protocol,
+        source_port,
+        destination_port,
+    }
+}
+
+const ICMP: u8 = 1;
+const ICMP_V6: u8 = 58;
+const ECHO_REQUEST_V4: u16 = 8 << 8;
+const ECHO_REQUEST_V6: u16 = 128 << 8;
+
+fn address(bytes: [u8; 16]) -> IpAddr {
+    IpAddr::from(bytes).to_canonical()
+}
+
+/// Admits an ICMP error that belongs to a flow which policy still allows.
+fn related(
+    turn: &Turn<'_>,
+    key: &TableKey,
+    hash: u64,
+    flows: &mut Flows<'_>,
+) -> Result<Admitted, Denied> {
+    let unrelated = Denied::from(DropReason::IcmpUnrelated);
+    let id = flows.table.find(key, hash).ok_or(unrelated)?;
+    let flow = flows.table.flow(id);
+    if flows.table.is_expired(id, turn.now_ms()) || flow.state == FlowState::Refused {
+        return Err(unrelated);
+    }
+    let decider = if flow.generation == turn.generation.number {
+        DeciderId(flow.decider)
+    } else {
+        redecide(turn, key, flow.originator_is_low, id, flows)?
+    };
+    Ok(Admitted {
+        decider: Some(decider),
+        ..WITHOUT_FLOW
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_facts_of_a_flow_can_be_told_from_its_key() {
+        let (source, destination) = (IpAddr::from([10, 0, 0, 9]), IpAddr::from([10, 0, 0, 2]));
+        let (key, way) = FlowKey::between(source, 40_000, destination, 443, 6);
+        let table_key = TableKey::new(&key, way, PortId(4), PortId(7));
+        let facts = facts_again(&table_key, way == Way::LowToHigh);
+        let expected = FlowFacts {
+            from: PortId(4),
+            to: PortId(7),
+            source,
+            destination,
+            protocol: 6,
+            source_port: 40_000,
+            destination_port: 443,
+        };
+        assert_eq!(facts, expected);
+    }
+}

@@ -1,0 +1,114 @@
+//! Which ports a frame would leave by.
+//!
+//! The answer comes before policy, because the zones that policy asks about are those of the ports that the frame enters and
+//! would leave by, never those of addresses that a guest writes.
+
+use arrayvec::ArrayVec;
+use inspect::wire::Packet;
+
+use super::Turn;
+use crate::counters::PORTS_MAX;
+use crate::drop_reason::DropReason;
+use crate::forward::Egress;
+use crate::frame::PortId;
+use crate::generation::Generation;
+use crate::mac_table::{LearnedCache, LearnedMacs};
+
+/// Where a frame goes.
+pub(super) enum Route {
+    /// To one port.
+    One(PortId),
+    /// To each of these, judged by itself. Empty when there is nobody.
+    Flood(ArrayVec<PortId, PORTS_MAX>),
+    /// Nowhere.
+    Nowhere(DropReason),
+}
+
+/// Whether an address is a group address (IEEE 802 I/G bit), broadcast included.
+fn is_group(mac: [u8; 6]) -> bool {
+    mac[0] & 1 != 0
+}
+
+/// Whether frames to addresses that nobody is known to have go to this port: it may have hosts behind it that
+/// configuration does not name.
+fn takes_unknown(generation: &Generation, port: PortId) -> bool {
+    generation
+        .port(port)
+        .is_some_and(|view| view.security.is_none())
+}
+
+/// Learns who is behind a port that has no fixed addresses.
+///
+/// # Errors
+/// The source address is bound to another port: whoever uses it here pretends to be that guest, or a loop brings the guest's
+/// own frames back.
+pub(super) fn learn(
+    turn: &Turn<'_>,
+    packet: &Packet<'_>,
+    cache: &mut LearnedCache,
+    learned: &LearnedMacs,
+) -> Result<(), DropReason> {
+    if !takes_unknown(turn.generation, turn.ingress) {
+        return Ok(());
+    }
+    let source = packet.source_mac();
+    match turn.generation.fixed_macs.port(source) {
+        Some(owner) if owner != turn.ingress => Err(DropReason::SpoofMac),
+        Some(_) => Ok(()),
+        None => {
+            cache.learn(learned, source, turn.ingress, turn.now_ms());
+            Ok(())
+        }
+    }
+}
+
+/// Finds the ports that a frame would leave by.
+pub(super) fn route(
+    turn: &Turn<'_>,
+    packet: &Packet<'_>,
+    cache: &mut LearnedCache,
+    learned: &LearnedMacs,
+    egress: &dyn Egress,
+) -> Route {
+    let destination = packet.destination_mac();
+    if is_group(destination) {
+        return Route::Flood(flood(turn, egress, |_| true));
+    }
+    let known = turn
+        .generation
+        .fixed_macs
+        .port(destination)
+        .or_else(|| cache.port(learned, destination, turn.now_ms()));
+    match known {
+        Some(port) if port == turn.ingress => Route::Nowhere(DropReason::Hairpin),
+        Some(port) if turn.generation.port(port).is_none() => Route::Nowhere(DropReason::NoEgress),
+        Some(port) if between_uplinks(turn, port) => Route::Nowhere(DropReason::NoEgress),
+        Some(port) => Route::One(port),
+        None => Route::Flood(flood(turn, egress, |port| {
+            takes_unknown(turn.generation, port)
+        })),
+    }
+}
+
+/// Frames never go from one uplink to another: the host must not become a bridge between two outside networks.
+fn between_uplinks(turn: &Turn<'_>, port: PortId) -> bool {
+    let is_uplink = |port| {
+        turn.generation
+            .port(port)
+            .is_some_and(|view| view.is_uplink)
+    };
+    is_uplink(turn.ingress) && is_uplink(port)
+}
+
+fn flood(
+    turn: &Turn<'_>,
+    egress: &dyn Egress,
+    wanted: impl Fn(PortId) -> bool,
+) -> ArrayVec<PortId, PORTS_MAX> {
+    (0..turn.generation.ports.len() as u16)
+        .map(PortId)
+        .filter(|port| *port != turn.ingress && turn.generation.port(*port).is_some())
+        .filter(|port| wanted(*port) && !between_uplinks(turn, *port))
+        .filter(|port| egress.queue(*port, 0).is_some())
+        .collect()
+}

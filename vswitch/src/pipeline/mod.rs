@@ -1,0 +1,519 @@
+//! The walk of a burst, stage by stage, in the one place where the order of the stages is written.
+//!
+//! A burst goes through each stage as a whole, so that the cache misses of its frames overlap; each stage has one function
+//! that decides about one frame. From the egress look-up on, what is walked is not frames but *items*, a frame and one port
+//! that it would leave by: a flood is several items, each judged by itself.
+
+use std::sync::Arc;
+
+use arrayvec::ArrayVec;
+use inspect::inspector::FlowSlot;
+use inspect::verdict::Refused;
+use inspect::wire::{self, Headers, Malformed, Packet};
+use zones::policy::DeciderId;
+
+use crate::counters::WorkerCounters;
+use crate::drop_reason::DropReason;
+use crate::event::{Event, EventKind, Tuple};
+use crate::event_log::EventLog;
+use crate::flow_table::FlowTable;
+use crate::forward::{self, Egress, Outbound};
+use crate::frame::{BURST_MAX, Batch, Offload, PortId};
+use crate::generation::Generation;
+use crate::inspection::{Candidate, Inspection};
+use crate::mac_table::{LearnedCache, LearnedMacs};
+
+mod claim;
+mod decide;
+mod egress;
+mod offload;
+
+use decide::{Denied, Flows, Subject};
+use egress::Route;
+
+/// What is the same for all frames of one burst.
+#[derive(Clone, Copy, Debug)]
+pub struct Turn<'a> {
+    /// The generation that judges this burst.
+    pub generation: &'a Arc<Generation>,
+    /// The port that the burst entered by.
+    pub ingress: PortId,
+    /// The time in microseconds on the monotonic clock.
+    pub now_us: u64,
+    /// Index of the worker, for its share of the hit counters.
+    pub worker: usize,
+}
+
+impl Turn<'_> {
+    /// The time in milliseconds.
+    #[inline(always)]
+    pub fn now_ms(&self) -> u64 {
+        self.now_us / 1_000
+    }
+}
+
+/// A frame whose headers were read.
+#[derive(Clone, Copy, Debug)]
+struct Parsed {
+    index: u8,
+    offload: Offload,
+    headers: Headers,
+}
+
+/// A parsed frame and one port that it would leave by.
+#[derive(Clone, Copy, Debug)]
+struct Item {
+    parsed: u8,
+    egress: PortId,
+}
+
+/// What a record of a drop says beyond its reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+struct DropDetail {
+    decider: Option<u16>,
+    malformed: Option<Malformed>,
+    signature: Option<u32>,
+}
+
+/// One worker's walk, with everything that it remembers between bursts.
+#[derive(Debug)]
+pub struct Pipeline {
+    flows: FlowTable,
+    inspection: Inspection,
+    learned: Arc<LearnedMacs>,
+    learned_cache: LearnedCache,
+    counters: Arc<WorkerCounters>,
+    log: EventLog,
+    // Frames of the burst that entered, copies included, and those that have come to an end: what is missing when a stage
+    // panics is dropped for that reason, and the books balance.
+    entered: u64,
+    ended: u64,
+}
+
+impl Pipeline {
+    /// A pipeline with empty tables.
+    pub fn new(
+        flows: FlowTable,
+        inspection: Inspection,
+        learned: Arc<LearnedMacs>,
+        counters: Arc<WorkerCounters>,
+        log: EventLog,
+    ) -> Self {
+        Self {
+            flows,
+            inspection,
+            learned,
+            learned_cache: LearnedCache::default(),
+            counters,
+            log,
+            entered: 0,
+            ended: 0,
+        }
+    }
+
+    /// The flows of this worker.
+    pub fn flows(&self) -> &FlowTable {
+        &self.flows
+    }
+
+    /// Walks one burst from its port to the egress ports.
+    pub fn walk(&mut self, turn: &Turn<'_>, batch: &mut Batch, egress: &mut dyn Egress) {
+        self.entered = (batch.len() + batch.rejected().len()) as u64;
+        self.ended = 0;
+        self.receive(turn, batch);
+        let parsed = self.parse(turn, batch);
+        let batch = &*batch;
+        let mut items: ArrayVec<Item, BURST_MAX> = ArrayVec::new();
+        for (at, frame) in parsed.iter().enumerate() {
+            let packet = Packet::new(batch.frame(usize::from(frame.index)), frame.headers);
+            if !self.secure(turn, &packet) {
+                continue;
+            }
+            match egress::route(
+                turn,
+                &packet,
+                &mut self.learned_cache,
+                &self.learned,
+                egress,
+            ) {
+                Route::One(port) => {
+                    items.push(Item {
+                        parsed: at as u8,
+                        egress: port,
+                    });
+                    if items.is_full() {
+                        self.judge(turn, batch, &parsed, &mut items, egress);
+                    }
+                }
+                Route::Flood(ports) => {
+                    let copies = (ports.len() as u64).saturating_sub(1);
+                    self.entered += copies;
+                    self.counters.port(turn.ingress).flood_copies.add(copies);
+                    if ports.is_empty() {
+                        self.end(
+                            turn,
+                            None,
+                            &packet,
+                            DropReason::NoEgress,
+                            DropDetail::default(),
+                        );
+                    }
+                    for port in ports {
+                        items.push(Item {
+                            parsed: at as u8,
+                            egress: port,
+                        });
+                        if items.is_full() {
+                            self.judge(turn, batch, &parsed, &mut items, egress);
+                        }
+                    }
+                }
+                Route::Nowhere(reason) => {
+                    self.end(turn, None, &packet, reason, DropDetail::default())
+                }
+            }
+        }
+        self.judge(turn, batch, &parsed, &mut items, egress);
+        debug_assert_eq!(self.entered, self.ended);
+    }
+
+    /// Closes the books on a burst whose walk panicked: every frame that had not ended is dropped.
+    pub fn recover(&mut self, ingress: PortId) {
+        let missing = self.entered.saturating_sub(self.ended);
+        self.counters.port(ingress).drops[DropReason::Panic as usize].add(missing);
+        self.ended = self.entered;
+    }
+
+    /// Ends flows whose time is over, in at most `places` places of the table, and counts lost events.
+    pub fn housekeep(&mut self, places: usize, now_ms: u64) {
+        let inspector = self.inspection.inspector();
+        let mut ended = 0;
+        self.flows.sweep(places, now_ms, &mut |id| {
+            inspector.flow_ended(FlowSlot(id.0));
+            ended += 1;
+        });
+        self.counters.flows_ended.add(ended);
+        self.counters.events_lost.add(self.log.take_lost());
+    }
+
+    fn receive(&mut self, turn: &Turn<'_>, batch: &Batch) {
+        let port = self.counters.port(turn.ingress);
+        let bytes: u64 = (0..batch.len())
+            .map(|index| batch.frame(index).len() as u64)
+            .sum();
+        let rejected: u64 = batch
+            .rejected()
+            .iter()
+            .map(|(_, len)| u64::from(*len))
+            .sum();
+        port.received
+            .add((batch.len() + batch.rejected().len()) as u64);
+        port.received_bytes.add(bytes + rejected);
+        for (reason, len) in batch.rejected() {
+            self.drop_frame(turn, *reason, DropDetail::default(), |event| {
+                event.length = *len
+            });
+        }
+    }
+
+    /// Stage 0: read the headers, and cut off what stands behind the datagram, which nobody has looked at.
+    fn parse(&mut self, turn: &Turn<'_>, batch: &mut Batch) -> ArrayVec<Parsed, BURST_MAX> {
+        let mut parsed = ArrayVec::new();
+        for index in 0..batch.len() {
+            let claimed = batch.claimed(index);
+            let frame = batch.frame(index);
+            let length = frame.len() as u32;
+            match wire::parse(frame, offload::checksums(claimed)) {
+                Ok(headers) => match offload::validate(claimed, &headers, headers.end as usize) {
+                    Some(offload) => {
+                        batch.truncate(index, headers.end as usize);
+                        parsed.push(Parsed {
+                            index: index as u8,
+                            offload,
+                            headers,
+                        });
+                    }
+                    None => self.drop_frame(
+                        turn,
+                        DropReason::OffloadClaim,
+                        DropDetail::default(),
+                        |event| {
+                            event.length = length;
+                        },
+                    ),
+                },
+                Err(malformed) => {
+                    let macs = macs(frame);
+                    let detail = DropDetail {
+                        malformed: Some(malformed),
+                        ..DropDetail::default()
+                    };
+                    self.drop_frame(turn, malformed.into(), detail, |event| {
+                        event.length = length;
+                        event.macs = macs;
+                    });
+                }
+            }
+        }
+        parsed
+    }
+
+    /// Stage 1: port security, and learning where no address is fixed. Answers whether the frame goes on.
+    #[inline]
+    fn secure(&mut self, turn: &Turn<'_>, packet: &Packet<'_>) -> bool {
+        let refused = match turn.generation.port(turn.ingress) {
+            None => Some(DropReason::PortDown),
+            Some(view) => match &view.security {
+                Some(security) => security
+                    .check(packet.source_mac(), &claim::claim(packet))
+                    .err()
+                    .map(DropReason::from),
+                None => egress::learn(turn, packet, &mut self.learned_cache, &self.learned).err(),
+            },
+        };
+        match refused {
+            Some(reason) => {
+                self.end(turn, None, packet, reason, DropDetail::default());
+                false
+            }
+            None => true,
+        }
+    }
+
+    /// Stages 3 to 5 for up to a burst of items: flow and policy, inspection, forwarding.
+    fn judge(
+        &mut self,
+        turn: &Turn<'_>,
+        batch: &Batch,
+        parsed: &[Parsed],
+        items: &mut ArrayVec<Item, BURST_MAX>,
+        egress: &mut dyn Egress,
+    ) {
+        let subjects: ArrayVec<Subject, BURST_MAX> = items
+            .iter()
+            .map(|item| {
+                let frame = &parsed[usize::from(item.parsed)];
+                let packet = Packet::new(batch.frame(usize::from(frame.index)), frame.headers);
+                let subject = decide::subject(turn, &packet, item.egress, &self.flows);
+                if let Subject::Flow(_, hash, _) | Subject::Error(_, hash) = &subject {
+                    self.flows.prefetch(*hash);
+                }
+                subject
+            })
+            .collect();
+        let mut outbound: ArrayVec<Outbound<'_>, BURST_MAX> = ArrayVec::new();
+        for (item, subject) in items.iter().zip(&subjects) {
+            let frame = &parsed[usize::from(item.parsed)];
+            let candidate = Candidate {
+                frame: batch.frame(usize::from(frame.index)),
+                headers: &frame.headers,
+                offload: frame.offload,
+            };
+            outbound.extend(self.admit(turn, item.egress, subject, candidate, egress));
+        }
+        self.counters.cleared.add(outbound.len() as u64);
+        let outcome = forward::forward(&outbound, egress, &self.counters);
+        self.counters
+            .port(turn.ingress)
+            .delivered
+            .add(outcome.delivered);
+        self.ended += outcome.delivered;
+        for (index, reason) in outcome.refused {
+            let Outbound {
+                cleared, egress, ..
+            } = outbound[usize::from(index)];
+            let packet = Packet::new(cleared.frame(), *cleared.headers());
+            self.end(turn, Some(egress), &packet, reason, DropDetail::default());
+        }
+        items.clear();
+    }
+
+    /// Stages 3 and 4 for one item: the flow's decision, then inspection's verdict.
+    fn admit<'batch>(
+        &mut self,
+        turn: &Turn<'_>,
+        port: PortId,
+        subject: &Subject,
+        candidate: Candidate<'batch>,
+        egress: &dyn Egress,
+    ) -> Option<Outbound<'batch>> {
+        let packet = Packet::new(candidate.frame, *candidate.headers);
+        let (mut opened, mut ended) = (0, 0);
+        let mut flows = Flows {
+            table: &mut self.flows,
+            inspector: self.inspection.inspector(),
+            opened: &mut opened,
+            ended: &mut ended,
+        };
+        let decided = decide::decide(turn, &packet, port, subject, &mut flows);
+        if opened + ended > 0 {
+            self.counters.flows_opened.add(opened);
+            self.counters.flows_ended.add(ended);
+        }
+        let admitted = match decided {
+            Ok(admitted) => admitted,
+            Err(Denied { reason, decider }) => {
+                hit(turn, decider);
+                let detail = DropDetail {
+                    decider: decider.map(|decider| decider.0),
+                    ..DropDetail::default()
+                };
+                self.end(turn, Some(port), &packet, reason, detail);
+                return None;
+            }
+        };
+        hit(turn, admitted.decider);
+        let hash = match subject {
+            Subject::Flow(_, hash, _) | Subject::Error(_, hash) => *hash,
+            Subject::Resolution | Subject::ErrorAboutNothing | Subject::Fragment => 0,
+        };
+        let verdict = self.inspection.judge(
+            &turn.generation.rules,
+            candidate,
+            &admitted.view,
+            turn.now_ms(),
+        );
+        if !self.inspection.alerts().is_empty() {
+            self.report_alerts(turn, port, &packet, hash);
+        }
+        match verdict {
+            Ok(cleared) => match egress.queue(port, hash) {
+                Some(queue) => Some(Outbound {
+                    cleared,
+                    egress: port,
+                    queue,
+                }),
+                None => {
+                    self.end(
+                        turn,
+                        Some(port),
+                        &packet,
+                        DropReason::PortDown,
+                        DropDetail::default(),
+                    );
+                    None
+                }
+            },
+            Err(refused) => {
+                self.refuse(turn, port, &packet, refused);
+                None
+            }
+        }
+    }
+
+    fn refuse(&mut self, turn: &Turn<'_>, port: PortId, packet: &Packet<'_>, refused: Refused) {
+        let mut detail = DropDetail::default();
+        let reason = match refused {
+            Refused::Signature(signature) => {
+                detail.signature = Some(signature);
+                DropReason::Signature
+            }
+            Refused::FlowRefused => DropReason::FlowRefused,
+            Refused::Overlap => DropReason::Overlap,
+            Refused::Memory => DropReason::InspectionMemory,
+            Refused::Budget => DropReason::InspectionBudget,
+            Refused::Protocol => DropReason::ProtocolError,
+        };
+        self.end(turn, Some(port), packet, reason, detail);
+    }
+
+    fn report_alerts(&mut self, turn: &Turn<'_>, port: PortId, packet: &Packet<'_>, flow_id: u64) {
+        for index in 0..self.inspection.alerts().len() {
+            let alert = self.inspection.alerts()[index];
+            match alert.action {
+                inspect::alert::AlertAction::Allowed => self.counters.alerts_allowed.add(1),
+                inspect::alert::AlertAction::Blocked => self.counters.alerts_blocked.add(1),
+            }
+            let mut event = event_about(turn, EventKind::Alert(alert));
+            describe(&mut event, Some(port), packet);
+            event.flow_id = flow_id;
+            self.log.alert_event(event);
+        }
+    }
+
+    /// Ends one item with a drop.
+    #[cold]
+    fn end(
+        &mut self,
+        turn: &Turn<'_>,
+        egress: Option<PortId>,
+        packet: &Packet<'_>,
+        reason: DropReason,
+        detail: DropDetail,
+    ) {
+        self.drop_frame(turn, reason, detail, |event| {
+            describe(event, egress, packet)
+        });
+    }
+
+    fn drop_frame(
+        &mut self,
+        turn: &Turn<'_>,
+        reason: DropReason,
+        detail: DropDetail,
+        describe: impl FnOnce(&mut Event),
+    ) {
+        self.ended += 1;
+        self.counters.count_drop(turn.ingress, reason);
+        self.log
+            .drop_event((turn.ingress, reason, detail), turn.now_us, |suppressed| {
+                let mut event = event_about(
+                    turn,
+                    EventKind::Drop {
+                        reason,
+                        decider: detail.decider.map(DeciderId),
+                        malformed: detail.malformed,
+                        signature: detail.signature,
+                        suppressed,
+                    },
+                );
+                describe(&mut event);
+                event
+            });
+    }
+}
+
+fn hit(turn: &Turn<'_>, decider: Option<DeciderId>) {
+    let hits = turn.generation.rule_hits.get(turn.worker);
+    if let Some(cell) = decider.and_then(|decider| hits?.get(usize::from(decider.0))) {
+        cell.add(1);
+    }
+}
+
+fn event_about(turn: &Turn<'_>, kind: EventKind) -> Event {
+    Event {
+        at_us: turn.now_us,
+        generation: Arc::clone(turn.generation),
+        from: turn.ingress,
+        to: None,
+        tuple: None,
+        macs: None,
+        length: 0,
+        flow_id: 0,
+        kind,
+    }
+}
+
+fn describe(event: &mut Event, egress: Option<PortId>, packet: &Packet<'_>) {
+    event.to = egress;
+    event.length = packet.frame().len() as u32;
+    event.macs = Some((packet.source_mac(), packet.destination_mac()));
+    event.tuple = (packet.headers().network != wire::Network::Arp).then(|| {
+        let (source_port, destination_port) = match packet.icmp() {
+            Some(icmp) => (u16::from(icmp.kind), u16::from(icmp.code)),
+            None => (packet.source_port(), packet.destination_port()),
+        };
+        Tuple {
+            source: packet.source(),
+            destination: packet.destination(),
+            protocol: packet.headers().protocol,
+            source_port,
+            destination_port,
+        }
+    });
+}
+
+fn macs(frame: &[u8]) -> Option<([u8; 6], [u8; 6])> {
+    let (destination, rest) = frame.split_first_chunk()?;
+    Some((*rest.first_chunk()?, *destination))
+}

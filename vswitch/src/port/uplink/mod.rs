@@ -1,0 +1,3 @@
+//! Ports that lead off the host.
+
+pub mod tap;

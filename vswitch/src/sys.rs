@@ -1,0 +1,115 @@
+//! Thin wrappers around what only `unsafe` can reach: huge pages, prefetching, the time-stamp counter.
+
+use std::ops::{Deref, DerefMut};
+
+/// Types whose all-zero bytes are a value, so that fresh pages from the kernel are an array of them.
+///
+/// # Safety
+/// All-zero bytes must be a valid value, and the type must need no drop.
+pub unsafe trait Zeroable: Copy {}
+
+// SAFETY: zero is a u64, and u64 needs no drop.
+unsafe impl Zeroable for u64 {}
+
+/// An array in its own mapping, zeroed, on huge pages where the kernel has them (a large table on 4 KiB pages costs a TLB
+/// miss beside each cache miss). Its size is fixed at start.
+#[derive(Debug)]
+pub struct HugeArray<T: Zeroable> {
+    start: std::ptr::NonNull<T>,
+    len: usize,
+    mapped_len: usize,
+}
+
+/// Length of a huge page on x86-64, in bytes.
+const HUGE_PAGE_LEN: usize = 2 << 20;
+
+impl<T: Zeroable> HugeArray<T> {
+    /// Maps `len` zeroed elements, at least one.
+    ///
+    /// # Errors
+    /// What the kernel said when it refused the mapping.
+    pub fn zeroed(len: usize) -> std::io::Result<Self> {
+        let len = len.max(1);
+        let wanted = len
+            .checked_mul(size_of::<T>())
+            .and_then(|bytes| bytes.checked_next_multiple_of(HUGE_PAGE_LEN))
+            .ok_or(std::io::ErrorKind::OutOfMemory)?;
+        // SAFETY: an anonymous private mapping at an address of the kernel's choice touches no memory of ours.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                wanted,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error());
+        }
+        // SAFETY: advice on the mapping just made; it may be ignored, and changes no contents.
+        unsafe { libc::madvise(address, wanted, libc::MADV_HUGEPAGE) };
+        let start =
+            std::ptr::NonNull::new(address.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
+        Ok(Self {
+            start,
+            len,
+            mapped_len: wanted,
+        })
+    }
+}
+
+impl<T: Zeroable> Deref for HugeArray<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        // SAFETY: `start` is page-aligned, valid for `len` elements for as long as self lives, and zero bytes are a T.
+        unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Zeroable> DerefMut for HugeArray<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        // SAFETY: as in `deref`, and `&mut self` makes the access exclusive.
+        unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
+    }
+}
+
+impl<T: Zeroable> Drop for HugeArray<T> {
+    fn drop(&mut self) {
+        // SAFETY: the mapping was made by `zeroed` with this length and nothing borrows it any more.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.mapped_len) };
+    }
+}
+
+// SAFETY: the array owns its mapping alone, as a Vec owns its buffer.
+unsafe impl<T: Zeroable + Send> Send for HugeArray<T> {}
+
+/// Asks the processor to fetch a value's cache line for writing. A hint: it cannot fail and changes nothing.
+#[inline(always)]
+pub fn prefetch<T>(value: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: prefetching has no effect on memory or registers, for any address; this one is valid besides.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+            std::ptr::from_ref(value).cast(),
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = value;
+}
+
+/// The time-stamp counter, in cycles of its own constant rate.
+#[inline(always)]
+pub fn cycles() -> u64 {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: reads a register that user space may read on every x86-64 system that runs Linux normally.
+    unsafe {
+        std::arch::x86_64::_rdtsc()
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        std::time::Instant::now().elapsed().as_nanos() as u64
+    }
+}

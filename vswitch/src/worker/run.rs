@@ -1,0 +1,263 @@
+//! The loop of one worker.
+//!
+//! # Theory of operation
+//!
+//! While frames come, the worker polls: one burst of at most [`crate::frame::BURST_MAX`] frames from each queue in turn, so
+//! that no port can starve another. When no queue had a frame for [`SPIN_US`], it goes to sleep in four steps that cannot
+//! lose a wake-up: ask every peer to kick for its next frame ([`QueueIo::arm`], which ends with a full fence), look at every
+//! queue once more (arm says whether a frame waits), then block on the kick descriptors and the command descriptor. A frame
+//! that was offered before the peer saw the request is found by the second look; one offered later kicks.
+//!
+//! [`QueueIo::arm`]: crate::port::QueueIo::arm
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use crossbeam_channel::Receiver;
+use mio::{Events, Poll, Token};
+
+use super::queues::Queues;
+use super::{Command, PollMode};
+use crate::counters::WorkerCounters;
+use crate::frame::Batch;
+use crate::generation::Generation;
+use crate::mac_table::LearnedMacs;
+use crate::pipeline::{Pipeline, Turn};
+use crate::port::PortFault;
+use crate::sys;
+
+/// The command descriptor's token; queues have their place.
+pub(super) const WAKER: Token = Token(usize::MAX);
+
+/// Time without frames after which an adaptive worker sleeps, in microseconds. Long enough to catch the answer of a guest that
+/// is awake, short enough that an idle switch costs nothing to speak of.
+const SPIN_US: u64 = 50;
+
+/// Time between two pieces of housekeeping, in milliseconds.
+const HOUSEKEEPING_MS: u64 = 10;
+
+/// The longest sleep: flows must end and addresses age without traffic too.
+const SLEEP_MAX: Duration = Duration::from_millis(500);
+
+/// Time in which housekeeping sees every place of the flow table, in milliseconds.
+const SWEEP_MS: u64 = 5_000;
+
+/// Panics over frames of one queue after which the queue is given up.
+const PANICS_MAX: u32 = 8;
+
+/// What a worker is and works by.
+pub(super) struct Settings {
+    pub(super) index: usize,
+    pub(super) cpu: usize,
+    pub(super) poll: PollMode,
+    pub(super) started: Instant,
+    pub(super) generation: Arc<ArcSwap<Generation>>,
+    pub(super) learned: Arc<LearnedMacs>,
+}
+
+/// Where a worker hears from others and answers.
+pub(super) struct Mailbox {
+    pub(super) commands: Receiver<Command>,
+    pub(super) has_commands: Arc<AtomicBool>,
+    pub(super) seen_generation: Arc<AtomicU32>,
+}
+
+/// One worker and everything that it owns.
+pub(super) struct Worker {
+    settings: Settings,
+    pipeline: Pipeline,
+    counters: Arc<WorkerCounters>,
+    poll: Poll,
+    mailbox: Mailbox,
+    queues: Queues,
+    batch: Batch,
+    housekept_ms: u64,
+}
+
+impl Worker {
+    pub(super) fn new(
+        settings: Settings,
+        pipeline: Pipeline,
+        counters: Arc<WorkerCounters>,
+        poll: Poll,
+        mailbox: Mailbox,
+    ) -> Self {
+        Self {
+            settings,
+            pipeline,
+            counters,
+            poll,
+            mailbox,
+            queues: Queues::default(),
+            batch: Batch::new(),
+            housekept_ms: 0,
+        }
+    }
+
+    pub(super) fn run(mut self) {
+        self.pin();
+        let shared = Arc::clone(&self.settings.generation);
+        let mut generations = arc_swap::Cache::new(shared);
+        let mut generation = Arc::clone(generations.load());
+        self.saw(&generation);
+        let mut idle_since_us = self.now_us();
+        loop {
+            if self.mailbox.has_commands.swap(false, Ordering::Acquire) && !self.obey() {
+                return;
+            }
+            let current = generations.load();
+            if !Arc::ptr_eq(current, &generation) {
+                generation = Arc::clone(current);
+                self.saw(&generation);
+            }
+            let now_us = self.now_us();
+            let before = sys::cycles();
+            if self.turn(&generation, now_us) {
+                self.counters.busy_polls.add(1);
+                self.counters
+                    .busy_cycles
+                    .add(sys::cycles().wrapping_sub(before));
+                idle_since_us = now_us;
+            } else {
+                self.counters.empty_polls.add(1);
+                std::hint::spin_loop();
+            }
+            self.housekeep(&generation, now_us / 1_000);
+            if self.settings.poll == PollMode::Adaptive && now_us - idle_since_us >= SPIN_US {
+                self.sleep();
+                idle_since_us = self.now_us();
+            }
+        }
+    }
+
+    fn now_us(&self) -> u64 {
+        self.settings.started.elapsed().as_micros() as u64
+    }
+
+    /// From here on, this worker judges by `generation`.
+    fn saw(&self, generation: &Generation) {
+        self.mailbox
+            .seen_generation
+            .store(generation.number, Ordering::Release);
+    }
+
+    fn pin(&self) {
+        let mut cpus = rustix::thread::CpuSet::new();
+        cpus.set(self.settings.cpu);
+        if let Err(error) = rustix::thread::sched_setaffinity(None, &cpus) {
+            tracing::warn!(cpu = self.settings.cpu, %error, "cannot pin the worker to its processor");
+        }
+    }
+
+    /// One burst from each queue. Answers whether there was any frame.
+    fn turn(&mut self, generation: &Arc<Generation>, now_us: u64) -> bool {
+        let mut had_frames = false;
+        for place in 0..self.queues.len() {
+            let Some(attached) = self.queues.at(place) else {
+                continue;
+            };
+            self.batch.clear();
+            if let Err(fault) = attached.queue.receive(&mut self.batch) {
+                attached.fault = Some(fault);
+                continue;
+            }
+            if self.batch.is_empty() && self.batch.rejected().is_empty() {
+                continue;
+            }
+            had_frames = true;
+            self.counters.bursts.add(1);
+            let turn = Turn {
+                generation,
+                ingress: attached.id.port,
+                now_us,
+                worker: self.settings.index,
+            };
+            let (pipeline, batch, queues) = (&mut self.pipeline, &mut self.batch, &mut self.queues);
+            if catch_unwind(AssertUnwindSafe(|| pipeline.walk(&turn, batch, queues))).is_err() {
+                self.survive(place, &turn);
+            }
+        }
+        if self.queues.has_faulty() {
+            self.queues.remove_faulty(self.poll.registry());
+        }
+        had_frames
+    }
+
+    /// A stage panicked over a burst: drop what is left of it, forget what inspection knew, and give up a queue that does it
+    /// again and again.
+    #[cold]
+    fn survive(&mut self, place: usize, turn: &Turn<'_>) {
+        tracing::error!(
+            port = turn.ingress.0,
+            "a stage panicked; the burst is dropped and inspection starts afresh"
+        );
+        self.pipeline.recover(turn.ingress);
+        if let Some(attached) = self.queues.at(place) {
+            attached.panic_count += 1;
+            if attached.panic_count >= PANICS_MAX {
+                attached.fault = Some(PortFault { word: "panics" });
+            }
+        }
+    }
+
+    /// Follows the commands that wait. Answers whether to go on.
+    fn obey(&mut self) -> bool {
+        while let Ok(command) = self.mailbox.commands.try_recv() {
+            match command {
+                Command::Attach(id, queue) => self.queues.attach(id, queue, self.poll.registry()),
+                Command::Detach(id, reply) => {
+                    // Nobody waits any more when the caller gave up: the queue is dropped then, by its owner.
+                    let _ = reply.send(self.queues.detach(id, self.poll.registry()));
+                }
+                Command::Flows { from, max, reply } => {
+                    let now_ms = self.now_us() / 1_000;
+                    let _ = reply.send(self.pipeline.flows().records(from, max, now_ms));
+                }
+                Command::Stop => return false,
+            }
+        }
+        true
+    }
+
+    fn housekeep(&mut self, generation: &Generation, now_ms: u64) {
+        let elapsed_ms = now_ms.saturating_sub(self.housekept_ms);
+        if elapsed_ms < HOUSEKEEPING_MS {
+            return;
+        }
+        self.housekept_ms = now_ms;
+        let places = self.pipeline.flows().places() as u64;
+        let share = (places * elapsed_ms.min(SLEEP_MAX.as_millis() as u64 * 2)).div_ceil(SWEEP_MS);
+        self.pipeline.housekeep(share as usize, now_ms);
+        if self.settings.index == 0 && now_ms / 1_000 != (now_ms - elapsed_ms) / 1_000 {
+            self.settings
+                .learned
+                .expire(now_ms, |port| generation.port(port).is_some());
+        }
+    }
+
+    /// Sleeps until a frame, a command or the next housekeeping.
+    fn sleep(&mut self) {
+        let mut is_pending = false;
+        for attached in self.queues.iter_mut() {
+            match attached.queue.arm() {
+                Ok(waits) => is_pending |= waits,
+                Err(fault) => attached.fault = Some(fault),
+            }
+        }
+        if !is_pending && !self.mailbox.has_commands.load(Ordering::Acquire) {
+            self.counters.sleeps.add(1);
+            let mut events = Events::with_capacity(64);
+            if let Err(error) = self.poll.poll(&mut events, Some(SLEEP_MAX))
+                && error.kind() != std::io::ErrorKind::Interrupted
+            {
+                tracing::error!(%error, "the worker cannot sleep");
+            }
+        }
+        for attached in self.queues.iter_mut() {
+            attached.queue.disarm();
+        }
+    }
+}
