@@ -21,3 +21,38 @@ pub const ND_OPTIONS_MAX: usize = 32;
 /// Frames that one super-segment may be cut into. 65,535 bytes at an MSS of 256 make that many; a smaller segment size on a
 /// larger frame is an amplifier, not a link (the least IPv6 MSS is 1,220, the least IPv4 default 536).
 pub const SEGMENTS_PER_FRAME_MAX: usize = 256;
+/// Bytes of one rule. Suricata stops at 8,192; some sets have grown past that.
+pub const RULE_BYTES_MAX: usize = 65_536;
+
+/// Lists within lists, negations within negations and variables within variables: bounds the recursion over rule text.
+pub const RULE_LIST_DEPTH_MAX: usize = 16;
+
+/// Disjoint ranges in one address or port set. Reputation lists have some ten thousand; sixteen times as many load.
+pub const RANGES_PER_SET_MAX: usize = 262_144;
+
+/// Bytes of one `content` pattern; Suricata's own bound is 255.
+pub const PATTERN_BYTES_MAX: usize = 1024;
+
+/// Steps (contents, tests, jumps) in one rule's programs together: bounds the recursion of the evaluation, and the rule
+/// with most steps in Emerging Threats Open has some forty.
+pub const STEPS_PER_RULE_MAX: usize = 128;
+
+/// Values that one rule can remember by `byte_extract` and `byte_math`.
+pub const VARIABLES_PER_RULE_MAX: usize = 8;
+
+/// Bytes that `base64_decode` decodes at most.
+pub const BASE64_BYTES_MAX: usize = 65_536;
+
+/// Work that verifying signatures may cost per packet, in units of about a nanosecond. A benign packet of full size takes
+/// some 2,000 with 32,000 signatures; a packet that takes fifty times as long is made to.
+pub const VERIFY_WORK_MAX: u64 = 100_000;
+
+/// Tallies of `threshold` and `detection_filter` per worker; 64 bytes each, so 8 MiB.
+pub const RATE_TALLIES_MAX: usize = 65_536;
+
+/// Priority of a rule that names neither a priority nor a known class type (Suricata's default).
+pub const PRIORITY_DEFAULT: u8 = 3;
+
+/// Flows that one worker's inspection remembers something about. The caller's flow table is the real bound; past this
+/// number a flow that needs memory is refused.
+pub const FLOW_SLOTS_MAX: usize = 1 << 20;

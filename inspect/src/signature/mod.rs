@@ -1,5 +1,41 @@
 //! Signatures in Suricata's rule language: read, compiled into an immutable set, matched.
+//!
+//! In the order in which a rule meets them: [`text`] cuts files into lines, [`parse`] turns a line into the tree of
+//! [`syntax`], [`compile`] gives its keywords a meaning ([`program`], [`content`], [`number`], [`ranges`], [`rate`]) or a
+//! [`cause`] of refusal, [`ruleset`] collects the results, and [`group`] says which of them a packet can match.
+//! [`header_match`] and [`evaluate`] then judge packets.
 
-/// A compiled, immutable set of signatures, shared by all workers and swapped whole.
-#[derive(Debug, Default)]
-pub struct RuleSet {}
+mod cause;
+mod classification;
+mod compile;
+mod content;
+mod definition;
+mod evaluate;
+mod facts;
+mod group;
+mod header_match;
+mod number;
+mod parse;
+mod program;
+mod ranges;
+mod rate;
+mod ruleset;
+mod syntax;
+mod text;
+
+#[cfg(test)]
+mod tests;
+
+pub use cause::{Cause, Refusal};
+pub use definition::{SignatureInfo, Target};
+pub use group::GroupId;
+pub use ranges::Vars;
+pub use ruleset::{Loaded, RuleFile, RuleSet};
+pub use syntax::Action;
+pub use text::Position;
+
+pub(crate) use definition::{Signature, Transports};
+pub(crate) use evaluate::{Evaluation, Outcome};
+pub(crate) use facts::Facts;
+pub(crate) use header_match::{FlowFacts, header_matches, tests_match};
+pub(crate) use rate::{RateKey, Rated, Rates, Track};

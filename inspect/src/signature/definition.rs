@@ -1,0 +1,101 @@
+//! One compiled signature: what it asks of a packet and its flow, and what it says about itself.
+
+use super::program::{PacketTest, Step};
+use super::rate::Rate;
+use super::syntax::Action;
+use crate::inspector::Direction;
+
+/// What a signature says about itself: the texts of an alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignatureInfo {
+    /// Signature id.
+    pub sid: u32,
+    /// Generator id; 1 unless the rule says otherwise.
+    pub gid: u32,
+    /// Revision.
+    pub rev: u32,
+    /// What the rule's author calls it; empty when the rule has no `msg`.
+    pub msg: String,
+    /// Class type, when the rule has one.
+    pub classtype: Option<String>,
+    /// Priority, 1 being the gravest: Suricata's `severity`.
+    pub priority: u8,
+    /// What it asks for.
+    pub action: Action,
+    /// Whether the rule's source or destination is the one attacked, when it says so.
+    pub target: Option<Target>,
+    /// Keys and values of `metadata`, in their order.
+    pub metadata: Vec<(String, String)>,
+    /// Kind and value of each `reference`, in their order.
+    pub references: Vec<(String, String)>,
+}
+
+/// The attacked end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// The packet's source.
+    Source,
+    /// The packet's destination.
+    Destination,
+}
+
+/// Transport protocols as a set of bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Transports(u8);
+
+impl Transports {
+    pub(crate) const TCP: Self = Self(1);
+    pub(crate) const UDP: Self = Self(2);
+    pub(crate) const ICMP4: Self = Self(4);
+    pub(crate) const ICMP6: Self = Self(8);
+    pub(crate) const OTHER: Self = Self(16);
+    pub(crate) const ANY: Self = Self(31);
+    pub(crate) const ICMP: Self = Self(4 | 8);
+
+    pub(crate) fn or(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    #[inline]
+    pub(crate) fn meets(self, other: Self) -> bool {
+        self.0 & other.0 != 0
+    }
+}
+
+/// What `flow` asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct FlowTest {
+    pub(crate) direction: Option<Direction>,
+    /// `established` or `not_established`.
+    pub(crate) established: Option<bool>,
+}
+
+/// On what the program over the payload runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) struct Scope {
+    /// On each packet's payload by itself.
+    pub(crate) packet: bool,
+    /// On the reassembled stream.
+    pub(crate) stream: bool,
+}
+
+/// A compiled signature. Sets are indices into the rule set's tables, so that equal ones are kept once.
+#[derive(Clone, Debug)]
+pub(crate) struct Signature {
+    pub(crate) action: Action,
+    /// Matches are counted and bits are set, but nobody is told.
+    pub(crate) silent: bool,
+    pub(crate) transports: Transports,
+    /// 4 or 6, when the protocol word says so.
+    pub(crate) ip_version: Option<u8>,
+    pub(crate) sources: u32,
+    pub(crate) destinations: u32,
+    pub(crate) source_ports: u32,
+    pub(crate) destination_ports: u32,
+    pub(crate) bidirectional: bool,
+    pub(crate) flow: FlowTest,
+    pub(crate) tests: Box<[PacketTest]>,
+    pub(crate) payload: Box<[Step]>,
+    pub(crate) scope: Scope,
+    pub(crate) rate: Option<Rate>,
+}

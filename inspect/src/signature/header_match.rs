@@ -1,0 +1,163 @@
+//! Whether a packet's headers and its flow are what a signature asks for.
+
+use super::definition::Signature;
+use super::facts::Facts;
+use super::program::{PacketTest, StreamSide, StreamSize};
+use super::ruleset::RuleSet;
+use crate::inspector::Direction;
+use crate::wire::{Network, TcpView};
+
+/// What a signature may ask of the packet's flow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlowFacts {
+    pub(crate) direction: Direction,
+    pub(crate) established: bool,
+    /// Bytes of TCP payload so far from the originator and from the responder, where a stream is followed.
+    pub(crate) stream_sizes: Option<(u64, u64)>,
+}
+
+/// Tests direction, protocol, ports and addresses, the cheap ones first.
+#[inline]
+pub(crate) fn header_matches(
+    rules: &RuleSet,
+    signature: &Signature,
+    facts: &Facts<'_>,
+    flow: &FlowFacts,
+) -> bool {
+    if !signature.transports.meets(facts.transport)
+        || signature
+            .flow
+            .direction
+            .is_some_and(|direction| direction != flow.direction)
+        || signature
+            .flow
+            .established
+            .is_some_and(|established| established != flow.established)
+        || signature
+            .ip_version
+            .is_some_and(|version| version != facts.ip_version)
+    {
+        return false;
+    }
+    let ends = (
+        facts.source,
+        facts.source_port,
+        facts.destination,
+        facts.destination_port,
+    );
+    let swapped = (
+        facts.destination,
+        facts.destination_port,
+        facts.source,
+        facts.source_port,
+    );
+    ends_match(rules, signature, ends)
+        || (signature.bidirectional && ends_match(rules, signature, swapped))
+}
+
+#[inline]
+fn ends_match(rules: &RuleSet, signature: &Signature, ends: (u128, u16, u128, u16)) -> bool {
+    let (source, source_port, destination, destination_port) = ends;
+    rules
+        .port_set(signature.destination_ports)
+        .contains(destination_port)
+        && rules.port_set(signature.source_ports).contains(source_port)
+        && rules
+            .address_set(signature.destinations)
+            .contains(destination)
+        && rules.address_set(signature.sources).contains(source)
+}
+
+/// Runs the tests of single header fields.
+#[inline]
+pub(crate) fn tests_match(signature: &Signature, facts: &Facts<'_>, flow: &FlowFacts) -> bool {
+    signature
+        .tests
+        .iter()
+        .all(|test| test_matches(test, facts, flow))
+}
+
+fn test_matches(test: &PacketTest, facts: &Facts<'_>, flow: &FlowFacts) -> bool {
+    let packet = facts.packet;
+    let tcp = |holds: &dyn Fn(TcpView<'_>) -> bool| packet.tcp().is_some_and(holds);
+    match test {
+        PacketTest::PayloadSize(size) => size.contains(facts.payload.len() as u64),
+        PacketTest::TcpFlags(flags) => tcp(&|tcp| flags.holds(tcp.flags.0)),
+        PacketTest::TcpSequence(sequence) => tcp(&|tcp| tcp.seq == *sequence),
+        PacketTest::TcpAcknowledgement(acknowledged) => tcp(&|tcp| tcp.ack == *acknowledged),
+        PacketTest::TcpWindow(window) => tcp(&|tcp| window.contains(u64::from(tcp.window))),
+        PacketTest::IcmpType(kind) => packet
+            .icmp()
+            .is_some_and(|icmp| kind.contains(u64::from(icmp.kind))),
+        PacketTest::IcmpCode(code) => packet
+            .icmp()
+            .is_some_and(|icmp| code.contains(u64::from(icmp.code))),
+        PacketTest::IcmpIdentifier(wanted) => facts
+            .icmp_echo()
+            .is_some_and(|(identifier, _)| identifier == *wanted),
+        PacketTest::IcmpSequence(wanted) => facts
+            .icmp_echo()
+            .is_some_and(|(_, sequence)| sequence == *wanted),
+        PacketTest::Ttl(ttl) => ttl.contains(u64::from(packet.ttl())),
+        PacketTest::IpIdentification(wanted) => packet.ip_id() == Some(*wanted),
+        PacketTest::IpProtocol(protocol) => protocol.contains(u64::from(packet.headers().protocol)),
+        PacketTest::Tos(tos) => {
+            ipv4_header(facts).is_some_and(|header| tos.contains(u64::from(header[1])))
+        }
+        PacketTest::SameAddress => facts.source == facts.destination,
+        PacketTest::FragmentBits(bits) => {
+            ipv4_header(facts).is_some_and(|header| bits.holds(header[6] >> 5))
+        }
+        PacketTest::FragmentOffset(offset) => {
+            let eighths = facts.fragment().map_or(0, |fragment| fragment.offset / 8);
+            facts.ip_version == 4 && offset.contains(u64::from(eighths))
+        }
+        PacketTest::IpOption(wanted) => {
+            ipv4_header(facts).is_some_and(|header| has_option(&header[20..], *wanted))
+        }
+        PacketTest::StreamSize(wanted) => stream_size_matches(wanted, flow),
+    }
+}
+
+/// The IPv4 header with its options: at least twenty bytes, as [`crate::wire`] has validated.
+fn ipv4_header<'a>(facts: &Facts<'a>) -> Option<&'a [u8]> {
+    let headers = facts.packet.headers();
+    if headers.network != Network::Ipv4 {
+        return None;
+    }
+    let header = facts
+        .packet
+        .frame()
+        .get(usize::from(headers.network_offset)..usize::from(headers.transport_offset))?;
+    (header.len() >= 20).then_some(header)
+}
+
+/// Whether the options hold one of the wanted type, or any but padding.
+fn has_option(mut options: &[u8], wanted: Option<u8>) -> bool {
+    while let [kind, rest @ ..] = options {
+        let length = match (*kind, rest) {
+            (0, _) => return wanted == Some(0),
+            (1, _) => 1,
+            (_, [length, ..]) => usize::from(*length).max(2),
+            (_, []) => return false,
+        };
+        if wanted.map_or(*kind > 1, |wanted| wanted == *kind) {
+            return true;
+        }
+        options = options.get(length..).unwrap_or(&[]);
+    }
+    false
+}
+
+fn stream_size_matches(wanted: &StreamSize, flow: &FlowFacts) -> bool {
+    let Some((client, server)) = flow.stream_sizes else {
+        return false;
+    };
+    let (client, server) = (wanted.size.contains(client), wanted.size.contains(server));
+    match wanted.side {
+        StreamSide::Client => client,
+        StreamSide::Server => server,
+        StreamSide::Both => client && server,
+        StreamSide::Either => client || server,
+    }
+}

@@ -1,0 +1,203 @@
+//! What a rule's options become: small programs over buffers and tests over packets.
+
+use super::content::{Content, Operand};
+use super::number::{Comparison, Extract, Jump, Math, NumberAt};
+
+/// One step of a program over a buffer.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// What it does.
+    pub(crate) op: Op,
+    /// Whether later steps start from this one's end, so that another occurrence may help where the first did not.
+    pub(crate) retry: bool,
+}
+
+/// What a step asks of the buffer.
+#[derive(Clone, Debug)]
+pub(crate) enum Op {
+    /// A byte pattern.
+    Content(Content),
+    /// So many bytes are there (behind the previous match, when relative).
+    IsDataAt {
+        count: Operand,
+        relative: bool,
+        negated: bool,
+    },
+    /// The buffer's length.
+    Size(Interval),
+    /// A number in the buffer compares so.
+    ByteTest(Comparison),
+    /// Go on behind as many bytes as a number in the buffer says.
+    ByteJump(Jump),
+    /// Remember a number.
+    ByteExtract(Extract),
+    /// Compute with a number and remember the result.
+    ByteMath(Math),
+    /// Decode base64 and run the inner program over the result.
+    Base64(Base64),
+}
+
+/// A range of numbers, ends included, perhaps negated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Interval {
+    pub(crate) first: u64,
+    pub(crate) last: u64,
+    pub(crate) negated: bool,
+}
+
+impl Interval {
+    #[inline]
+    pub(crate) fn contains(&self, value: u64) -> bool {
+        (self.first <= value && value <= self.last) != self.negated
+    }
+}
+
+/// `base64_decode` and what follows `base64_data`.
+#[derive(Clone, Debug)]
+pub(crate) struct Base64 {
+    /// Bytes to decode at most.
+    pub(crate) count: Option<u32>,
+    /// Where they start.
+    pub(crate) offset: u32,
+    /// Whether from the previous match.
+    pub(crate) relative: bool,
+    /// What is asked of the decoded bytes; nothing but that there are some, when empty.
+    pub(crate) steps: Box<[Step]>,
+}
+
+impl Op {
+    /// Whether it starts from where the previous match ended.
+    pub(crate) fn is_relative(&self) -> bool {
+        let at = |number: &NumberAt| number.relative;
+        match self {
+            Op::Content(content) => content.is_relative(),
+            Op::IsDataAt { relative, .. } => *relative,
+            Op::Size(_) => false,
+            Op::ByteTest(test) => at(&test.number),
+            Op::ByteJump(jump) => at(&jump.number),
+            Op::ByteExtract(extract) => at(&extract.number),
+            Op::ByteMath(math) => at(&math.number),
+            Op::Base64(base64) => base64.relative,
+        }
+    }
+
+    /// Whether it can match at more than one place.
+    fn is_search(&self) -> bool {
+        matches!(self, Op::Content(content) if !content.negated)
+    }
+}
+
+/// Marks the steps whose other occurrences are worth a try: those from whose end a later step starts, with no other search
+/// in between.
+pub(crate) fn link(ops: Vec<Op>) -> Box<[Step]> {
+    let mut steps: Vec<Step> = ops
+        .into_iter()
+        .map(|op| Step { op, retry: false })
+        .collect();
+    let mut relative_follows = false;
+    for step in steps.iter_mut().rev() {
+        if step.op.is_search() {
+            step.retry = relative_follows;
+            relative_follows = false;
+        }
+        relative_follows |= step.op.is_relative();
+    }
+    steps.into_boxed_slice()
+}
+
+/// A test of what the headers of a packet say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum PacketTest {
+    /// `dsize`: bytes of payload.
+    PayloadSize(Interval),
+    /// `flags`: TCP flags.
+    TcpFlags(FlagTest),
+    /// `seq`.
+    TcpSequence(u32),
+    /// `ack`.
+    TcpAcknowledgement(u32),
+    /// `window`.
+    TcpWindow(Interval),
+    /// `itype`.
+    IcmpType(Interval),
+    /// `icode`.
+    IcmpCode(Interval),
+    /// `icmp_id`.
+    IcmpIdentifier(u16),
+    /// `icmp_seq`.
+    IcmpSequence(u16),
+    /// `ttl`: time to live or hop limit.
+    Ttl(Interval),
+    /// `id`: identification of IPv4.
+    IpIdentification(u16),
+    /// `ip_proto`.
+    IpProtocol(Interval),
+    /// `tos`: the differentiated services field.
+    Tos(Interval),
+    /// `sameip`.
+    SameAddress,
+    /// `fragbits`: reserved, don't-fragment, more-fragments as in the IPv4 header's three bits.
+    FragmentBits(FlagTest),
+    /// `fragoffset`, in units of eight bytes.
+    FragmentOffset(Interval),
+    /// `ipopts`: an IPv4 option of this type is present; `None` is any option.
+    IpOption(Option<u8>),
+    /// `stream_size`: bytes that have passed in the TCP stream.
+    StreamSize(StreamSize),
+}
+
+/// How a set of flag bits is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FlagTest {
+    /// The bits that are asked for.
+    pub(crate) bits: u8,
+    /// The bits that do not matter.
+    pub(crate) ignored: u8,
+    /// How.
+    pub(crate) mode: FlagMode,
+}
+
+/// The comparison of [`FlagTest`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FlagMode {
+    /// Exactly these.
+    Exact,
+    /// All of these, perhaps more (`+`).
+    All,
+    /// At least one of these (`*`).
+    Any,
+    /// Not all of these (`!`).
+    Not,
+}
+
+impl FlagTest {
+    pub(crate) fn holds(&self, flags: u8) -> bool {
+        let flags = flags & !self.ignored;
+        match self.mode {
+            FlagMode::Exact => flags == self.bits,
+            FlagMode::All => flags & self.bits == self.bits,
+            FlagMode::Any => flags & self.bits != 0,
+            FlagMode::Not => flags & self.bits != self.bits,
+        }
+    }
+}
+
+/// Whose stream `stream_size` measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StreamSide {
+    /// What the originator sent.
+    Client,
+    /// What the responder sent.
+    Server,
+    /// Both, each by itself.
+    Both,
+    /// One of them.
+    Either,
+}
+
+/// `stream_size`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StreamSize {
+    pub(crate) side: StreamSide,
+    pub(crate) size: Interval,
+}
