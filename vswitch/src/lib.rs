@@ -5,6 +5,7 @@
 //! ([`mac_table`]), policy ([`flow_table`]) and [`inspection`], which alone can make a [`inspection::Cleared`]; [`forward`]
 //! takes nothing else, and hands it to the egress ports. Every frame that ends on the way ends in one [`drop_reason`].
 
+pub mod books;
 pub mod control;
 pub mod counters;
 pub mod drop_reason;
@@ -19,8 +20,12 @@ pub mod generation;
 pub mod http;
 pub mod inspection;
 pub mod mac_table;
+pub mod metrics;
 pub mod pipeline;
 pub mod port;
 pub mod status;
 pub mod sys;
 pub mod worker;
+
+/// The version of this build.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,9 +1,9 @@
 //! The event log: one JSON object per line, in the shape of Suricata's EVE.
 //!
 //! # Theory of operation
-//! Each worker has a bounded queue to the log's own thread. The worker's side never waits: an event that finds the queue
-//! full is counted and forgotten. The thread looks at the queues every [`IDLE_SLEEP`] rather than being woken, so that no
-//! worker ever makes a system call for the log. What it finds it formats and writes as one piece, so a line is in the file
+//! A bounded queue leads from the workers to the log's own thread. The workers' side never waits: an event that finds the
+//! queue full is counted and forgotten. The thread looks at the queue every [`IDLE_SLEEP`] rather than being woken, so that
+//! no worker ever makes a system call for the log. What it finds it formats and writes as one piece, so a line is in the file
 //! at most [`IDLE_SLEEP`] and one write after the frame. When the file cannot take a piece (disk full), its events are
 //! counted as lost and the next piece is tried afresh; the frames were judged long ago.
 
@@ -17,15 +17,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::event::Event;
 use timestamp::WallClock;
 
-/// Events that wait in one worker's queue at most: what a worker can raise in a burst of trouble while the disk is busy
-/// for a moment. About 1 MiB per worker.
+/// Events that wait in the queue at most: what workers can raise in a burst of trouble while the disk is busy for a
+/// moment. About 1 MiB.
 pub const QUEUE_MAX: usize = 8_192;
 
 /// Events formatted into one write at most; bounds the thread's buffer to about 1 MiB.
@@ -34,7 +34,7 @@ const PIECE_MAX: usize = 1_024;
 /// How long the thread sleeps when no event waits.
 const IDLE_SLEEP: Duration = Duration::from_millis(20);
 
-/// What became of events after they left the queues.
+/// What became of events after they left the queue.
 #[derive(Debug, Default)]
 pub struct LogCounters {
     /// Events written.
@@ -43,11 +43,9 @@ pub struct LogCounters {
     pub lost: AtomicU64,
 }
 
-/// Queues for `count` workers: their ends, and the log's.
-pub fn queues(count: usize) -> (Vec<Sender<Event>>, Vec<Receiver<Event>>) {
-    (0..count)
-        .map(|_| crossbeam_channel::bounded(QUEUE_MAX))
-        .unzip()
+/// The queue: the workers' end, to be cloned, and the log's.
+pub fn queue() -> (Sender<Event>, Receiver<Event>) {
+    crossbeam_channel::bounded(QUEUE_MAX)
 }
 
 /// The running log.
@@ -65,18 +63,24 @@ struct Orders {
 }
 
 impl Log {
-    /// Opens the file and starts the thread. Without a path, events are taken from the queues and forgotten.
+    /// Opens the file and starts the thread. Without a path, events are taken from the queue and forgotten. `started` is the
+    /// moment from which the workers' clock counts.
     ///
     /// # Errors
     /// The file cannot be opened, or the thread cannot be made.
-    pub fn start(path: Option<&Path>, queues: Vec<Receiver<Event>>) -> io::Result<Self> {
+    pub fn start(
+        path: Option<&Path>,
+        queue: Receiver<Event>,
+        started: Instant,
+    ) -> io::Result<Self> {
         let file = path.map(open).transpose()?;
         let counters = Arc::new(LogCounters::default());
         let orders = Arc::new(Orders::default());
         let thread = LogThread {
             path: path.map(Path::to_owned),
             out: file.map(|file| LineWriter::new(file, Arc::clone(&counters))),
-            queues,
+            queue,
+            started,
             orders: Arc::clone(&orders),
         };
         let thread = std::thread::Builder::new()
@@ -101,7 +105,7 @@ impl Log {
 }
 
 impl Drop for Log {
-    /// Writes what waits in the queues and ends the thread.
+    /// Writes what waits in the queue and ends the thread.
     fn drop(&mut self) {
         self.orders.stop.store(true, Ordering::Release);
         if let Some(thread) = self.thread.take()
@@ -135,14 +139,15 @@ fn open(path: &Path) -> io::Result<File> {
 struct LogThread {
     path: Option<PathBuf>,
     out: Option<LineWriter<File>>,
-    queues: Vec<Receiver<Event>>,
+    queue: Receiver<Event>,
+    started: Instant,
     orders: Arc<Orders>,
 }
 
 impl LogThread {
     fn run(mut self) {
         loop {
-            // Read before the queues are emptied: what was sent before the order to stop is still written.
+            // Read before the queue is emptied: what was sent before the order to stop is still written.
             let is_last = self.orders.stop.load(Ordering::Acquire);
             if self.orders.reopen.swap(false, Ordering::AcqRel) {
                 self.reopen();
@@ -157,20 +162,18 @@ impl LogThread {
         }
     }
 
-    /// Writes one piece per queue; answers how many events they held.
+    /// Writes what waits, in pieces, up to what the queue holds; answers how many events that were.
     fn write_pieces(&mut self) -> usize {
+        let Some(out) = &mut self.out else {
+            return self.queue.try_iter().take(QUEUE_MAX).count();
+        };
+        let clock = WallClock::now(self.started);
         let mut moved = 0;
-        let clock = WallClock::now();
-        for queue in &self.queues {
-            let events = queue.try_iter().take(if self.out.is_some() {
-                PIECE_MAX
-            } else {
-                QUEUE_MAX
-            });
-            moved += match &mut self.out {
-                Some(out) => out.write_events(events, clock),
-                None => events.count(),
-            };
+        while moved < QUEUE_MAX {
+            match out.write_events(self.queue.try_iter().take(PIECE_MAX), clock) {
+                0 => break,
+                count => moved += count,
+            }
         }
         moved
     }

@@ -27,10 +27,10 @@ pub struct SignatureText<'a> {
     pub rev: u32,
     /// `msg`.
     pub signature: &'a str,
-    /// Text of `classtype`; empty without one.
+    /// `classtype`; empty without one.
     pub category: &'a str,
     /// Priority, 1 is the gravest.
-    pub severity: u32,
+    pub severity: u8,
 }
 
 #[derive(Serialize)]
@@ -99,7 +99,7 @@ struct SwitchPart<'a> {
     reason: Option<&'static str>,
     generation: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    malformed: Option<String>,
+    malformed: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     transaction: Option<u32>,
     #[serde(skip_serializing_if = "is_zero")]
@@ -175,7 +175,7 @@ fn record(event: &Event, clock: WallClock) -> Record<'_> {
                 .and_then(|decider| generation.policy.deciders().get(usize::from(decider.0)))
                 .map(String::as_str);
             record.vswitch.reason = Some(reason.word());
-            record.vswitch.malformed = malformed.map(|malformed| format!("{malformed:?}"));
+            record.vswitch.malformed = malformed.map(|malformed| malformed.name());
             record.vswitch.suppressed = suppressed;
         }
     }
@@ -190,8 +190,16 @@ fn alert_part(generation: &Generation, index: u32, action: AlertAction) -> Optio
     signature_text(generation, index).map(|text| AlertPart { action, text })
 }
 
-fn signature_text(_: &Generation, _: u32) -> Option<SignatureText<'_>> {
-    None
+fn signature_text(generation: &Generation, index: u32) -> Option<SignatureText<'_>> {
+    let info = generation.rules.signature(index)?;
+    Some(SignatureText {
+        gid: info.gid,
+        signature_id: info.sid,
+        rev: info.rev,
+        signature: &info.msg,
+        category: info.classtype.as_deref().unwrap_or(""),
+        severity: info.priority,
+    })
 }
 
 fn tuple_part(tuple: &Tuple) -> TuplePart {

@@ -2,13 +2,19 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use inspect::alert::{Alert, AlertAction};
+use inspect::signature::{RuleFile, RuleSet, Vars};
+use inspect::wire::Malformed;
 use serde_json::{Value, json};
+use zones::policy::DeciderId;
 
 use super::*;
 use crate::drop_reason::DropReason;
 use crate::event::{EventKind, Tuple};
 use crate::frame::PortId;
 use crate::generation::{Generation, PortView};
+
+const RULES: &str = r#"drop tcp any any -> any any (msg:"EVIL \"quoted\""; content:"evil"; sid:7; rev:3; priority:2;)"#;
 
 fn generation() -> Arc<Generation> {
     let view = |name: &str, zone: &str| {
@@ -19,8 +25,20 @@ fn generation() -> Arc<Generation> {
             security: None,
         })
     };
+    let file = RuleFile {
+        name: "test.rules".to_owned(),
+        text: RULES.to_owned(),
+    };
+    let loaded = RuleSet::compile(&[file], &Vars::default());
+    assert!(loaded.refused.is_empty(), "{:?}", loaded.refused);
     let ports = vec![view("web1", "web"), view("db\"1\n", "db")];
-    Arc::new(Generation::new(7, ports, Arc::default(), Arc::default(), 0))
+    Arc::new(Generation::new(
+        7,
+        ports,
+        Arc::default(),
+        Arc::new(loaded.rules),
+        1,
+    ))
 }
 
 fn tuple(protocol: u8) -> Tuple {
@@ -88,7 +106,7 @@ fn a_frame_of_which_little_is_known() {
 fn a_frame_of_which_all_is_known() {
     let mut event = event(EventKind::Drop {
         reason: DropReason::Policy,
-        decider: None,
+        decider: Some(DeciderId(0)),
         malformed: None,
         signature: None,
         suppressed: 41,
@@ -113,7 +131,7 @@ fn a_frame_of_which_all_is_known() {
             "drop": {"len": 60, "reason": "policy"},
             "vswitch": {
                 "from_port": "web1", "to_port": "db\"1\n", "from_zone": "web", "to_zone": "db",
-                "reason": "policy", "generation": 7, "suppressed": 41,
+                "rule": "default", "rule": "default", "reason": "policy", "generation": 7, "suppressed": 41,
             },
         }),
     );
@@ -224,12 +242,9 @@ fn a_full_disk_loses_events_and_tears_at_most_one_line() {
 }
 
 fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
-    let deadline = std::time::Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + Duration::from_secs(20);
     while !is_so() {
-        assert!(
-            std::time::Instant::now() < deadline,
-            "waited in vain: {what}"
-        );
+        assert!(Instant::now() < deadline, "waited in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
     }
 }
@@ -238,22 +253,22 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 fn a_log_is_written_rotated_and_finished() {
     let dir = tempfile::tempdir().expect("a directory");
     let (path, old) = (dir.path().join("eve.json"), dir.path().join("eve.json.1"));
-    let (senders, receivers) = queues(2);
-    let log = Log::start(Some(&path), receivers).expect("a log");
+    let (sender, receiver) = queue();
+    let log = Log::start(Some(&path), receiver, Instant::now()).expect("a log");
     let lines = |path: &Path| {
         std::fs::read_to_string(path)
             .unwrap_or_default()
             .lines()
             .count()
     };
-    senders[0]
+    sender
         .try_send(event(drop_kind(DropReason::Runt)))
         .expect("room");
     wait_for("the first line", || lines(&path) == 1);
     std::fs::rename(&path, &old).expect("rotated");
     log.reopen();
     wait_for("a new file", || path.exists());
-    for sender in &senders {
+    for _ in 0..2 {
         sender
             .try_send(event(drop_kind(DropReason::Policy)))
             .expect("room");
@@ -268,22 +283,16 @@ fn a_log_is_written_rotated_and_finished() {
 
 #[test]
 fn a_queue_that_is_full_says_so_at_once() {
-    let (senders, receivers) = queues(1);
+    let (sender, receiver) = queue();
     for _ in 0..QUEUE_MAX {
-        senders[0]
+        sender
             .try_send(event(drop_kind(DropReason::Runt)))
             .expect("room");
     }
-    assert!(
-        senders[0]
-            .try_send(event(drop_kind(DropReason::Runt)))
-            .is_err()
-    );
-    let log = Log::start(None, receivers).expect("a log without a file");
+    assert!(sender.try_send(event(drop_kind(DropReason::Runt))).is_err());
+    let log = Log::start(None, receiver, Instant::now()).expect("a log without a file");
     wait_for("room", || {
-        senders[0]
-            .try_send(event(drop_kind(DropReason::Runt)))
-            .is_ok()
+        sender.try_send(event(drop_kind(DropReason::Runt))).is_ok()
     });
     assert_eq!(log.counters().lost.load(Ordering::Relaxed), 0);
 }
@@ -300,6 +309,58 @@ fn a_pipe_is_no_log() {
         0,
     );
     made.expect("a pipe");
-    assert!(Log::start(Some(&path), Vec::new()).is_err());
-    assert!(Log::start(Some(&dir.path().join("missing/eve.json")), Vec::new()).is_err());
+    assert!(Log::start(Some(&path), queue().1, Instant::now()).is_err());
+    assert!(
+        Log::start(
+            Some(&dir.path().join("missing/eve.json")),
+            queue().1,
+            Instant::now()
+        )
+        .is_err()
+    );
+}
+
+#[test]
+fn an_alert_names_its_signature() {
+    let alert = Alert {
+        signature: 0,
+        action: AlertAction::Allowed,
+        transaction: Some(4),
+    };
+    let texts = |action: &str| {
+        json!({
+            "action": action, "gid": 1, "signature_id": 7, "rev": 3, "signature": "EVIL \"quoted\"",
+            "category": "", "severity": 2,
+        })
+    };
+    let record: Value = serde_json::from_str(&line(&event(EventKind::Alert(alert)))).expect("JSON");
+    assert_eq!(record["event_type"], json!("alert"));
+    assert_eq!(record["alert"], texts("allowed"));
+    assert_eq!(record["vswitch"]["transaction"], json!(4));
+    let kind = EventKind::Drop {
+        reason: DropReason::Signature,
+        decider: None,
+        malformed: None,
+        signature: Some(0),
+        suppressed: 0,
+    };
+    let record: Value = serde_json::from_str(&line(&event(kind))).expect("JSON");
+    assert_eq!(
+        (&record["event_type"], &record["drop"]["reason"]),
+        (&json!("drop"), &json!("signature"))
+    );
+    assert_eq!(record["alert"], texts("blocked"));
+}
+
+#[test]
+fn a_malformed_frame_says_how() {
+    let kind = EventKind::Drop {
+        reason: DropReason::Malformed,
+        decider: None,
+        malformed: Some(Malformed::TtlZero),
+        signature: None,
+        suppressed: 0,
+    };
+    let record: Value = serde_json::from_str(&line(&event(kind))).expect("JSON");
+    assert_eq!(record["vswitch"]["malformed"], json!("ttl_zero"));
 }

@@ -1,6 +1,6 @@
 //! Points in time as EVE writes them: UTC with microseconds, `2026-11-23T16:46:00.000001+0000`.
 
-use rustix::time::{ClockId, clock_gettime};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 /// The civil date of a day, counted from 1970-01-01, in the proleptic Gregorian calendar.
 ///
@@ -34,7 +34,7 @@ pub fn format_utc(unix_us: u64) -> String {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}+0000")
 }
 
-/// The step from the monotonic clock, by which workers date events, to the time of day.
+/// The step from the workers' clock, by which events are dated, to the time of day.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WallClock {
     /// Microseconds to add.
@@ -42,20 +42,20 @@ pub struct WallClock {
 }
 
 impl WallClock {
-    /// Reads both clocks. The step is not constant (the time of day is corrected now and then), so it is taken anew for
-    /// each batch of events.
-    pub fn now() -> Self {
-        let micros = |clock| {
-            let time = clock_gettime(clock);
-            time.tv_sec.unsigned_abs() * 1_000_000 + time.tv_nsec.unsigned_abs() / 1_000
-        };
-        let ahead_us = micros(ClockId::Realtime).saturating_sub(micros(ClockId::Monotonic));
+    /// Reads both clocks, where the workers' counts from `started`. The step is not constant (the time of day is corrected
+    /// now and then), so it is taken anew for each batch of events.
+    pub fn now(started: Instant) -> Self {
+        // A time of day before 1970 is a machine without a clock; its dates are wrong anyway.
+        let unix = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let ahead_us = unix.saturating_sub(started.elapsed()).as_micros() as u64;
         Self { ahead_us }
     }
 
-    /// Writes a time on the monotonic clock, in microseconds, as a time of day.
-    pub fn format(self, monotonic_us: u64) -> String {
-        format_utc(monotonic_us.saturating_add(self.ahead_us))
+    /// Writes a time on the workers' clock, in microseconds, as a time of day.
+    pub fn format(self, worker_us: u64) -> String {
+        format_utc(worker_us.saturating_add(self.ahead_us))
     }
 }
 

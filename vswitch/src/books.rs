@@ -1,0 +1,194 @@
+//! The sums of what workers count, and of what they counted in generations that are gone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::counters::{PORTS_MAX, WorkerCounters};
+use crate::drop_reason::DropReason;
+use crate::frame::PortId;
+use crate::generation::Generation;
+
+/// One port's counters, summed over all workers. The fields are those of [`crate::counters::PortCounters`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PortTotals {
+    /// Frames that entered by the port.
+    pub received: u64,
+    /// Their bytes.
+    pub received_bytes: u64,
+    /// Copies made of them by flooding.
+    pub flood_copies: u64,
+    /// Frames that entered by the port and were written to some port.
+    pub delivered: u64,
+    /// Frames written to the port.
+    pub transmitted: u64,
+    /// Their bytes.
+    pub transmitted_bytes: u64,
+    /// Frames that entered by the port and were dropped, by reason.
+    pub drops: [u64; DropReason::COUNT],
+}
+
+impl Default for PortTotals {
+    fn default() -> Self {
+        Self {
+            received: 0,
+            received_bytes: 0,
+            flood_copies: 0,
+            delivered: 0,
+            transmitted: 0,
+            transmitted_bytes: 0,
+            drops: [0; DropReason::COUNT],
+        }
+    }
+}
+
+impl PortTotals {
+    /// Frames that entered by the port and were dropped.
+    pub fn dropped(&self) -> u64 {
+        self.drops.iter().sum()
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.received += other.received;
+        self.received_bytes += other.received_bytes;
+        self.flood_copies += other.flood_copies;
+        self.delivered += other.delivered;
+        self.transmitted += other.transmitted;
+        self.transmitted_bytes += other.transmitted_bytes;
+        for (sum, drops) in self.drops.iter_mut().zip(other.drops) {
+            *sum += drops;
+        }
+    }
+}
+
+/// All counters, summed over all workers.
+#[derive(Clone, Debug)]
+pub struct Totals {
+    ports: Vec<PortTotals>,
+    /// The sum over all ports.
+    pub all: PortTotals,
+    /// Forward verdicts, one per egress port.
+    pub cleared: u64,
+    /// Alerts whose frame was forwarded.
+    pub alerts_allowed: u64,
+    /// Alerts whose frame was dropped.
+    pub alerts_blocked: u64,
+    /// Events that found the log's queue full.
+    pub events_lost: u64,
+    /// Flows in the tables.
+    pub flows: u64,
+}
+
+impl Totals {
+    /// Adds up. Workers go on counting meanwhile, so the sums agree to the frame only while no frame is under way.
+    pub fn of(workers: &[Arc<WorkerCounters>]) -> Self {
+        let sum =
+            |of: fn(&WorkerCounters) -> u64| workers.iter().map(|worker| of(worker)).sum::<u64>();
+        let ports: Vec<PortTotals> = (0..PORTS_MAX)
+            .map(|port| port_totals(workers, port))
+            .collect();
+        let mut all = PortTotals::default();
+        for port in &ports {
+            all.add(port);
+        }
+        let ended = sum(|worker| worker.flows_ended.value());
+        Self {
+            ports,
+            all,
+            cleared: sum(|worker| worker.cleared.value()),
+            alerts_allowed: sum(|worker| worker.alerts_allowed.value()),
+            alerts_blocked: sum(|worker| worker.alerts_blocked.value()),
+            events_lost: sum(|worker| worker.events_lost.value()),
+            flows: sum(|worker| worker.flows_opened.value()).saturating_sub(ended),
+        }
+    }
+
+    /// The sums of one port.
+    pub fn port(&self, port: PortId) -> &PortTotals {
+        &self.ports[port.index()]
+    }
+}
+
+fn port_totals(workers: &[Arc<WorkerCounters>], port: usize) -> PortTotals {
+    let mut totals = PortTotals::default();
+    // Configuration numbers ports from 0 below PORTS_MAX, which fits.
+    let port = PortId(port as u16);
+    for worker in workers {
+        let counters = worker.port(port);
+        totals.add(&PortTotals {
+            received: counters.received.value(),
+            received_bytes: counters.received_bytes.value(),
+            flood_copies: counters.flood_copies.value(),
+            delivered: counters.delivered.value(),
+            transmitted: counters.transmitted.value(),
+            transmitted_bytes: counters.transmitted_bytes.value(),
+            drops: std::array::from_fn(|reason| counters.drops[reason].value()),
+        });
+    }
+    totals
+}
+
+/// Names of rules that are gone and whose hits are still remembered. Each reload may bring new names, and a scrape lists
+/// them all; what is beyond is forgotten, and its series ends.
+const RETIRED_NAMES_MAX: usize = 4_096;
+
+/// Hits of the policy's deciders, over all generations: a reload starts new cells, and a counter that operators watch must
+/// not go back to zero for that.
+#[derive(Debug, Default)]
+pub struct HitLedger {
+    /// Hits from generations that no worker judges by any more.
+    retired: BTreeMap<String, u64>,
+    /// Generations that a worker may still judge by, the newest last.
+    live: Vec<Arc<Generation>>,
+}
+
+impl HitLedger {
+    /// Adds the generation that is about to be put in force.
+    pub fn begin(&mut self, generation: Arc<Generation>) {
+        self.live.push(generation);
+    }
+
+    /// Says that every worker judges by the newest generation: the cells of the others will not move any more.
+    pub fn settle(&mut self) {
+        let Some(newest) = self.live.pop() else {
+            return;
+        };
+        for generation in self.live.drain(..) {
+            add_hits(&mut self.retired, &generation);
+        }
+        if self.retired.len() > RETIRED_NAMES_MAX {
+            let current = newest.policy.deciders();
+            let mut surplus = self.retired.len() - RETIRED_NAMES_MAX;
+            self.retired.retain(|name, _| {
+                let goes = surplus > 0 && !current.contains(name);
+                surplus -= usize::from(goes);
+                !goes
+            });
+        }
+        self.live.push(newest);
+    }
+
+    /// Generations that some worker may still judge by.
+    pub fn live_count(&self) -> usize {
+        self.live.len()
+    }
+
+    /// Hits by decider since the switch started.
+    pub fn hits(&self) -> BTreeMap<String, u64> {
+        let mut hits = self.retired.clone();
+        for generation in &self.live {
+            add_hits(&mut hits, generation);
+        }
+        hits
+    }
+}
+
+fn add_hits(sums: &mut BTreeMap<String, u64>, generation: &Generation) {
+    for (index, name) in generation.policy.deciders().iter().enumerate() {
+        let cells = generation
+            .rule_hits
+            .iter()
+            .filter_map(|worker| worker.get(index));
+        let hits: u64 = cells.map(|cell| cell.value()).sum();
+        *sums.entry(name.clone()).or_default() += hits;
+    }
+}
