@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::console::{Console, Output};
 use crate::image::{Image, READY};
 use crate::qmp::Qmp;
-use crate::tools::{tail, tethered, wait_until};
+use crate::tools::{stack_counter, tail, tethered, wait_until};
 
 /// How long a guest may take from power-on to its shell. It takes about four seconds on an idle core.
 const BOOT_TIMEOUT: Duration = Duration::from_secs(90);
@@ -182,21 +182,7 @@ impl Guest {
     /// # Panics
     /// If there is no such counter.
     pub fn snmp(&mut self, group: &str, counter: &str) -> u64 {
-        let text = self.must("cat /proc/net/snmp");
-        let mut rows = text
-            .lines()
-            .filter_map(|line| line.strip_prefix(&format!("{group}: ")));
-        let (names, values) = (
-            rows.next().unwrap_or_default(),
-            rows.next().unwrap_or_default(),
-        );
-        let found = names
-            .split(' ')
-            .zip(values.split(' '))
-            .find(|(name, _)| *name == counter);
-        found
-            .and_then(|(_, value)| value.parse().ok())
-            .unwrap_or_else(|| panic!("no {group} {counter} in {text}"))
+        stack_counter(&self.must("cat /proc/net/snmp"), group, counter)
     }
 
     /// A conversation with this guest's QEMU.

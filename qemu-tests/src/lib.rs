@@ -9,20 +9,23 @@
 //! - [`console`] and [`qmp`]: the two ways to talk to a guest, its shell and its QEMU;
 //! - [`guest`]: one virtual machine; [`testpmd`]: a DPDK process that is a guest without being a machine;
 //! - [`netns`]: a network namespace, for what stands outside the switch;
+//! - [`firewall`]: the outside, made of two of those;
 //! - [`switch`]: the process under test, and [`metrics`] what it counts;
-//! - [`lab`]: all of it together, torn down when the test ends, however it ends.
+//! - [`setup`] says what a lab is to be, [`lab`] is all of it together, torn down when the test ends, however it ends.
 //!
 //! A failed expectation in the lab panics with what was seen: these are the fittings of tests, not a library.
 
 #![forbid(unsafe_code)]
 
 pub mod console;
+pub mod firewall;
 pub mod guest;
 pub mod image;
 pub mod lab;
 pub mod metrics;
 pub mod netns;
 pub mod qmp;
+pub mod setup;
 pub mod switch;
 pub mod testpmd;
 pub mod tools;

@@ -117,3 +117,38 @@ pub fn tail(path: &Path, line_count: usize) -> String {
         Err(error) => format!("({error})"),
     }
 }
+
+/// A counter of a network stack, out of the text of its `/proc/net/snmp`: `Icmp`, `InEchos` and so on.
+///
+/// # Panics
+/// If there is no such counter.
+pub fn stack_counter(snmp: &str, group: &str, counter: &str) -> u64 {
+    // two lines for each group: the names, then the values
+    let mut rows = snmp
+        .lines()
+        .filter_map(|line| line.strip_prefix(&format!("{group}: ")));
+    let (names, values) = (
+        rows.next().unwrap_or_default(),
+        rows.next().unwrap_or_default(),
+    );
+    let found = names
+        .split(' ')
+        .zip(values.split(' '))
+        .find(|(name, _)| *name == counter);
+    found
+        .and_then(|(_, value)| value.parse().ok())
+        .unwrap_or_else(|| panic!("no {group} {counter} in {snmp}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::stack_counter;
+
+    #[test]
+    fn a_stack_counter_is_found_by_group_and_name() {
+        let snmp =
+            "Ip: Forwarding InReceives\nIp: 2 17\nIcmp: InMsgs InErrors InEchos\nIcmp: 4 0 3\n";
+        assert_eq!(stack_counter(snmp, "Icmp", "InEchos"), 3);
+        assert_eq!(stack_counter(snmp, "Ip", "InReceives"), 17);
+    }
+}

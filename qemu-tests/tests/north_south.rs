@@ -1,0 +1,139 @@
+//! What leaves the host goes through the firewall outside, and what comes back through the policy.
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use qemu_tests::firewall::{CLIENT_IP, FIREWALL_IP, Firewall};
+use qemu_tests::netns::Netns;
+use qemu_tests::setup::{Member, Setup};
+
+/// A TCP service of the client that sends back what it gets, until the test ends; returns its count of connections.
+fn serve(client: &Netns, port: u16) -> Arc<AtomicUsize> {
+    let listener = client
+        .within(|| TcpListener::bind((CLIENT_IP, port)))
+        .expect("the client can listen");
+    let connection_count = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&connection_count);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            count.fetch_add(1, Ordering::SeqCst);
+            let (mut reader, mut writer) =
+                (stream.try_clone().expect("a socket can be shared"), stream);
+            let _ = std::io::copy(&mut reader, &mut writer);
+        }
+    });
+    connection_count
+}
+
+/// Whether the client gets back from a guest's echo service what it sent.
+fn client_echo(client: &Netns, address: &str, port: u16) -> bool {
+    let target = SocketAddr::new(address.parse().expect("an address"), port);
+    let talk = || {
+        let mut stream = TcpStream::connect_timeout(&target, Duration::from_secs(3))?;
+        stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+        stream.write_all(b"from outside\n")?;
+        let mut answer = [0; 13];
+        stream.read_exact(&mut answer)?;
+        Ok(answer)
+    };
+    client
+        .within(talk)
+        .is_ok_and(|answer| &answer == b"from outside\n")
+}
+
+#[test]
+fn traffic_leaves_by_the_uplink_and_comes_back_through_the_firewall() {
+    let mut lab = Setup::new()
+        .guest(Member::web1())
+        .guest(Member::db1())
+        .firewall()
+        .rule("{name: web-out, from: web, to: outside, proto: tcp, action: allow}")
+        .rule("{name: web-ping-out, from: web, to: outside, proto: icmp, action: allow}")
+        .rule("{name: out-web, from: outside, to: web, proto: tcp, dport: 80, action: allow}")
+        .rule("{name: ping-in, from: outside, to: web, proto: icmp, action: allow}")
+        .rule("{name: routed-db, from: outside, to: db, proto: tcp, dport: 5432, action: allow}")
+        .start();
+    let (web1, db1) = (Member::web1().ip, Member::db1().ip);
+
+    // out
+    assert!(
+        lab.guest("web1").can_ping(FIREWALL_IP, 5),
+        "web1 pings its gateway"
+    );
+    let forwarded = lab.firewall().forwarded();
+    assert!(
+        lab.guest("web1").can_ping(CLIENT_IP, 5),
+        "web1 pings the client behind the firewall"
+    );
+    assert!(
+        lab.firewall().forwarded() >= forwarded + 2,
+        "request and answer went through the firewall"
+    );
+    serve(&lab.firewall().client, 9000);
+    assert!(
+        lab.guest("web1")
+            .echo_tcp(CLIENT_IP, 9000, "hello outside", 5),
+        "web1 talks TCP to the client"
+    );
+
+    // out, where the switch allows it and the firewall does not: so it really is in the way
+    let closed = serve(&lab.firewall().client, Firewall::CLOSED_PORT);
+    assert!(
+        !lab.guest("web1")
+            .echo_tcp(CLIENT_IP, Firewall::CLOSED_PORT, "hello", 2),
+        "the firewall is in the way"
+    );
+    assert_eq!(
+        closed.load(Ordering::SeqCst),
+        0,
+        "nothing got past the firewall"
+    );
+
+    // in
+    lab.guest("web1").serve_tcp(80);
+    lab.guest("db1").serve_tcp(80);
+    assert!(
+        client_echo(&lab.firewall().client, web1, 80),
+        "the client talks TCP to web1"
+    );
+    assert!(
+        lab.firewall()
+            .client
+            .try_run(&format!("busybox ping -c 1 -w 3 {web1}")),
+        "the client pings web1"
+    );
+    assert!(
+        !client_echo(&lab.firewall().client, db1, 80),
+        "the policy lets nobody outside reach db1's port 80"
+    );
+    assert_eq!(lab.guest("db1").received(80), "");
+
+    // guest to guest: not directly, but by way of the firewall
+    lab.guest("db1").serve_tcp(5432);
+    assert!(
+        !lab.guest("web1").echo_tcp(db1, 5432, "direct", 2),
+        "no rule opens web to db directly"
+    );
+    lab.guest("web1")
+        .must(&format!("ip route add {db1}/32 via {FIREWALL_IP}"));
+    lab.guest("db1")
+        .must(&format!("ip route add {web1}/32 via {FIREWALL_IP}"));
+    let forwarded = lab.firewall().forwarded();
+    assert!(
+        lab.guest("web1").echo_tcp(db1, 5432, "routed", 5),
+        "routed by the firewall, web1 reaches db1"
+    );
+    assert!(
+        lab.firewall().forwarded() >= forwarded + 6,
+        "a TCP conversation went through the firewall"
+    );
+    assert_eq!(lab.guest("db1").received(5432), "routed");
+
+    let metrics = lab.settled();
+    assert!(metrics.labelled("vswitch_port_transmit_packets_total", "port", "up0") >= 10.0);
+    assert!(metrics.labelled("vswitch_port_receive_packets_total", "port", "up0") >= 10.0);
+    lab.balanced_books();
+}
