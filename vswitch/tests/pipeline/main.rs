@@ -1,0 +1,6 @@
+//! The whole walk over ports in memory: what arrives where, what is dropped why, and that exactly those counters moved.
+
+mod bench;
+mod drops;
+mod flows;
+mod signatures;
