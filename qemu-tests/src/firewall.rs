@@ -1,5 +1,9 @@
 //! What stands outside of the switch: a router with rules of its own, and a client behind it.
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::netns::Netns;
@@ -80,6 +84,49 @@ impl Firewall {
             "ip link set {tap} address {FIREWALL_MAC}; ip addr add {FIREWALL_IP}/16 dev {tap}
              ip -6 addr add {FIREWALL_IP6}/64 dev {tap} nodad; ip link set {tap} up"
         ));
+    }
+
+    /// Moves the TAP from the router to where this process is: an interface dies with its namespace.
+    pub fn return_tap(&self, tap: &str) {
+        self.router
+            .run(&format!("ip link set {tap} netns {}", std::process::id()));
+    }
+
+    /// A TCP service of the client that sends back what it gets until this process ends; returns its count of
+    /// connections.
+    ///
+    /// # Panics
+    /// If the port is taken.
+    pub fn serve_client(&self, port: u16) -> Arc<AtomicUsize> {
+        let listener = self
+            .client
+            .within(|| TcpListener::bind((CLIENT_IP, port)))
+            .expect("the client can listen");
+        let connection_count = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&connection_count);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().flatten() {
+                count.fetch_add(1, Ordering::SeqCst);
+                // a broken connection is the business of its other end
+                let _ = std::io::copy(&mut &stream, &mut &stream);
+            }
+        });
+        connection_count
+    }
+
+    /// Whether the client gets back from a guest's echo service what it sent, within three seconds.
+    pub fn client_echo(&self, address: &str, port: u16) -> bool {
+        const TEXT: &[u8] = b"from outside\n";
+        let target = SocketAddr::new(address.parse().expect("an IP address"), port);
+        let talk = || {
+            let mut stream = TcpStream::connect_timeout(&target, Duration::from_secs(3))?;
+            stream.set_read_timeout(Some(Duration::from_secs(3)))?;
+            stream.write_all(TEXT)?;
+            let mut answer = [0; TEXT.len()];
+            stream.read_exact(&mut answer)?;
+            Ok(answer)
+        };
+        self.client.within(talk).is_ok_and(|answer| answer == TEXT)
     }
 
     /// Packets that the router has forwarded so far, IPv4.

@@ -153,6 +153,18 @@ impl Lab {
         self.dir.path()
     }
 
+    /// Lets the switch run on when the lab is dropped, with its folder; returns its process id.
+    ///
+    /// # Panics
+    /// If the switch does not run.
+    pub fn leave_switch(&mut self) -> u32 {
+        if let Some(firewall) = &self.firewall {
+            firewall.return_tap(self.setup.tap());
+        }
+        self.dir.disable_cleanup(true);
+        self.switch.release().expect("the switch runs")
+    }
+
     /// Changes the setup and writes the configuration; the switch keeps the old one until it is told to reload.
     pub fn reconfigure(&mut self, change: impl FnOnce(Setup) -> Setup) {
         self.setup = change(std::mem::take(&mut self.setup));

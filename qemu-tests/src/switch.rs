@@ -248,16 +248,21 @@ impl Switch {
     }
 
     /// Waits up to five seconds for an EVE event for which `wanted` holds.
-    ///
-    /// # Panics
-    /// If none comes, with the last events.
-    pub fn wait_eve(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub fn find_eve(&self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
         let mut found = None;
         wait_until(Duration::from_secs(5), || {
             found = self.eve().into_iter().find(|event| wanted(event));
             found.is_some()
         });
-        found.unwrap_or_else(|| {
+        found
+    }
+
+    /// As [`Switch::find_eve`], where such an event has to come.
+    ///
+    /// # Panics
+    /// If none comes, with the last events.
+    pub fn wait_eve(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+        self.find_eve(wanted).unwrap_or_else(|| {
             panic!(
                 "no EVE event: {what}; the last ones:\n{}",
                 tail(&self.eve_path(), 10)

@@ -24,7 +24,7 @@ fn the_books_balance_after_traffic_of_every_kind() {
     lab.guest("web1")
         .must(&format!("ping -q -c 50 -i 0.01 -s 1000 {web2}"));
     lab.guest("web1").run("ping -q -c 3 -w 2 10.0.7.7"); // nobody: ARP requests are flooded
-    lab.guest("web1").run("ping -q -c 3 -w 2 -b 10.0.255.255"); // broadcast
+    lab.guest("web1").run("ping -q -c 3 -w 2 10.0.255.255"); // broadcast
     lab.guest("db1").run(&format!("ping -q -c 3 -w 2 {web1}")); // denied
     lab.guest("web1").run("ping -q -c 20 -i 0.05 -w 2 10.0.0.1"); // the uplink
     lab.guest("db1").kill();

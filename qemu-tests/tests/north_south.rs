@@ -1,48 +1,9 @@
 //! What leaves the host goes through the firewall outside, and what comes back through the policy.
 
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
 use qemu_tests::firewall::{CLIENT_IP, FIREWALL_IP, Firewall};
-use qemu_tests::netns::Netns;
 use qemu_tests::setup::{Member, Setup};
-
-/// A TCP service of the client that sends back what it gets, until the test ends; returns its count of connections.
-fn serve(client: &Netns, port: u16) -> Arc<AtomicUsize> {
-    let listener = client
-        .within(|| TcpListener::bind((CLIENT_IP, port)))
-        .expect("the client can listen");
-    let connection_count = Arc::new(AtomicUsize::new(0));
-    let count = Arc::clone(&connection_count);
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            count.fetch_add(1, Ordering::SeqCst);
-            let (mut reader, mut writer) =
-                (stream.try_clone().expect("a socket can be shared"), stream);
-            let _ = std::io::copy(&mut reader, &mut writer);
-        }
-    });
-    connection_count
-}
-
-/// Whether the client gets back from a guest's echo service what it sent.
-fn client_echo(client: &Netns, address: &str, port: u16) -> bool {
-    let target = SocketAddr::new(address.parse().expect("an address"), port);
-    let talk = || {
-        let mut stream = TcpStream::connect_timeout(&target, Duration::from_secs(3))?;
-        stream.set_read_timeout(Some(Duration::from_secs(3)))?;
-        stream.write_all(b"from outside\n")?;
-        let mut answer = [0; 13];
-        stream.read_exact(&mut answer)?;
-        Ok(answer)
-    };
-    client
-        .within(talk)
-        .is_ok_and(|answer| &answer == b"from outside\n")
-}
 
 #[test]
 fn traffic_leaves_by_the_uplink_and_comes_back_through_the_firewall() {
@@ -72,7 +33,7 @@ fn traffic_leaves_by_the_uplink_and_comes_back_through_the_firewall() {
         lab.firewall().forwarded() >= forwarded + 2,
         "request and answer went through the firewall"
     );
-    serve(&lab.firewall().client, 9000);
+    lab.firewall().serve_client(9000);
     assert!(
         lab.guest("web1")
             .echo_tcp(CLIENT_IP, 9000, "hello outside", 5),
@@ -80,7 +41,7 @@ fn traffic_leaves_by_the_uplink_and_comes_back_through_the_firewall() {
     );
 
     // out, where the switch allows it and the firewall does not: so it really is in the way
-    let closed = serve(&lab.firewall().client, Firewall::CLOSED_PORT);
+    let closed = lab.firewall().serve_client(Firewall::CLOSED_PORT);
     assert!(
         !lab.guest("web1")
             .echo_tcp(CLIENT_IP, Firewall::CLOSED_PORT, "hello", 2),
@@ -96,7 +57,7 @@ fn traffic_leaves_by_the_uplink_and_comes_back_through_the_firewall() {
     lab.guest("web1").serve_tcp(80);
     lab.guest("db1").serve_tcp(80);
     assert!(
-        client_echo(&lab.firewall().client, web1, 80),
+        lab.firewall().client_echo(web1, 80),
         "the client talks TCP to web1"
     );
     assert!(
@@ -106,7 +67,7 @@ fn traffic_leaves_by_the_uplink_and_comes_back_through_the_firewall() {
         "the client pings web1"
     );
     assert!(
-        !client_echo(&lab.firewall().client, db1, 80),
+        !lab.firewall().client_echo(db1, 80),
         "the policy lets nobody outside reach db1's port 80"
     );
     assert_eq!(lab.guest("db1").received(80), "");
