@@ -10,6 +10,8 @@ mod app_protocol;
 mod buffer;
 mod conversation;
 mod dns;
+mod file;
+mod http1;
 mod parser;
 mod recognise;
 #[cfg(test)]

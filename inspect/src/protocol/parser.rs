@@ -2,6 +2,7 @@
 
 use super::app_protocol::AppProtocol;
 use super::dns::Dns;
+use super::http1::Http1;
 use super::settings::Settings;
 use super::sink::Sink;
 use crate::inspector::Direction;
@@ -116,5 +117,6 @@ pub(super) trait Parse {
 }
 
 parsers! {
+    Http1(Http1),
     Dns(Dns),
 }

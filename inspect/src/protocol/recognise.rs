@@ -445,7 +445,7 @@ mod tests {
         check(ToClient, b"220 ready\r\n", Guess::NotYet);
         check(ToClient, b"+OK hello", Guess::Is(Pop3));
         check(ToClient, b"* OK hello", Guess::Is(Imap));
-        check(ToServer, b"\x7fELF\x02\x01\x01\0", Guess::No);
+        check(ToServer, b"\x7fELF\x82\x01\x01\0", Guess::No);
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) struct Recorder {
     events: Vec<String>,
     open: Vec<(u32, Direction, Buffer, Vec<u8>, usize)>,
     /// When not empty, only events of these names are written down.
-    pub(super) wanted: Vec<&'static str>,
+    wanted: Vec<&'static str>,
 }
 
 fn arrow(side: Direction) -> char {
@@ -30,6 +30,14 @@ fn arrow(side: Direction) -> char {
 }
 
 impl Recorder {
+    /// Writes down only events of these names; all, if there are none.
+    pub(super) fn wanting(names: &[&'static str]) -> Self {
+        Recorder {
+            wanted: names.to_vec(),
+            ..Recorder::default()
+        }
+    }
+
     pub(super) fn text(&self) -> String {
         assert!(self.open.is_empty(), "buffers left open: {:?}", self.open);
         self.events

@@ -1,0 +1,183 @@
+//! A message body on its way to the sink: unpacked, as the body buffer and as a file.
+
+use super::multipart::Multipart;
+use super::unpack::{Encoding, Go, Unpacker};
+use crate::inspector::Direction;
+use crate::protocol::anomaly::Anomaly;
+use crate::protocol::buffer::Buffer;
+use crate::protocol::file::FileStream;
+use crate::protocol::settings::Settings;
+use crate::protocol::sink::{Piece, Sink};
+
+/// What the body's bytes are besides a body.
+#[derive(Debug)]
+enum Contents {
+    Nothing,
+    File(FileStream),
+    Parts(Box<Multipart>),
+}
+
+/// One body.
+#[derive(Debug)]
+pub(super) struct Body {
+    out: Out,
+    unpacker: Option<Unpacker>,
+    has_reported_failure: bool,
+}
+
+/// Where unpacked bytes go.
+#[derive(Debug)]
+struct Out {
+    transaction: u32,
+    side: Direction,
+    contents: Contents,
+    file_name: Vec<u8>,
+    packed: u64,
+    unpacked: u64,
+    has_begun: bool,
+}
+
+/// The body grows beyond all reason.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Bomb;
+
+impl Body {
+    pub(super) fn new(transaction: u32, side: Direction) -> Self {
+        Body {
+            out: Out {
+                transaction,
+                side,
+                contents: Contents::Nothing,
+                file_name: Vec::new(),
+                packed: 0,
+                unpacked: 0,
+                has_begun: false,
+            },
+            unpacker: None,
+            has_reported_failure: false,
+        }
+    }
+
+    /// The body is packed with these, in the order of application.
+    pub(super) fn packed_with(&mut self, encodings: &[Encoding]) {
+        if !encodings.is_empty() {
+            self.unpacker = Some(Unpacker::new(encodings));
+        }
+    }
+
+    /// The body is one file of this name.
+    pub(super) fn is_file(&mut self, name: Vec<u8>, settings: &Settings) {
+        self.out.contents = Contents::File(FileStream::new(
+            self.out.transaction,
+            self.out.side,
+            settings,
+        ));
+        self.out.file_name = name;
+    }
+
+    /// The body is a form with files in it (RFC 7578).
+    pub(super) fn is_form(&mut self, boundary: &[u8]) {
+        self.out.contents = Contents::Parts(Box::new(Multipart::new(boundary)));
+    }
+
+    pub(super) fn data(
+        &mut self,
+        bytes: &[u8],
+        settings: &Settings,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Bomb> {
+        let out = &mut self.out;
+        out.packed += bytes.len() as u64;
+        let Some(unpacker) = &mut self.unpacker else {
+            out.deliver(bytes, settings, sink);
+            return Ok(());
+        };
+        let go = unpacker.data(bytes, &mut |piece| {
+            out.deliver(piece, settings, sink);
+            let is_bomb = out.unpacked > settings.bomb_bytes_max
+                && out.unpacked > out.packed.saturating_mul(settings.bomb_ratio_max);
+            if is_bomb { Go::Stop } else { Go::On }
+        });
+        if unpacker.has_failed() && !self.has_reported_failure {
+            self.has_reported_failure = true;
+            sink.anomaly(out.transaction, out.side, Anomaly::HttpDecompressionFailed);
+        }
+        match go {
+            Go::On => Ok(()),
+            Go::Stop => {
+                sink.anomaly(out.transaction, out.side, Anomaly::HttpCompressionBomb);
+                Err(Bomb)
+            }
+        }
+    }
+
+    /// The body is over; `complete` if it ended as announced.
+    pub(super) fn end(self, complete: bool, sink: &mut dyn Sink) {
+        let out = self.out;
+        if out.has_begun {
+            sink.buffer(
+                out.transaction,
+                out.side,
+                out.buffer(),
+                Piece {
+                    first: false,
+                    last: true,
+                },
+                &[],
+            );
+        }
+        match out.contents {
+            Contents::Nothing => {}
+            Contents::File(file) => file.end(complete, sink),
+            Contents::Parts(parts) => parts.end(sink),
+        }
+    }
+}
+
+impl Out {
+    fn buffer(&self) -> Buffer {
+        match self.side {
+            Direction::ToServer => Buffer::HttpRequestBody,
+            Direction::ToClient => Buffer::HttpResponseBody,
+        }
+    }
+
+    fn deliver(&mut self, bytes: &[u8], settings: &Settings, sink: &mut dyn Sink) {
+        let bytes_max = match self.side {
+            Direction::ToServer => settings.request_body_bytes_max,
+            Direction::ToClient => settings.response_body_bytes_max,
+        };
+        let room = if bytes_max == 0 {
+            u64::MAX
+        } else {
+            bytes_max.saturating_sub(self.unpacked)
+        };
+        self.unpacked += bytes.len() as u64;
+        let bytes = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
+        if bytes.is_empty() {
+            return;
+        }
+        let is_first = !self.has_begun;
+        self.has_begun = true;
+        sink.buffer(
+            self.transaction,
+            self.side,
+            self.buffer(),
+            Piece {
+                first: is_first,
+                last: false,
+            },
+            bytes,
+        );
+        match &mut self.contents {
+            Contents::Nothing => {}
+            Contents::File(file) => {
+                if is_first {
+                    file.name(&self.file_name, sink);
+                }
+                file.data(bytes, sink);
+            }
+            Contents::Parts(parts) => parts.data(self.transaction, bytes, settings, sink),
+        }
+    }
+}

@@ -1,0 +1,464 @@
+//! Requests.
+
+use super::body::Body;
+use super::fields::{is_space, mentions, trim};
+use super::header::{self, Header, Taken, TakenBlock, content_length, word};
+use super::multipart;
+use super::uri::{Target, is_host_name, normalise_host, split_host};
+use super::{
+    Broken, CONNECT_BYTES_MAX, Http1, Method, PATH_BYTES_MAX, PIPELINE_MAX, State, Waiting,
+    encodings,
+};
+use crate::inspector::Direction;
+use crate::protocol::anomaly::Anomaly;
+use crate::protocol::buffer::Buffer;
+use crate::protocol::settings::Settings;
+use crate::protocol::sink::{Piece, Sink, Stage};
+
+const SIDE: Direction = Direction::ToServer;
+
+/// Methods that end a body when they stand where it should be over.
+const METHODS: [&[u8]; 28] = [
+    b"GET",
+    b"PUT",
+    b"POST",
+    b"HEAD",
+    b"TRACE",
+    b"OPTIONS",
+    b"CONNECT",
+    b"DELETE",
+    b"PATCH",
+    b"PROPFIND",
+    b"PROPPATCH",
+    b"MKCOL",
+    b"COPY",
+    b"MOVE",
+    b"LOCK",
+    b"UNLOCK",
+    b"CHECKOUT",
+    b"UNCHECKOUT",
+    b"CHECKIN",
+    b"UPDATE",
+    b"LABEL",
+    b"REPORT",
+    b"MKWORKSPACE",
+    b"MKACTIVITY",
+    b"MERGE",
+    b"INVALID",
+    b"VERSION-CONTROL",
+    b"BASELINE-CONTROL",
+];
+
+/// A request line taken apart.
+struct RequestLine<'a> {
+    method: &'a [u8],
+    target: &'a [u8],
+    protocol: &'a [u8],
+    has_leading_space: bool,
+    has_odd_method_delimiter: bool,
+    has_odd_target_delimiter: bool,
+}
+
+impl<'a> RequestLine<'a> {
+    /// The method ends at the first white space, the target at the last space; without a space, at the last white space.
+    fn parse(line: &'a [u8]) -> Self {
+        let text = trim(line);
+        let has_leading_space = line.first().is_some_and(|&byte| is_space(byte));
+        let (method, rest) = word(text);
+        let delimiter = &text[method.len()..text.len() - rest.len()];
+        let split = |ends: &dyn Fn(u8) -> bool| {
+            rest.iter()
+                .rposition(|&byte| ends(byte))
+                .map(|at| (trim(&rest[..at]), trim(&rest[at + 1..])))
+        };
+        let (target, protocol) = split(&|byte| byte == b' ').unwrap_or((rest, &[]));
+        let has_odd_target_delimiter = target.iter().any(|&byte| is_space(byte) && byte != b' ');
+        let (target, protocol) = if has_odd_target_delimiter && protocol.is_empty() {
+            split(&is_space).unwrap_or((target, protocol))
+        } else {
+            (target, protocol)
+        };
+        RequestLine {
+            method,
+            target,
+            protocol,
+            has_leading_space,
+            has_odd_method_delimiter: !rest.is_empty() && delimiter != b" ",
+            has_odd_target_delimiter,
+        }
+    }
+}
+
+impl Http1 {
+    pub(super) fn request_bytes(
+        &mut self,
+        mut input: &[u8],
+        settings: &Settings,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Broken> {
+        while !input.is_empty() {
+            if self.take_body(SIDE, &mut input, settings, sink)? {
+                continue;
+            }
+            match self.request.state {
+                State::Tail => self.request_tail(&mut input, settings, sink)?,
+                State::Line => {
+                    match header::take_line(&mut self.request.kept, &mut input, |bytes| {
+                        memchr::memchr(b'\n', bytes)
+                    }) {
+                        Taken::Line(line) => self.request_line(&line, settings, sink)?,
+                        Taken::Open => {}
+                        Taken::TooLong => return Err(self.too_long(sink)),
+                    }
+                }
+                State::Fields | State::Trailer => {
+                    let half = &mut self.request;
+                    match header::take_block(SIDE, &mut half.kept, &mut half.read, &mut input) {
+                        TakenBlock::Block(block, behind) => {
+                            self.request_block(&block, settings, sink)?;
+                            self.request_bytes(&behind, settings, sink)?;
+                        }
+                        TakenBlock::Open => {}
+                        TakenBlock::TooLong => return Err(self.too_long(sink)),
+                    }
+                }
+                State::Connect => {
+                    if self.request.kept.len() + input.len() > CONNECT_BYTES_MAX {
+                        return Err(Broken);
+                    }
+                    self.request.kept.extend_from_slice(input);
+                    input = &[];
+                }
+                State::Length(_)
+                | State::UntilClose
+                | State::ChunkLength
+                | State::Chunk(_)
+                | State::ChunkEnd => return Err(Broken),
+            }
+        }
+        if self.request.state == State::Tail {
+            self.complete(SIDE, true, sink);
+        }
+        Ok(())
+    }
+
+    fn too_long(&mut self, sink: &mut dyn Sink) -> Broken {
+        let transaction = match self.request.state {
+            State::Line => self.allocate(),
+            _ => self.request.transaction,
+        };
+        sink.anomaly(transaction, SIDE, Anomaly::HttpRequestFieldTooLong);
+        Broken
+    }
+
+    /// What follows a request at once is the next request, unless its line does not start with a method.
+    fn request_tail(
+        &mut self,
+        input: &mut &[u8],
+        settings: &Settings,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Broken> {
+        let end = memchr::memchr(b'\n', input).map(|at| at + 1);
+        let method = word(trim(&input[..end.unwrap_or(input.len())])).0;
+        let is_next = METHODS
+            .iter()
+            .any(|known| method.eq_ignore_ascii_case(known));
+        match end {
+            Some(end) if !is_next => {
+                let (line, rest) = input.split_at(end);
+                *input = rest;
+                if !method.is_empty() {
+                    sink.anomaly(
+                        self.request.transaction,
+                        SIDE,
+                        Anomaly::HttpRequestBodyUnexpected,
+                    );
+                }
+                self.body_data(SIDE, line, settings, sink)
+            }
+            Some(_) | None => {
+                self.complete(SIDE, true, sink);
+                Ok(())
+            }
+        }
+    }
+
+    fn request_line(
+        &mut self,
+        line: &[u8],
+        settings: &Settings,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Broken> {
+        let line = &line[..line
+            .iter()
+            .rposition(|byte| !matches!(byte, b'\r' | b'\n'))
+            .map_or(0, |at| at + 1)];
+        if line.is_empty() {
+            return Ok(());
+        }
+        if self.waiting.len() >= PIPELINE_MAX {
+            return Err(Broken);
+        }
+        let transaction = self.allocate();
+        self.request.transaction = transaction;
+        self.request.state = State::Fields;
+        self.request.read = 0;
+        self.request.body = None;
+        self.request.line = line.to_vec();
+        let parts = RequestLine::parse(line);
+        let mut give = |buffer, bytes: &[u8]| {
+            if !bytes.is_empty() {
+                sink.buffer(transaction, SIDE, buffer, Piece::WHOLE, bytes);
+            }
+        };
+        let method = match parts.method {
+            b"CONNECT" => Method::Connect,
+            b"HEAD" => Method::Head,
+            _ => Method::Other,
+        };
+        let target = if method == Method::Connect {
+            Target::default()
+        } else {
+            Target::parse(parts.target)
+        };
+        let mut uri = Vec::with_capacity(parts.target.len());
+        target.normalise(&mut uri);
+        give(Buffer::HttpRequestLine, line);
+        give(Buffer::HttpMethod, parts.method);
+        give(Buffer::HttpUri, &uri);
+        give(Buffer::HttpUriRaw, parts.target);
+        give(Buffer::HttpProtocol, parts.protocol);
+        let mut path = target.normalised_path();
+        path.truncate(PATH_BYTES_MAX);
+        path.shrink_to_fit();
+        self.waiting.push_back(Waiting {
+            transaction,
+            method,
+            path,
+            has_continued: false,
+        });
+        for (is_so, anomaly) in [
+            (
+                parts.has_leading_space,
+                Anomaly::HttpRequestLineLeadingWhitespace,
+            ),
+            (parts.has_odd_method_delimiter, Anomaly::HttpMethodDelimiter),
+            (parts.has_odd_target_delimiter, Anomaly::HttpUriDelimiter),
+        ] {
+            if is_so {
+                sink.anomaly(transaction, SIDE, anomaly);
+            }
+        }
+        let is_known = METHODS.iter().any(|known| parts.method == *known);
+        if parts.protocol.is_empty() && !is_known {
+            sink.anomaly(transaction, SIDE, Anomaly::HttpRequestLineInvalid);
+        }
+        sink.stage(transaction, SIDE, Stage::Line);
+        let _ = settings;
+        Ok(())
+    }
+
+    fn request_block(
+        &mut self,
+        block: &[u8],
+        settings: &Settings,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Broken> {
+        let transaction = self.request.transaction;
+        let mut anomalies = Vec::new();
+        let header = Header::read(SIDE, block, &mut |anomaly| anomalies.push(anomaly));
+        for anomaly in anomalies {
+            sink.anomaly(transaction, SIDE, anomaly);
+        }
+        let header = header.map_err(|anomaly| {
+            sink.anomaly(transaction, SIDE, anomaly);
+            Broken
+        })?;
+        if self.request.state == State::Trailer {
+            header.deliver_fields(transaction, SIDE, sink);
+            self.request.state = State::Tail;
+            return Ok(());
+        }
+        let line = std::mem::take(&mut self.request.line);
+        let parts = RequestLine::parse(&line);
+        if parts.protocol.is_empty() {
+            sink.anomaly(transaction, SIDE, Anomaly::HttpRequestLineMissingProtocol);
+        }
+        header.deliver(transaction, SIDE, &line, block, sink);
+        deliver_host(transaction, &parts, &header, sink);
+        check_authorization(transaction, &header, sink);
+        sink.stage(transaction, SIDE, Stage::Headers);
+        self.begin_request_body(&parts, &header, settings, sink)
+    }
+
+    /// Finds out whether and how a body follows (RFC 9112 section 6.3).
+    fn begin_request_body(
+        &mut self,
+        parts: &RequestLine<'_>,
+        header: &Header<'_>,
+        settings: &Settings,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Broken> {
+        let transaction = self.request.transaction;
+        let length = header.value(b"content-length");
+        self.request.state = if let Some(coding) = header.value(b"transfer-encoding") {
+            if !mentions(coding, b"chunked") {
+                sink.anomaly(
+                    transaction,
+                    SIDE,
+                    Anomaly::HttpInvalidRequestTransferEncoding,
+                );
+                return Err(Broken);
+            }
+            State::ChunkLength
+        } else if let Some(length) = length {
+            match content_length(length) {
+                Some(0) => State::Tail,
+                Some(length) => State::Length(length),
+                None => {
+                    sink.anomaly(transaction, SIDE, Anomaly::HttpInvalidRequestContentLength);
+                    return Err(Broken);
+                }
+            }
+        } else {
+            State::Tail
+        };
+        if parts.method == b"CONNECT" {
+            self.request.state = State::Connect;
+            return Ok(());
+        }
+        let mut body = Body::new(transaction, SIDE);
+        let mut report = |anomaly| sink.anomaly(transaction, SIDE, anomaly);
+        body.packed_with(&encodings(
+            header,
+            settings.encoding_layers_max,
+            &mut report,
+        ));
+        let boundary = header.value(b"content-type").and_then(multipart::boundary);
+        match boundary {
+            Some(boundary) => body.is_form(boundary),
+            None if matches!(parts.method, b"POST" | b"PUT") => {
+                let path = self
+                    .waiting
+                    .back()
+                    .map(|waiting| waiting.path.clone())
+                    .unwrap_or_default();
+                body.is_file(path, settings);
+            }
+            None => {}
+        }
+        self.request.body = (self.request.state != State::Tail).then_some(body);
+        Ok(())
+    }
+
+    /// The proxy has refused a CONNECT: what the client has sent since is HTTP again.
+    pub(super) fn connect_refused(
+        &mut self,
+        settings: &Settings,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Broken> {
+        if self.request.state == State::Connect {
+            self.complete(SIDE, true, sink);
+            let kept = std::mem::take(&mut self.request.kept);
+            self.request_bytes(&kept, settings, sink)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn request_closed(&mut self, settings: &Settings, sink: &mut dyn Sink) {
+        let kept = std::mem::take(&mut self.request.kept);
+        // A line or block that the end of the connection ends counts as it stands; errors change nothing any more.
+        match self.request.state {
+            State::Line => {
+                if !kept.is_empty() && self.request_line(&kept, settings, sink).is_ok() {
+                    self.request_closed(settings, sink);
+                }
+            }
+            State::Fields => {
+                let _ = self.request_block(&kept, settings, sink);
+                self.complete(SIDE, self.request.state == State::Tail, sink);
+            }
+            State::Trailer => {
+                let _ = self.request_block(&kept, settings, sink);
+                self.complete(SIDE, true, sink);
+            }
+            State::Tail | State::Connect => self.complete(SIDE, true, sink),
+            State::Length(_)
+            | State::UntilClose
+            | State::ChunkLength
+            | State::Chunk(_)
+            | State::ChunkEnd => {
+                self.complete(SIDE, false, sink);
+            }
+        }
+    }
+}
+
+/// Delivers the host, from the target where it has one, else from `Host` (RFC 9112 section 3.2.2).
+fn deliver_host(
+    transaction: u32,
+    parts: &RequestLine<'_>,
+    header: &Header<'_>,
+    sink: &mut dyn Sink,
+) {
+    let target = match parts.method {
+        b"CONNECT" => {
+            let (host, port) = split_host(parts.target);
+            Target {
+                host: Some(host).filter(|host| !host.is_empty()),
+                port,
+                ..Target::default()
+            }
+        }
+        _ => Target::parse(parts.target),
+    };
+    let field = header.value(b"host");
+    let in_field = field.map(|field| split_host(field).0);
+    let mut give = |buffer, bytes: &[u8]| {
+        if !bytes.is_empty() {
+            sink.buffer(transaction, SIDE, buffer, Piece::WHOLE, bytes);
+        }
+    };
+    let mut host = Vec::new();
+    match (target.host, in_field) {
+        (Some(name), _) => normalise_host(name, &mut host),
+        (None, Some(name)) => host = name.to_ascii_lowercase(),
+        (None, None) => {}
+    }
+    give(Buffer::HttpHost, &host);
+    give(
+        Buffer::HttpHostRaw,
+        field.or(target.host).unwrap_or_default(),
+    );
+    let mut object = |is_so, anomaly| {
+        if is_so {
+            sink.anomaly(transaction, SIDE, anomaly);
+        }
+    };
+    object(
+        field.is_none() && parts.protocol.eq_ignore_ascii_case(b"HTTP/1.1"),
+        Anomaly::HttpMissingHostHeader,
+    );
+    object(
+        in_field.is_some_and(|name| !is_host_name(name)),
+        Anomaly::HttpRequestHeaderHostInvalid,
+    );
+    object(
+        target.host.is_some_and(|name| !is_host_name(name)),
+        Anomaly::HttpRequestUriHostInvalid,
+    );
+    let differ =
+        matches!((target.host, in_field), (Some(a), Some(b)) if !a.eq_ignore_ascii_case(b));
+    object(differ, Anomaly::HttpHostHeaderAmbiguous);
+}
+
+fn check_authorization(transaction: u32, header: &Header<'_>, sink: &mut dyn Sink) {
+    const KNOWN: [&[u8]; 3] = [b"basic", b"digest", b"bearer"];
+    if let Some(value) = header.value(b"authorization")
+        && !KNOWN.iter().any(|known| {
+            value.len() >= known.len() && value[..known.len()].eq_ignore_ascii_case(known)
+        })
+    {
+        sink.anomaly(transaction, SIDE, Anomaly::HttpRequestAuthUnrecognized);
+    }
+}

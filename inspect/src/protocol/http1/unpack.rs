@@ -1,0 +1,529 @@
+//! Undoing content encodings: gzip, deflate, brotli and LZMA, one on top of the other.
+//!
+//! Browsers unpack what its header does not quite say: raw deflate under the name of gzip, zlib under the name of
+//! deflate, gzip with a broken checksum. So a layer that fails before it has given anything tries the other formats of
+//! the deflate family on the same bytes, and passes the bytes through when none fits. A layer that fails later gives
+//! nothing more.
+
+use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
+use flate2::{Decompress, FlushDecompress, Status};
+
+/// Packed bytes that a layer keeps for trying another format. A format that is not the right one fails within its header or
+/// its first block's header, the longest of which (dynamic Huffman codes) takes some 300 bytes.
+const RETRY_BYTES_MAX: usize = 1024;
+
+/// Bytes unpacked at a time.
+const PIECE_BYTES: usize = 8 * 1024;
+
+/// Memory that an LZMA dictionary may take; Suricata's default.
+const LZMA_DICTIONARY_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes given to the LZMA decoder at a time. It hands out all that comes of them at once, up to some thousand times as
+/// much, so this bounds that buffer.
+const LZMA_FEED_BYTES: usize = 16;
+
+/// A content encoding.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Encoding {
+    Gzip,
+    Deflate,
+    Zlib,
+    Brotli,
+    Lzma,
+}
+
+/// Whether unpacking should go on; the answer of whoever receives the bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Go {
+    On,
+    Stop,
+}
+
+type Brotli = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
+
+/// A stack of encodings being undone.
+#[derive(Debug)]
+pub(super) struct Unpacker {
+    /// The outermost encoding, the one applied last, stands first.
+    layers: Vec<Layer>,
+}
+
+impl Unpacker {
+    /// `encodings` in the order in which they were applied, which is that of `Content-Encoding`.
+    pub(super) fn new(encodings: &[Encoding]) -> Self {
+        Unpacker {
+            layers: encodings
+                .iter()
+                .rev()
+                .map(|&encoding| Layer::new(encoding))
+                .collect(),
+        }
+    }
+
+    /// Unpacks the next bytes and hands out what comes of them.
+    pub(super) fn data(&mut self, bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
+        feed(&mut self.layers, bytes, out)
+    }
+
+    /// Whether some layer could not make sense of its bytes.
+    pub(super) fn has_failed(&self) -> bool {
+        self.layers.iter().any(|layer| layer.has_failed)
+    }
+}
+
+fn feed(layers: &mut [Layer], bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
+    match layers.split_first_mut() {
+        None => out(bytes),
+        Some((layer, rest)) => layer.data(bytes, &mut |piece| feed(rest, piece, out)),
+    }
+}
+
+#[derive(Debug)]
+struct Layer {
+    codec: Codec,
+    encoding: Encoding,
+    /// What has been fed while nothing has come out.
+    fed: Vec<u8>,
+    can_retry: bool,
+    tries: u8,
+    has_failed: bool,
+}
+
+enum Codec {
+    Gzip(Gzip),
+    Deflate(Box<Decompress>),
+    Brotli(Box<Brotli>),
+    Lzma(Box<lzma_rs::decompress::Stream<Vec<u8>>>),
+    Through,
+    Over,
+}
+
+impl std::fmt::Debug for Codec {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Codec::Gzip(_) => "Gzip",
+            Codec::Deflate(_) => "Deflate",
+            Codec::Brotli(_) => "Brotli",
+            Codec::Lzma(_) => "Lzma",
+            Codec::Through => "Through",
+            Codec::Over => "Over",
+        })
+    }
+}
+
+/// How one feeding of a codec ended.
+enum Fed {
+    /// All bytes were taken.
+    On,
+    /// The packed data is over; what follows is ignored.
+    End,
+    /// The data makes no sense.
+    Failed,
+    /// The receiver wants no more.
+    Stop,
+}
+
+impl Codec {
+    fn new(encoding: Encoding) -> Self {
+        match encoding {
+            Encoding::Gzip => Codec::Gzip(Gzip::default()),
+            Encoding::Deflate => Codec::Deflate(Box::new(Decompress::new(false))),
+            Encoding::Zlib => Codec::Deflate(Box::new(Decompress::new(true))),
+            Encoding::Brotli => Codec::Brotli(Box::new(Brotli::new_strict(
+                StandardAlloc::default(),
+                StandardAlloc::default(),
+                StandardAlloc::default(),
+            ))),
+            Encoding::Lzma => {
+                let options = lzma_rs::decompress::Options {
+                    memlimit: Some(LZMA_DICTIONARY_BYTES_MAX),
+                    ..lzma_rs::decompress::Options::default()
+                };
+                Codec::Lzma(Box::new(lzma_rs::decompress::Stream::new_with_options(
+                    &options,
+                    Vec::new(),
+                )))
+            }
+        }
+    }
+
+    fn feed(&mut self, bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) -> Fed {
+        match self {
+            Codec::Gzip(gzip) => match gzip.header.data(bytes) {
+                Err(Broken) => Fed::Failed,
+                Ok(None) => Fed::On,
+                Ok(Some(rest)) => inflate(
+                    gzip.inner
+                        .get_or_insert_with(|| Box::new(Decompress::new(false))),
+                    rest,
+                    out,
+                ),
+            },
+            Codec::Deflate(inner) => inflate(inner, bytes, out),
+            Codec::Brotli(state) => unbrotli(state, bytes, out),
+            Codec::Lzma(stream) => unlzma(stream, bytes, out),
+            Codec::Through => match out(bytes) {
+                Go::On => Fed::On,
+                Go::Stop => Fed::Stop,
+            },
+            Codec::Over => Fed::End,
+        }
+    }
+}
+
+impl Layer {
+    fn new(encoding: Encoding) -> Self {
+        Layer {
+            codec: Codec::new(encoding),
+            encoding,
+            fed: Vec::new(),
+            can_retry: true,
+            tries: 0,
+            has_failed: false,
+        }
+    }
+
+    fn data(&mut self, bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
+        let mut has_given = false;
+        let mut give = |piece: &[u8]| {
+            has_given |= !piece.is_empty();
+            out(piece)
+        };
+        let mut fed = self.codec.feed(bytes, &mut give);
+        if has_given {
+            self.can_retry = false;
+            self.fed = Vec::new();
+        } else if self.can_retry {
+            if self.fed.len() + bytes.len() > RETRY_BYTES_MAX && !matches!(fed, Fed::Failed) {
+                self.can_retry = false;
+                self.fed = Vec::new();
+            } else {
+                self.fed.extend_from_slice(bytes);
+            }
+        }
+        while matches!(fed, Fed::Failed) && self.can_retry {
+            self.has_failed = true;
+            self.retry();
+            let mut has_given = false;
+            fed = self.codec.feed(&self.fed, &mut |piece| {
+                has_given |= !piece.is_empty();
+                out(piece)
+            });
+            if has_given || matches!(self.codec, Codec::Through) {
+                self.can_retry = false;
+                self.fed = Vec::new();
+            }
+        }
+        match fed {
+            Fed::On => Go::On,
+            Fed::End => {
+                self.codec = Codec::Over;
+                Go::On
+            }
+            Fed::Failed => {
+                self.has_failed = true;
+                self.codec = Codec::Over;
+                Go::On
+            }
+            Fed::Stop => Go::Stop,
+        }
+    }
+
+    /// Goes on to the next format of the deflate family, and after three to passing the bytes through.
+    fn retry(&mut self) {
+        self.tries += 1;
+        self.encoding = match self.encoding {
+            Encoding::Gzip | Encoding::Brotli | Encoding::Lzma => Encoding::Deflate,
+            Encoding::Deflate => Encoding::Zlib,
+            Encoding::Zlib => Encoding::Gzip,
+        };
+        self.codec = if self.tries > 3 {
+            Codec::Through
+        } else {
+            Codec::new(self.encoding)
+        };
+    }
+}
+
+fn inflate(inner: &mut Decompress, mut bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) -> Fed {
+    let mut piece = [0; PIECE_BYTES];
+    loop {
+        let before = (inner.total_in(), inner.total_out());
+        let status = inner.decompress(bytes, &mut piece, FlushDecompress::None);
+        let taken = (inner.total_in() - before.0) as usize;
+        let given = (inner.total_out() - before.1) as usize;
+        bytes = &bytes[taken..];
+        if given > 0 && out(&piece[..given]) == Go::Stop {
+            return Fed::Stop;
+        }
+        match status {
+            Err(_) => return Fed::Failed,
+            Ok(Status::StreamEnd) => return Fed::End,
+            Ok(Status::Ok | Status::BufError) => {
+                if given < PIECE_BYTES && (bytes.is_empty() || taken == 0) {
+                    return Fed::On;
+                }
+            }
+        }
+    }
+}
+
+fn unbrotli(state: &mut Brotli, bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) -> Fed {
+    let mut piece = [0; PIECE_BYTES];
+    let (mut left, mut taken, mut total) = (bytes.len(), 0, 0);
+    loop {
+        let (mut room, mut given) = (PIECE_BYTES, 0);
+        let result = BrotliDecompressStream(
+            &mut left, &mut taken, bytes, &mut room, &mut given, &mut piece, &mut total, state,
+        );
+        if given > 0 && out(&piece[..given]) == Go::Stop {
+            return Fed::Stop;
+        }
+        match result {
+            BrotliResult::ResultSuccess => return Fed::End,
+            BrotliResult::NeedsMoreInput => return Fed::On,
+            BrotliResult::NeedsMoreOutput => {}
+            BrotliResult::ResultFailure => return Fed::Failed,
+        }
+    }
+}
+
+fn unlzma(
+    stream: &mut lzma_rs::decompress::Stream<Vec<u8>>,
+    bytes: &[u8],
+    out: &mut dyn FnMut(&[u8]) -> Go,
+) -> Fed {
+    use std::io::Write;
+    for part in bytes.chunks(LZMA_FEED_BYTES) {
+        let result = stream.write_all(part);
+        let Some(given) = stream.get_output_mut() else {
+            return Fed::Failed;
+        };
+        let given = std::mem::take(given);
+        if !given.is_empty() && out(&given) == Go::Stop {
+            return Fed::Stop;
+        }
+        if result.is_err() {
+            return Fed::Failed;
+        }
+    }
+    Fed::On
+}
+
+#[derive(Debug, Default)]
+struct Gzip {
+    header: GzipHeader,
+    inner: Option<Box<Decompress>>,
+}
+
+/// The bytes are no gzip header.
+struct Broken;
+
+/// Skips a gzip header (RFC 1952 section 2.3) byte by byte. Checksums are not looked at: browsers do not either.
+#[derive(Debug, Default)]
+struct GzipHeader {
+    part: GzipPart,
+    /// Bytes of the part seen.
+    seen: u16,
+    flags: u8,
+    extra: u16,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum GzipPart {
+    #[default]
+    Fixed,
+    ExtraLength,
+    Extra,
+    Name,
+    Comment,
+    Checksum,
+    Over,
+}
+
+impl GzipHeader {
+    /// Takes header bytes; gives what follows the header once that is over.
+    fn data<'a>(&mut self, bytes: &'a [u8]) -> Result<Option<&'a [u8]>, Broken> {
+        const CHECKSUM: u8 = 2;
+        const EXTRA: u8 = 4;
+        const NAME: u8 = 8;
+        const COMMENT: u8 = 16;
+        let mut rest = bytes;
+        loop {
+            let is_absent = match self.part {
+                GzipPart::Fixed => false,
+                GzipPart::ExtraLength => self.flags & EXTRA == 0,
+                GzipPart::Extra => self.extra == 0,
+                GzipPart::Name => self.flags & NAME == 0,
+                GzipPart::Comment => self.flags & COMMENT == 0,
+                GzipPart::Checksum => self.flags & CHECKSUM == 0,
+                GzipPart::Over => return Ok(Some(rest)),
+            };
+            if is_absent {
+                self.advance();
+                continue;
+            }
+            let Some((&byte, after)) = rest.split_first() else {
+                return Ok(None);
+            };
+            rest = after;
+            let is_last = match (self.part, self.seen) {
+                (GzipPart::Fixed, seen) => {
+                    let wanted = [0x1f, 0x8b, 8].get(usize::from(seen));
+                    if wanted.is_some_and(|&wanted| wanted != byte) {
+                        return Err(Broken);
+                    }
+                    if seen == 3 {
+                        self.flags = byte;
+                    }
+                    seen == 9
+                }
+                (GzipPart::ExtraLength, seen) => {
+                    self.extra |= u16::from(byte) << (8 * seen);
+                    seen == 1
+                }
+                (GzipPart::Extra, seen) => seen + 1 == self.extra,
+                (GzipPart::Name | GzipPart::Comment, _) => byte == 0,
+                (GzipPart::Checksum, seen) => seen == 1,
+                (GzipPart::Over, _) => true,
+            };
+            // Names have no length; saturation only keeps the count from wrapping.
+            self.seen = self.seen.saturating_add(1);
+            if is_last {
+                self.advance();
+            }
+        }
+    }
+
+    fn advance(&mut self) {
+        self.seen = 0;
+        self.part = match self.part {
+            GzipPart::Fixed => GzipPart::ExtraLength,
+            GzipPart::ExtraLength => GzipPart::Extra,
+            GzipPart::Extra => GzipPart::Name,
+            GzipPart::Name => GzipPart::Comment,
+            GzipPart::Comment => GzipPart::Checksum,
+            GzipPart::Checksum | GzipPart::Over => GzipPart::Over,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use flate2::Compression;
+    use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+    use std::io::Write;
+
+    const TEXT: &[u8] = b"an exploit, an exploit, my kingdom for an exploit";
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn deflate(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = DeflateEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn zlib(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[track_caller]
+    fn check(encodings: &[Encoding], packed: &[u8], expected: &[u8]) {
+        for step in [usize::MAX, 1, 2, 7] {
+            let mut unpacker = Unpacker::new(encodings);
+            let mut given = Vec::new();
+            for bytes in packed.chunks(step) {
+                unpacker.data(bytes, &mut |piece| {
+                    given.extend_from_slice(piece);
+                    Go::On
+                });
+            }
+            assert_eq!(
+                given.escape_ascii().to_string(),
+                expected.escape_ascii().to_string(),
+                "in pieces of {step}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_deflate_family_is_unpacked_under_any_of_its_names() {
+        for encoding in [Encoding::Gzip, Encoding::Deflate, Encoding::Zlib] {
+            check(&[encoding], &gzip(TEXT), TEXT);
+            check(&[encoding], &deflate(TEXT), TEXT);
+            check(&[encoding], &zlib(TEXT), TEXT);
+        }
+        check(
+            &[Encoding::Gzip],
+            b"plain text all along",
+            b"plain text all along",
+        );
+    }
+
+    #[test]
+    fn brotli_is_unpacked() {
+        // One uncompressed meta-block (RFC 7932 section 9.2): WBITS 16, 5 bytes, then an empty last one.
+        check(&[Encoding::Brotli], b"\x40\x00\x10hello\x03", b"hello");
+    }
+
+    #[test]
+    fn layers_are_undone_from_the_outermost() {
+        check(
+            &[Encoding::Deflate, Encoding::Gzip],
+            &gzip(&deflate(TEXT)),
+            TEXT,
+        );
+        check(
+            &[Encoding::Gzip, Encoding::Gzip, Encoding::Gzip],
+            &gzip(&gzip(&gzip(TEXT))),
+            TEXT,
+        );
+    }
+
+    #[test]
+    fn headers_with_every_part_are_skipped() {
+        let mut packed = vec![
+            0x1f, 0x8b, 8, 0x1e, 0, 0, 0, 0, 0, 0, 3, 0, b'a', b'b', b'c',
+        ];
+        packed.extend_from_slice(b"name\0comment\0\x12\x34");
+        packed.extend_from_slice(&deflate(TEXT));
+        check(&[Encoding::Gzip], &packed, TEXT);
+    }
+
+    #[test]
+    fn what_came_before_damage_is_given() {
+        let mut packed = deflate(&TEXT.repeat(400));
+        let cut = packed.len() / 2;
+        packed.truncate(cut);
+        let mut unpacker = Unpacker::new(&[Encoding::Deflate]);
+        let mut given = 0;
+        unpacker.data(&packed, &mut |piece| {
+            given += piece.len();
+            Go::On
+        });
+        assert!(given > 0);
+    }
+
+    #[test]
+    fn the_receiver_can_stop() {
+        let packed = gzip(&vec![0; 1 << 20]);
+        let mut calls = 0;
+        let mut stop = |_: &[u8]| {
+            calls += 1;
+            Go::Stop
+        };
+        assert_eq!(
+            Unpacker::new(&[Encoding::Gzip]).data(&packed, &mut stop),
+            Go::Stop
+        );
+        assert_eq!(calls, 1);
+    }
+}
