@@ -79,9 +79,17 @@ impl Metrics {
             dropped: self.total("vswitch_drops_total"),
             cleared: self.total("vswitch_cleared_total"),
             delivered: self.total("vswitch_delivered_total"),
+            not_taken: REFUSED_BY_RECEIVER
+                .iter()
+                .map(|reason| self.drops(reason))
+                .sum(),
         }
     }
 }
+
+/// The drop reasons of frames that were cleared and then not taken: no buffers, or none that is large enough, or a ring
+/// that broke at that moment.
+const REFUSED_BY_RECEIVER: &[&str] = &["receive_buffers", "too_big", "port_fault"];
 
 /// The sums that have to agree when no frame is on its way.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -96,15 +104,19 @@ pub struct Books {
     pub dropped: f64,
     /// Frames that inspection let through.
     pub cleared: f64,
-    /// Cleared frames that reached forwarding.
+    /// Cleared frames that were written to a port.
     pub delivered: f64,
+    /// Cleared frames that their receiver did not take; they are among the dropped.
+    pub not_taken: f64,
 }
 
 impl Books {
-    /// Whether each frame and each copy ended in exactly one place, and nothing was delivered uncleared.
+    /// Whether each frame and each copy ended in exactly one place, and exactly what was cleared was delivered, or
+    /// refused by its receiver.
     pub fn balance(&self) -> bool {
         self.received + self.flood_copies == self.transmitted + self.dropped
-            && self.cleared == self.delivered
+            && self.cleared == self.delivered + self.not_taken
+            && self.delivered == self.transmitted
     }
 }
 
@@ -112,13 +124,14 @@ impl fmt::Display for Books {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{} received + {} flood copies; {} transmitted + {} dropped; {} cleared, {} delivered",
+            "{} received + {} flood copies; {} transmitted + {} dropped; {} cleared = {} delivered + {} not taken",
             self.received,
             self.flood_copies,
             self.transmitted,
             self.dropped,
             self.cleared,
-            self.delivered
+            self.delivered,
+            self.not_taken
         )
     }
 }

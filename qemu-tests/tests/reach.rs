@@ -72,7 +72,7 @@ fn large_transfers_arrive_unchanged() {
         Member::web2().ip
     ));
     assert_eq!(received, sent, "two megabytes over TCP");
-    // the greatest datagram that fits one frame, and one that the sender has to cut in two
+    // the greatest datagram that fits one frame
     assert!(
         lab.guest("web1")
             .run(&format!("ping -c 2 -w 3 -s 1472 {}", Member::web2().ip))
