@@ -29,13 +29,23 @@ pub fn sum(bytes: &[u8]) -> u64 {
         let word = u64::from_ne_bytes(*word);
         total = total.wrapping_add(word & LOW_HALF).wrapping_add(word >> 32);
     }
-    if tail.is_empty() {
-        return total;
+    total.wrapping_add(sum_tail(tail))
+}
+
+/// [`sum`] of at most 7 bytes. Spelled out because copying them into a word costs a call to `memcpy`.
+#[inline(always)]
+fn sum_tail(mut tail: &[u8]) -> u64 {
+    let mut total = 0;
+    if let Some((word, rest)) = tail.split_first_chunk::<4>() {
+        (total, tail) = (u64::from(u32::from_ne_bytes(*word)), rest);
     }
-    let mut last = [0; 8];
-    last[..tail.len()].copy_from_slice(tail);
-    let word = u64::from_ne_bytes(last);
-    total.wrapping_add(word & LOW_HALF).wrapping_add(word >> 32)
+    if let Some((word, rest)) = tail.split_first_chunk::<2>() {
+        (total, tail) = (total + u64::from(u16::from_ne_bytes(*word)), rest);
+    }
+    if let [last] = tail {
+        total += u64::from(u16::from_ne_bytes([*last, 0]));
+    }
+    total
 }
 
 /// [`sum`] for a header of known length.
