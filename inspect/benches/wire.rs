@@ -60,7 +60,9 @@ fn main() {
 fn parse(name: &str, frame: impl Fn(u8) -> Vec<u8>, checksums: Checksums) {
     let frames: Vec<Vec<u8>> = (0..BATCH).map(frame).collect();
     measure(name, &frames, |frame| {
-        inspect::wire::parse(frame, checksums).expect("sound").payload_offset
+        inspect::wire::parse(frame, checksums)
+            .expect("sound")
+            .payload_offset
     });
 }
 

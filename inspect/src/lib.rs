@@ -14,10 +14,12 @@
 #![forbid(unsafe_code)]
 
 pub mod alert;
+mod causes;
 pub mod flow_key;
 pub mod inspector;
 pub mod limits;
 pub mod protocol;
 pub mod signature;
+pub mod stream;
 pub mod verdict;
 pub mod wire;

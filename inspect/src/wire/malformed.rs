@@ -1,32 +1,10 @@
-//! The ways in which a frame's bytes can be wrong: the single list from which the enum, its metric words and its
-//! sentences are made.
+//! The ways in which a frame's bytes can be wrong.
 
-macro_rules! causes {
-    ($($variant:ident $word:literal $sentence:literal)*) => {
-        /// Why a frame's bytes were refused. One variant per cause; the caller gives each a counter of its own.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-        pub enum Malformed {
-            $(#[doc = $sentence] $variant,)*
-        }
-
-        impl Malformed {
-            /// Every cause, in declaration order, so that `ALL[cause as usize] == cause`.
-            pub const ALL: &'static [Malformed] = &[$(Malformed::$variant,)*];
-
-            /// The cause as one snake_case word, for metrics and EVE. Never changes once released.
-            pub fn name(self) -> &'static str {
-                match self { $(Malformed::$variant => $word,)* }
-            }
-
-            /// The cause as one sentence, for operators.
-            pub fn sentence(self) -> &'static str {
-                match self { $(Malformed::$variant => $sentence,)* }
-            }
-        }
-    };
-}
+use crate::causes::causes;
 
 causes! {
+    /// Why a frame's bytes were refused. One variant per cause; the caller gives each a counter of its own.
+    Malformed {
     Truncated "truncated" "The frame ends before a header that it announces."
     Oversize "oversize" "The frame is longer than any datagram's length field can describe."
     DestinationMacZero "destination_mac_zero" "The destination MAC address is all zeros."
@@ -81,4 +59,4 @@ causes! {
     NdTarget "nd_target" "A neighbour discovery message about a multicast or unspecified target."
     NdOption "nd_option" "A neighbour discovery option of length zero, beyond the message, of the wrong size, or repeated."
     NdFragmented "nd_fragmented" "A neighbour discovery message with a fragment header (RFC 6980)."
-}
+}}

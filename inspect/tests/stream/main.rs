@@ -1,0 +1,4 @@
+//! TCP connections and their byte streams, tested from outside.
+
+mod tcp_model;
+mod tcp_state;
