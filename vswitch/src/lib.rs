@@ -20,6 +20,7 @@ pub mod generation;
 pub mod http;
 pub mod inspection;
 pub mod mac_table;
+pub mod memory;
 pub mod metrics;
 pub mod pipeline;
 pub mod port;

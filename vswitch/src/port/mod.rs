@@ -10,6 +10,7 @@ use crate::inspection::Cleared;
 
 pub mod memory;
 pub mod uplink;
+pub mod vhost;
 
 /// Why a queue can no longer be used. The worker gives the queue up and the port is isolated until its peer connects anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

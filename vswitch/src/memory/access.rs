@@ -1,0 +1,122 @@
+//! Touching guest memory. Nothing else in the switch dereferences a guest's address.
+//!
+//! All of it races with the guest by design. Single words are volatile or atomic accesses, so the compiler can neither repeat
+//! nor split them. Runs of bytes go through `memcpy`, whose source or destination is only ever a raw pointer; a compiler
+//! fence behind each keeps the optimiser from looking through our private copy back at the guest's bytes.
+//!
+//! In this crate's own tests every read is reported to `watch`, which fails the test when one byte is read twice in one pass.
+
+use std::ptr;
+use std::sync::atomic::{AtomicU16, Ordering, compiler_fence};
+
+#[cfg(test)]
+pub(crate) mod watch;
+
+/// Length of a cache line in bytes.
+const LINE: usize = 64;
+
+#[inline(always)]
+fn observed(at: *const u8, len: usize) {
+    #[cfg(test)]
+    watch::read(at, len);
+    #[cfg(not(test))]
+    let _ = (at, len);
+}
+
+/// Reads a ring index that the guest publishes, before anything that the guest wrote ahead of it.
+///
+/// # Safety
+/// `at` is aligned to 2 and lies in a mapped region.
+#[inline(always)]
+pub(crate) unsafe fn load_acquire_u16(at: *const u16) -> u16 {
+    // SAFETY: by contract; the guest's own accesses to the word are atomic as far as the processor is concerned.
+    let value = unsafe { AtomicU16::from_ptr(at.cast_mut()) }.load(Ordering::Acquire);
+    observed(at.cast(), 2);
+    value
+}
+
+/// Publishes a ring index, after everything that we wrote ahead of it.
+///
+/// # Safety
+/// As [`load_acquire_u16`].
+#[inline(always)]
+pub(crate) unsafe fn store_release_u16(at: *mut u16, value: u16) {
+    // SAFETY: by contract, as in `load_acquire_u16`.
+    unsafe { AtomicU16::from_ptr(at) }.store(value, Ordering::Release);
+}
+
+/// Reads one value, once.
+///
+/// # Safety
+/// `at` is aligned for `T` and lies with all of `T` in a mapped region; any bytes are a valid `T`.
+#[inline(always)]
+pub(crate) unsafe fn load<T: Copy>(at: *const T) -> T {
+    // SAFETY: by contract.
+    let value = unsafe { ptr::read_volatile(at) };
+    observed(at.cast(), size_of::<T>());
+    value
+}
+
+/// Writes one value.
+///
+/// # Safety
+/// As [`load`].
+#[inline(always)]
+pub(crate) unsafe fn store<T: Copy>(at: *mut T, value: T) {
+    // SAFETY: by contract.
+    unsafe { ptr::write_volatile(at, value) };
+}
+
+/// Copies guest bytes into private memory.
+///
+/// # Safety
+/// `from` and the `to.len()` bytes behind it lie in a mapped region.
+#[inline(always)]
+pub(crate) unsafe fn copy_in(from: *const u8, to: &mut [u8]) {
+    // SAFETY: by contract; `to` is private memory, so the two do not overlap.
+    unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    compiler_fence(Ordering::SeqCst);
+    observed(from, to.len());
+}
+
+/// Copies private bytes into guest memory.
+///
+/// # Safety
+/// As [`copy_in`], for `to`.
+#[inline(always)]
+pub(crate) unsafe fn copy_out(from: &[u8], to: *mut u8) {
+    // SAFETY: by contract; `from` is private memory, so the two do not overlap.
+    unsafe { ptr::copy_nonoverlapping(from.as_ptr(), to, from.len()) };
+    compiler_fence(Ordering::SeqCst);
+}
+
+/// Asks for the first `lines` cache lines from `at` on, to be read.
+#[inline(always)]
+pub(crate) fn prefetch_read(at: *const u8, lines: usize) {
+    for line in 0..lines {
+        let at = at.wrapping_add(line * LINE);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch is a hint and faults on no address.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T0>(at.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
+}
+
+/// Asks for the first `lines` cache lines from `at` on, to be written.
+#[inline(always)]
+pub(crate) fn prefetch_write(at: *const u8, lines: usize) {
+    for line in 0..lines {
+        let at = at.wrapping_add(line * LINE);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: a prefetch is a hint and faults on no address; processors without PREFETCHW run it as a no-op.
+        unsafe {
+            std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
+}

@@ -1,0 +1,86 @@
+//! One queue pair of a guest as a worker sees it.
+
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Arc;
+
+use super::from_guest::FromGuest;
+use super::hand_over::PairNews;
+use super::to_guest::{Outgoing, ToGuest};
+use crate::frame::Batch;
+use crate::inspection::Cleared;
+use crate::port::{PortFault, QueueIo, Refusals};
+
+/// A queue pair: the guest's transmit ring and its receive ring. Owns everything that it touches, so its memory stays mapped
+/// for as long as anybody holds it.
+pub(crate) struct VhostQueue {
+    from_guest: FromGuest,
+    to_guest: ToGuest,
+    kick: OwnedFd,
+    news: Arc<PairNews>,
+}
+
+impl VhostQueue {
+    pub(crate) fn new(
+        from_guest: FromGuest,
+        to_guest: ToGuest,
+        kick: OwnedFd,
+        news: Arc<PairNews>,
+    ) -> Self {
+        Self {
+            from_guest,
+            to_guest,
+            kick,
+            news,
+        }
+    }
+}
+
+impl QueueIo for VhostQueue {
+    fn receive(&mut self, batch: &mut Batch) -> Result<(), PortFault> {
+        self.from_guest
+            .receive(batch)
+            .inspect_err(|fault| self.news.fault(*fault))
+    }
+
+    fn transmit(
+        &mut self,
+        frames: &[Cleared<'_>],
+        refused: &mut Refusals,
+    ) -> Result<(), PortFault> {
+        let outgoing = |index: usize| {
+            let cleared: &Cleared<'_> = &frames[index];
+            Outgoing {
+                frame: cleared.frame(),
+                headers: cleared.headers(),
+                offload: cleared.offload(),
+            }
+        };
+        self.to_guest
+            .transmit(frames.len(), outgoing, refused)
+            .inspect_err(|fault| self.news.fault(*fault))
+    }
+
+    fn wake_fd(&self) -> Option<RawFd> {
+        Some(self.kick.as_raw_fd())
+    }
+
+    fn arm(&mut self) -> Result<bool, PortFault> {
+        self.from_guest
+            .ring_mut()
+            .arm()
+            .inspect_err(|fault| self.news.fault(*fault))
+    }
+
+    fn disarm(&mut self) {
+        self.from_guest.ring_mut().disarm();
+    }
+}
+
+impl Drop for VhostQueue {
+    fn drop(&mut self) {
+        self.news.released(
+            self.to_guest.ring().position(),
+            self.from_guest.ring().position(),
+        );
+    }
+}
