@@ -6,6 +6,7 @@
 //! takes nothing else, and hands it to the egress ports. Every frame that ends on the way ends in one [`drop_reason`].
 
 pub mod books;
+pub mod config;
 pub mod control;
 pub mod counters;
 pub mod drop_reason;

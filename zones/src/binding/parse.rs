@@ -45,7 +45,7 @@ impl fmt::Display for PortSecurityFault {
         match self {
             Self::Empty => write!(
                 f,
-                "is empty: expected a MAC address, then IP addresses or prefixes"
+                "nothing is listed here: expected a MAC address, then IP addresses or prefixes"
             ),
             Self::BadMac(word) => {
                 write!(f, "`{word}` is not a MAC address (as in 52:54:00:00:00:01)")

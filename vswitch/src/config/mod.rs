@@ -1,0 +1,155 @@
+//! The configuration: one YAML file, read, checked and resolved before anything of it takes effect.
+//!
+//! In the order in which a file meets the modules: [`tree`](self) reads YAML into nodes that know their bytes; `decode`
+//! reads the shapes of `file` from them and finds every fault of shape; `resolve` looks up every name and finds every fault
+//! of meaning; [`resolved`] is what the rest of the switch is built from. What was found wrong is a
+//! [`diagnostic::Report`]: all of it at once, each fault with its place, its line and a way out.
+
+pub mod check;
+mod decode;
+pub mod diagnostic;
+mod file;
+pub mod limits;
+mod numbering;
+mod resolve;
+pub mod resolved;
+pub mod schema;
+mod spanned;
+mod suggest;
+mod text;
+mod tree;
+
+pub use diagnostic::Report;
+pub use limits::Limits;
+pub use numbering::PortNumbering;
+pub use resolved::{Attachment, Counts, PortConfig, Resolved, SwitchConfig, VhostUserMode};
+
+use decode::Decoded;
+use diagnostic::{Diagnostic, Place, Severity, SourceText};
+use file::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Bytes of a configuration file at most: some thousand ports and rules.
+pub const FILE_LEN_MAX: u64 = 4 << 20;
+
+/// Reads and checks a configuration file.
+///
+/// # Errors
+/// Everything that is wrong with it. The numbering is as before then.
+pub fn load(path: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Report> {
+    let name = path.display().to_string();
+    let text = std::fs::File::open(path)
+        .map_err(|error| error.to_string())
+        .and_then(read_text)
+        .map_err(|fault| unreadable(&name, &fault))?;
+    let base_dir = path.parent().unwrap_or(Path::new("."));
+    load_text(&name, &text, base_dir, numbering)
+}
+
+/// Checks a configuration that is at hand as text, under a name for messages; relative paths in it start from `base_dir`.
+///
+/// # Errors
+/// Everything that is wrong with it. The numbering is as before then.
+pub fn load_text(
+    name: &str,
+    text: &str,
+    base_dir: &Path,
+    numbering: &mut PortNumbering,
+) -> Result<Resolved, Report> {
+    let source = Arc::new(SourceText {
+        name: name.to_string(),
+        text: text.to_string(),
+    });
+    let mut report = Report::default();
+    let decoded = match tree::read(text) {
+        Ok((root, doubled)) => {
+            for tree::Doubled {
+                key,
+                first_at,
+                second_at,
+            } in doubled
+            {
+                let place = |at| Place {
+                    source: Arc::clone(&source),
+                    at,
+                };
+                let diagnostic =
+                    Diagnostic::new(Severity::Error, format!("the key `{key}` stands twice"));
+                report.push(
+                    diagnostic
+                        .at(place(second_at))
+                        .related_to(place(first_at), "first here"),
+                );
+            }
+            decode::decode::<File>(root)
+        }
+        Err(bad) => {
+            let place = Place { source, at: bad.at };
+            report.push(
+                Diagnostic::new(
+                    Severity::Error,
+                    format!("this is not YAML: {}", bad.message),
+                )
+                .at(place),
+            );
+            return Err(report);
+        }
+    };
+    let Decoded {
+        value,
+        faults,
+        lost,
+    } = decoded;
+    for mut fault in faults {
+        let place = Place {
+            source: Arc::clone(&source),
+            at: fault.at.take().unwrap_or(0..0),
+        };
+        let diagnostic =
+            Diagnostic::new(Severity::Error, std::mem::take(&mut fault.message)).at(place);
+        report.push(Diagnostic {
+            help: fault.help.take(),
+            ..diagnostic
+        });
+    }
+    let resolved = value.and_then(|file| {
+        let context = resolve::Context::new(source, &mut report, lost);
+        resolve::resolve(&file, base_dir, numbering, context)
+    });
+    report.sort();
+    match resolved {
+        Some(resolved) if !report.has_errors() => Ok(Resolved {
+            warnings: report,
+            ..resolved
+        }),
+        Some(_) | None => Err(report),
+    }
+}
+
+fn read_text(reader: impl Read) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    reader
+        .take(FILE_LEN_MAX + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| error.to_string())?;
+    if bytes.len() as u64 > FILE_LEN_MAX {
+        return Err(format!("it has more than {} MiB", FILE_LEN_MAX >> 20));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        format!(
+            "it is not UTF-8 text (byte {})",
+            error.utf8_error().valid_up_to()
+        )
+    })
+}
+
+fn unreadable(name: &str, fault: &str) -> Report {
+    Report {
+        diagnostics: vec![Diagnostic::new(
+            Severity::Error,
+            format!("cannot read `{name}`: {fault}"),
+        )],
+    }
+}

@@ -1,0 +1,122 @@
+//! The configuration after every name in it has been looked up: what the rest of the switch is built from.
+
+use super::diagnostic::Report;
+use super::limits::Limits;
+use crate::worker::PollMode;
+use inspect::signature::RuleSet;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use zones::binding::PortSecurity;
+use zones::policy::Policy;
+use zones::{PortId, ZoneId};
+
+/// A configuration without a fault in it.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The switch itself.
+    pub switch: SwitchConfig,
+    /// Address of the listener of /metrics, /healthz and /readyz; no listener without it.
+    pub metrics_listen: Option<SocketAddr>,
+    /// The event file; no events are written without it.
+    pub eve_path: Option<PathBuf>,
+    /// The ports, guests' first, each in file order.
+    pub ports: Vec<PortConfig>,
+    /// Who may talk to whom.
+    pub policy: Arc<Policy>,
+    /// The signatures.
+    pub rules: Arc<RuleSet>,
+    /// The bounds of tables.
+    pub limits: Limits,
+    /// What there is to count in it.
+    pub counts: Counts,
+    /// What is allowed but probably not meant.
+    pub warnings: Report,
+}
+
+/// The switch itself.
+#[derive(Clone, Debug)]
+pub struct SwitchConfig {
+    /// Name in logs, events and metrics.
+    pub name: String,
+    /// Directory of the control socket.
+    pub run_dir: PathBuf,
+    /// Processors that have a worker each; at least one.
+    pub workers: Vec<usize>,
+    /// How workers wait for frames.
+    pub poll: PollMode,
+}
+
+/// A port.
+#[derive(Clone, Debug)]
+pub struct PortConfig {
+    /// Its number, the same in every configuration for as long as the switch runs.
+    pub id: PortId,
+    /// Its name.
+    pub name: String,
+    /// Its zone.
+    pub zone: ZoneId,
+    /// Its zone's name.
+    pub zone_name: String,
+    /// Whose it is.
+    pub tenant: Option<String>,
+    /// What groups select it by.
+    pub labels: BTreeMap<String, String>,
+    /// What is at its other end.
+    pub attachment: Attachment,
+    /// Whether it leads off the host.
+    pub is_uplink: bool,
+    /// What it may call itself. Every guest's port has one: without addresses listed, it still is no router and no DHCP
+    /// server. `None` for uplinks, behind which anybody may be.
+    pub security: Option<PortSecurity>,
+    /// The guest's QMP socket.
+    pub qmp: Option<PathBuf>,
+}
+
+/// What is at the other end of a port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Attachment {
+    /// A guest behind a vhost-user socket.
+    VhostUser {
+        /// Path of the Unix socket.
+        path: PathBuf,
+        /// The role of the switch.
+        mode: VhostUserMode,
+        /// Queue pairs at most.
+        queues: u16,
+    },
+    /// A TAP interface of this host.
+    Tap {
+        /// Its name.
+        ifname: String,
+    },
+}
+
+/// The role of the switch on a vhost-user socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum VhostUserMode {
+    /// It listens.
+    Server,
+    /// It dials, and redials.
+    Client,
+}
+
+/// What there is to count in a configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// Guests' ports.
+    pub ports: usize,
+    /// Uplinks.
+    pub uplinks: usize,
+    /// Zones.
+    pub zones: usize,
+    /// Rules of policy.
+    pub rules: usize,
+    /// Signatures in use.
+    pub signatures: usize,
+    /// Signatures not understood.
+    pub signatures_refused: usize,
+    /// The same, by reason.
+    pub refused_by_reason: BTreeMap<String, usize>,
+}

@@ -1,0 +1,333 @@
+//! Configurations as operators meet them: those that are shipped load, those that are broken say why, the schema is the
+//! file's, and a port keeps its number.
+//!
+//! Expected texts and the schema are made anew with `UPDATE_EXPECTED=1 cargo test -p vswitch --test configuration`; look at
+//! the difference before committing it.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use vswitch::config::diagnostic::Severity;
+use vswitch::config::{
+    Attachment, PortNumbering, Resolved, VhostUserMode, load, load_text, schema,
+};
+use zones::PortId;
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+fn files(dir: &Path, extension: &str) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|found| found == extension))
+        .collect();
+    files.sort();
+    assert!(!files.is_empty(), "no *.{extension} in {}", dir.display());
+    files
+}
+
+/// Compares a text with the file that keeps it, or keeps it anew.
+fn check_kept(path: &Path, text: &str) {
+    if std::env::var_os("UPDATE_EXPECTED").is_some() {
+        std::fs::write(path, text).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    assert!(
+        kept == text,
+        "{} keeps\n{kept}\nbut it is\n{text}",
+        path.display()
+    );
+}
+
+fn loaded(text: &str) -> Resolved {
+    load_text("test.yaml", text, Path::new("."), &mut PortNumbering::new())
+        .unwrap_or_else(|report| panic!("{report}"))
+}
+
+#[test]
+fn every_shipped_configuration_loads_without_a_warning() {
+    for path in files(&repository().join("configs"), "yaml") {
+        let resolved =
+            load(&path, &mut PortNumbering::new()).unwrap_or_else(|report| panic!("{report}"));
+        assert_eq!(
+            resolved.warnings.count(Severity::Warning),
+            0,
+            "{}",
+            resolved.warnings
+        );
+        assert!(
+            !resolved.rules.is_empty(),
+            "{}: no signatures",
+            path.display()
+        );
+    }
+}
+
+#[test]
+fn every_shipped_rule_file_is_in_use() {
+    let rule_count: usize = files(&repository().join("configs/rules"), "rules")
+        .iter()
+        .map(|path| {
+            std::fs::read_to_string(path)
+                .unwrap()
+                .lines()
+                .filter(|l| !l.is_empty() && !l.starts_with('#'))
+                .count()
+        })
+        .sum();
+    let resolved = load(
+        &repository().join("configs/full.yaml"),
+        &mut PortNumbering::new(),
+    )
+    .unwrap();
+    assert_eq!(resolved.counts.signatures, rule_count);
+}
+
+#[test]
+fn the_shipped_schema_is_that_of_the_file() {
+    check_kept(
+        &repository().join("configs/vswitch.schema.json"),
+        &schema::text(),
+    );
+}
+
+#[test]
+fn full_yaml_has_every_key_of_the_schema() {
+    let schema: serde_json::Value = serde_json::from_str(&schema::text()).unwrap();
+    let mut keys = BTreeSet::new();
+    collect_keys(&schema, &mut keys);
+    assert!(keys.len() > 40, "{keys:?}");
+    let text = std::fs::read_to_string(repository().join("configs/full.yaml")).unwrap();
+    for key in keys {
+        let is_there = text.lines().any(|line| {
+            let line = line.split(" # ").next().unwrap_or_default();
+            let is_letter = |c: char| c.is_alphanumeric() || c == '_';
+            !line.trim_start().starts_with('#')
+                && line
+                    .match_indices(&format!("{key}:"))
+                    .any(|(at, _)| !line[..at].ends_with(is_letter))
+        });
+        assert!(is_there, "configs/full.yaml does not show `{key}`");
+    }
+}
+
+fn collect_keys(schema: &serde_json::Value, keys: &mut BTreeSet<String>) {
+    match schema {
+        serde_json::Value::Object(object) => {
+            if let Some(serde_json::Value::Object(properties)) = object.get("properties") {
+                keys.extend(properties.keys().cloned());
+            }
+            object.values().for_each(|value| collect_keys(value, keys));
+        }
+        serde_json::Value::Array(values) => {
+            values.iter().for_each(|value| collect_keys(value, keys))
+        }
+        serde_json::Value::Null
+        | serde_json::Value::Bool(_)
+        | serde_json::Value::Number(_)
+        | serde_json::Value::String(_) => {}
+    }
+}
+
+#[test]
+fn broken_configurations_say_why() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/broken-configs");
+    for path in files(&dir, "yaml") {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let report = match load_text(name, &text, Path::new("."), &mut PortNumbering::new()) {
+            Ok(resolved) => panic!("{name} is sound, {}", resolved.warnings),
+            Err(report) => report,
+        };
+        assert!(report.has_errors(), "{name}");
+        check_kept(&path.with_extension("txt"), &report.to_string());
+    }
+}
+
+const TWO_PORTS: &str = "
+zones: {web: {}}
+ports:
+  - {name: a, zone: web, vhost_user: {path: /a.sock}, port_security: [\"52:54:00:00:00:01\"]}
+  - {name: b, zone: web, vhost_user: {path: /b.sock, mode: client, queues: 4}, port_security: [\"52:54:00:00:00:02\"]}
+uplinks: [{name: up, zone: web, tap: {ifname: tap0}}]
+";
+
+#[test]
+fn ports_are_resolved() {
+    let resolved = loaded(TWO_PORTS);
+    let attachments: Vec<&Attachment> =
+        resolved.ports.iter().map(|port| &port.attachment).collect();
+    let socket = |path: &str, mode, queues| Attachment::VhostUser {
+        path: path.into(),
+        mode,
+        queues,
+    };
+    assert_eq!(
+        attachments,
+        [
+            &socket("/a.sock", VhostUserMode::Server, 1),
+            &socket("/b.sock", VhostUserMode::Client, 4),
+            &Attachment::Tap {
+                ifname: "tap0".into()
+            }
+        ]
+    );
+    let uplinks: Vec<bool> = resolved.ports.iter().map(|port| port.is_uplink).collect();
+    assert_eq!(uplinks, [false, false, true]);
+    assert_eq!(
+        resolved.ports[1].security.as_ref().unwrap().macs(),
+        [[0x52, 0x54, 0, 0, 0, 2]]
+    );
+    assert!(resolved.ports[2].security.is_none());
+    assert_eq!(resolved.policy.deciders(), ["intra-zone:web", "default"]);
+}
+
+#[test]
+fn an_empty_file_is_a_switch_without_ports() {
+    let resolved = loaded("");
+    assert!(resolved.ports.is_empty() && resolved.warnings.is_empty());
+    assert_eq!(
+        (
+            resolved.switch.name.as_str(),
+            resolved.switch.workers.as_slice()
+        ),
+        ("br0", &[0][..])
+    );
+    assert_eq!(resolved.limits.flows, 65_536);
+}
+
+#[test]
+fn smaller_tables_keep_their_proportion() {
+    let limits = |text: &str| loaded(text).limits;
+    assert_eq!(limits("limits: {flows: 2048}").flows_per_port, 512);
+    assert_eq!(limits("limits: {flows: 4194304}").flows_per_port, 16_384);
+    assert_eq!(
+        limits("limits: {flow_timeouts: {icmp: 5s}, mac_ageing: 1h}").mac_ageing_ms,
+        3_600_000
+    );
+    assert_eq!(
+        limits("limits: {flow_timeouts: {icmp: 5s}}")
+            .flow_timeouts
+            .icmp_ms,
+        5_000
+    );
+}
+
+#[test]
+fn a_refused_configuration_numbers_no_port() {
+    let mut numbering = PortNumbering::new();
+    let mut ids = |text: &str| {
+        let resolved = load_text("test.yaml", text, Path::new("."), &mut numbering);
+        resolved
+            .map(|resolved| {
+                resolved
+                    .ports
+                    .iter()
+                    .map(|port| port.id)
+                    .collect::<Vec<_>>()
+            })
+            .ok()
+    };
+    assert_eq!(ids(TWO_PORTS), Some(vec![PortId(0), PortId(1), PortId(2)]));
+    assert_eq!(
+        ids(&TWO_PORTS
+            .replace("name: a", "name: c")
+            .replace("queues: 4", "queues: 99")),
+        None
+    );
+    let renamed = TWO_PORTS.replace("name: a", "name: d");
+    assert_eq!(ids(&renamed), Some(vec![PortId(3), PortId(1), PortId(2)]));
+    assert_eq!(ids(TWO_PORTS), Some(vec![PortId(0), PortId(1), PortId(2)]));
+}
+
+#[test]
+fn a_port_without_security_is_warned_of_and_is_still_no_router() {
+    let resolved =
+        loaded("zones: {web: {}}\nports: [{name: a, zone: web, vhost_user: {path: /a.sock}}]\n");
+    assert_eq!(resolved.warnings.count(Severity::Warning), 1);
+    let claim = zones::binding::Claim::Ipv4 {
+        source: "10.0.0.1".parse().unwrap(),
+        destination: "10.0.0.2".parse().unwrap(),
+        udp_ports: Some((67, 68)),
+    };
+    let security = resolved.ports[0].security.as_ref().unwrap();
+    assert_eq!(
+        security.check([2, 0, 0, 0, 0, 1], &claim),
+        Err(zones::binding::Spoof::DhcpServer)
+    );
+}
+
+#[test]
+fn hidden_rules_are_warned_of_with_both_places() {
+    let text = "zones: {web: {}, db: {}}
+ports:
+  - {name: a, zone: web, vhost_user: {path: /a.sock}, port_security: [\"52:54:00:00:00:01\"]}
+  - {name: b, zone: db, vhost_user: {path: /b.sock}, port_security: [\"52:54:00:00:00:02\"]}
+policy:
+  rules:
+    - {name: all, from: web, action: drop}
+    - {name: one, from: web, to: db, proto: tcp, action: allow}
+";
+    let warnings = loaded(text).warnings.to_string();
+    let expected = "\
+warning: rule \"one\" never decides: rule \"all\" does the opposite first
+ --> test.yaml:8:14
+  |
+7 |     - {name: all, from: web, action: drop}
+  |              --- asked first
+8 |     - {name: one, from: web, to: db, proto: tcp, action: allow}
+  |              ^^^
+";
+    assert_eq!(warnings, expected);
+}
+
+#[test]
+fn refused_signatures_are_named_with_their_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let rules = "alert tcp any any -> any any (msg:\"fine\"; content:\"a\"; sid:1;)\n\
+                 alert tcp any any -> any any (msg:\"odd\"; frobnicate:1; sid:2;)\n";
+    std::fs::write(dir.path().join("local.rules"), rules).unwrap();
+    let check = |extra: &str| {
+        let text = format!("inspection: {{rule_files: [\"*.rules\"]{extra}}}\n");
+        load_text("test.yaml", &text, dir.path(), &mut PortNumbering::new())
+    };
+    let skipped = check("").unwrap();
+    assert_eq!(
+        (skipped.counts.signatures, skipped.counts.signatures_refused),
+        (1, 1)
+    );
+    let place = format!("{}:2:42", dir.path().join("local.rules").display());
+    let warnings = skipped.warnings.to_string();
+    assert!(
+        warnings.contains(&place) && warnings.contains("frobnicate"),
+        "{warnings}"
+    );
+    assert_eq!(skipped.counts.refused_by_reason.values().sum::<usize>(), 1);
+    let refused = check(", on_refused_rule: error").unwrap_err().to_string();
+    assert!(
+        refused.contains(&place) && refused.starts_with("error:"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    let report = load(Path::new("/nonexistent/x.yaml"), &mut PortNumbering::new()).unwrap_err();
+    assert!(
+        report
+            .to_string()
+            .starts_with("error: cannot read `/nonexistent/x.yaml`: "),
+        "{report}"
+    );
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("latin1.yaml");
+    std::fs::write(&path, b"switch: {name: \xe9}\n").unwrap();
+    let report = load(&path, &mut PortNumbering::new()).unwrap_err();
+    assert!(
+        report
+            .to_string()
+            .contains("it is not UTF-8 text (byte 15)"),
+        "{report}"
+    );
+}
