@@ -13,7 +13,7 @@ pub struct Settings {
     pub bomb_bytes_max: u64,
     /// Unpacked bytes per packed byte that make a body beyond `bomb_bytes_max` a bomb. Deflate cannot exceed 1032.
     pub bomb_ratio_max: u64,
-    /// Content encodings on top of each other that are undone.
+    /// Content encodings on top of each other that are undone. Servers use one; browsers undo any number.
     pub encoding_layers_max: u32,
 }
 
@@ -25,7 +25,7 @@ impl Default for Settings {
             hash_files: false,
             bomb_bytes_max: 1 << 20,
             bomb_ratio_max: 200,
-            encoding_layers_max: 2,
+            encoding_layers_max: 3,
         }
     }
 }

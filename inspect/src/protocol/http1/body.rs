@@ -112,8 +112,14 @@ impl Body {
     }
 
     /// The body is over; `complete` if it ended as announced.
-    pub(super) fn end(self, complete: bool, sink: &mut dyn Sink) {
-        let out = self.out;
+    pub(super) fn end(self, complete: bool, settings: &Settings, sink: &mut dyn Sink) {
+        let mut out = self.out;
+        if let Some(unpacker) = self.unpacker {
+            unpacker.end(&mut |piece| {
+                out.deliver(piece, settings, sink);
+                Go::On
+            });
+        }
         if out.has_begun {
             sink.buffer(
                 out.transaction,

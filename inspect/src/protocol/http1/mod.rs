@@ -77,6 +77,8 @@ enum Method {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Line,
+    /// Within a line that is no status line and therefore body.
+    LooseLine,
     Fields,
     /// Bytes of the body that are left.
     Length(u64),
@@ -172,9 +174,22 @@ impl Http1 {
     ) -> Result<(), Broken> {
         let half = self.half(side);
         let transaction = half.transaction;
-        let body = half
-            .body
-            .get_or_insert_with(|| Body::new(transaction, side));
+        let file_name = match (&half.body, side) {
+            (None, Direction::ToClient) => Some(
+                self.waiting
+                    .front()
+                    .map(|waiting| waiting.path.clone())
+                    .unwrap_or_default(),
+            ),
+            (None, Direction::ToServer) | (Some(_), _) => None,
+        };
+        let body = self.half(side).body.get_or_insert_with(|| {
+            let mut body = Body::new(transaction, side);
+            if let Some(name) = file_name {
+                body.is_file(name, settings);
+            }
+            body
+        });
         if body.data(bytes, settings, sink).is_err() {
             // The rest of a bomb is not unpacked, so it would go by unseen: that is for the exception policy to decide.
             return Err(Broken);
@@ -206,6 +221,15 @@ impl Http1 {
             State::UntilClose => {
                 self.body_data(side, input, settings, sink)?;
                 *input = &[];
+            }
+            State::LooseLine => {
+                let end = memchr::memchr2(b'\r', b'\n', input).map(|at| at + 1);
+                let (bytes, rest) = input.split_at(end.unwrap_or(input.len()));
+                *input = rest;
+                self.body_data(side, bytes, settings, sink)?;
+                if end.is_some() {
+                    self.half(side).state = State::Line;
+                }
             }
             State::ChunkLength => self.chunk_length(side, input, settings, sink)?,
             State::Chunk(left) => {
@@ -315,11 +339,17 @@ impl Http1 {
     }
 
     /// Ends the body and the message of one side.
-    fn complete(&mut self, side: Direction, is_whole: bool, sink: &mut dyn Sink) {
+    fn complete(
+        &mut self,
+        side: Direction,
+        is_whole: bool,
+        settings: &Settings,
+        sink: &mut dyn Sink,
+    ) {
         let half = self.half(side);
         let transaction = half.transaction;
         if let Some(body) = half.body.take() {
-            body.end(is_whole, sink);
+            body.end(is_whole, settings, sink);
             sink.stage(transaction, side, Stage::Body);
         }
         sink.stage(transaction, side, Stage::Complete);
@@ -334,6 +364,7 @@ impl Http1 {
         &mut self,
         side: Direction,
         result: Result<Outcome, Broken>,
+        settings: &Settings,
         sink: &mut dyn Sink,
     ) -> Progress {
         match result {
@@ -346,7 +377,7 @@ impl Http1 {
                 let half = self.half(side);
                 let transaction = half.transaction;
                 if let Some(body) = half.body.take() {
-                    body.end(false, sink);
+                    body.end(false, settings, sink);
                     sink.stage(transaction, side, Stage::Complete);
                 }
                 Progress::Broken
@@ -373,7 +404,7 @@ impl Parse for Http1 {
                 .map(|()| Outcome::Taken),
             Direction::ToClient => self.response_bytes(bytes, settings, sink),
         };
-        self.finish(side, result, sink)
+        self.finish(side, result, settings, sink)
     }
 
     /// Bytes that are missing from a body leave the rest of it readable; elsewhere nothing can be made of what follows.
@@ -381,7 +412,7 @@ impl Parse for Http1 {
         &mut self,
         side: Direction,
         length: u64,
-        _settings: &Settings,
+        settings: &Settings,
         sink: &mut dyn Sink,
     ) -> Progress {
         let half = self.half(side);
@@ -392,6 +423,7 @@ impl Parse for Http1 {
             State::Chunk(left) if left > length => State::Chunk(left - length),
             State::Chunk(left) if left == length => State::ChunkEnd,
             State::Line
+            | State::LooseLine
             | State::Fields
             | State::Length(_)
             | State::ChunkLength
@@ -399,13 +431,13 @@ impl Parse for Http1 {
             | State::ChunkEnd
             | State::Trailer
             | State::Tail
-            | State::Connect => return self.finish(side, Err(Broken), sink),
+            | State::Connect => return self.finish(side, Err(Broken), settings, sink),
         };
         half.state = rest;
         let transaction = half.transaction;
         // A packed body cannot be unpacked across a gap, and a file with a hole has no hash: what follows is a new body.
         if let Some(body) = half.body.replace(Body::new(transaction, side)) {
-            body.end(false, sink);
+            body.end(false, settings, sink);
         }
         Progress::More
     }

@@ -129,7 +129,8 @@ impl Http1 {
                     self.request.kept.extend_from_slice(input);
                     input = &[];
                 }
-                State::Length(_)
+                State::LooseLine
+                | State::Length(_)
                 | State::UntilClose
                 | State::ChunkLength
                 | State::Chunk(_)
@@ -137,7 +138,7 @@ impl Http1 {
             }
         }
         if self.request.state == State::Tail {
-            self.complete(SIDE, true, sink);
+            self.complete(SIDE, true, settings, sink);
         }
         Ok(())
     }
@@ -177,7 +178,7 @@ impl Http1 {
                 self.body_data(SIDE, line, settings, sink)
             }
             Some(_) | None => {
-                self.complete(SIDE, true, sink);
+                self.complete(SIDE, true, settings, sink);
                 Ok(())
             }
         }
@@ -358,7 +359,7 @@ impl Http1 {
         sink: &mut dyn Sink,
     ) -> Result<(), Broken> {
         if self.request.state == State::Connect {
-            self.complete(SIDE, true, sink);
+            self.complete(SIDE, true, settings, sink);
             let kept = std::mem::take(&mut self.request.kept);
             self.request_bytes(&kept, settings, sink)?;
         }
@@ -376,19 +377,20 @@ impl Http1 {
             }
             State::Fields => {
                 let _ = self.request_block(&kept, settings, sink);
-                self.complete(SIDE, self.request.state == State::Tail, sink);
+                self.complete(SIDE, self.request.state == State::Tail, settings, sink);
             }
             State::Trailer => {
                 let _ = self.request_block(&kept, settings, sink);
-                self.complete(SIDE, true, sink);
+                self.complete(SIDE, true, settings, sink);
             }
-            State::Tail | State::Connect => self.complete(SIDE, true, sink),
-            State::Length(_)
+            State::Tail | State::Connect => self.complete(SIDE, true, settings, sink),
+            State::LooseLine
+            | State::Length(_)
             | State::UntilClose
             | State::ChunkLength
             | State::Chunk(_)
             | State::ChunkEnd => {
-                self.complete(SIDE, false, sink);
+                self.complete(SIDE, false, settings, sink);
             }
         }
     }

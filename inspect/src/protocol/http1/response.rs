@@ -13,6 +13,9 @@ use crate::protocol::sink::{Piece, Sink, Stage};
 
 const SIDE: Direction = Direction::ToClient;
 
+/// Bytes of a line before a status line that is skipped rather than taken for body.
+const SKIPPED_LINE_BYTES_MAX: usize = 2;
+
 /// A status line taken apart.
 struct StatusLine<'a> {
     protocol: &'a [u8],
@@ -121,7 +124,8 @@ impl Http1 {
                         }
                     }
                 }
-                State::Connect
+                State::LooseLine
+                | State::Connect
                 | State::Length(_)
                 | State::UntilClose
                 | State::ChunkLength
@@ -141,7 +145,7 @@ impl Http1 {
             .waiting
             .front()
             .is_some_and(|waiting| waiting.method == Method::Connect);
-        self.complete(SIDE, true, sink);
+        self.complete(SIDE, true, settings, sink);
         if is_connect {
             self.connect_refused(settings, sink)
         } else {
@@ -178,11 +182,11 @@ impl Http1 {
                 *rest = &rest[1..];
             }
             let line = std::mem::take(&mut self.response.kept);
-            return self.status_line(&line, rest.first().copied(), settings, sink);
+            return self.status_line(&line, settings, sink);
         }
         match header::take_line(&mut self.response.kept, rest, line_end) {
-            Taken::Line(line) => self.status_line(&line, rest.first().copied(), settings, sink),
-            Taken::Open => Ok(()),
+            Taken::Line(line) => self.status_line(&line, settings, sink),
+            Taken::Open => self.loose_line(settings, sink),
             Taken::TooLong => {
                 sink.anomaly(
                     self.response.transaction,
@@ -192,6 +196,27 @@ impl Http1 {
                 Err(Broken)
             }
         }
+    }
+
+    /// Does not wait for the end of a line that cannot be a status line: a browser does not either.
+    fn loose_line(&mut self, settings: &Settings, sink: &mut dyn Sink) -> Result<(), Broken> {
+        let kept = &self.response.kept;
+        let start = kept
+            .iter()
+            .position(|&byte| !is_space(byte) && byte != 0)
+            .unwrap_or(kept.len());
+        let may_be_skipped = kept.len() <= SKIPPED_LINE_BYTES_MAX + 1;
+        if may_be_skipped
+            || starts_http(kept)
+            || is_start_of_http(&kept[start..])
+            || kept.ends_with(b"\r")
+        {
+            return Ok(());
+        }
+        let line = std::mem::take(&mut self.response.kept);
+        self.answer(sink);
+        self.response.state = State::LooseLine;
+        self.body_data(SIDE, &line, settings, sink)
     }
 
     /// Makes sure that there is a request to answer.
@@ -217,7 +242,6 @@ impl Http1 {
     fn status_line(
         &mut self,
         line: &[u8],
-        next: Option<u8>,
         settings: &Settings,
         sink: &mut dyn Sink,
     ) -> Result<(), Broken> {
@@ -231,10 +255,7 @@ impl Http1 {
         let transaction = self.answer(sink);
         if !starts_http(line) {
             // A short line before a status line is skipped; anything else is body without a header.
-            if next.is_some()
-                && (next == Some(b'H') || text.len() <= 2)
-                && self.response.body.is_none()
-            {
+            if text.len() <= SKIPPED_LINE_BYTES_MAX && self.response.body.is_none() {
                 return Ok(());
             }
             return self.body_data(SIDE, line, settings, sink);
@@ -310,9 +331,9 @@ impl Http1 {
         let is_tunnel =
             method == Method::Connect && code.is_some_and(|code| (200..=299).contains(&code));
         if is_tunnel || (code == Some(101) && !has_body_fields) {
-            self.complete(SIDE, true, sink);
+            self.complete(SIDE, true, settings, sink);
             if matches!(self.request.state, State::Connect | State::Tail) {
-                self.complete(Direction::ToServer, true, sink);
+                self.complete(Direction::ToServer, true, settings, sink);
             }
             return Ok(true);
         }
@@ -378,7 +399,7 @@ impl Http1 {
             .unwrap_or_default();
         body.is_file(named.unwrap_or(path).to_vec(), settings);
         if let Some(before) = self.response.body.replace(body) {
-            before.end(false, sink);
+            before.end(false, settings, sink);
         }
         Ok(())
     }
@@ -387,14 +408,14 @@ impl Http1 {
         let kept = std::mem::take(&mut self.response.kept);
         match self.response.state {
             State::Line => {
-                if !kept.is_empty() && self.status_line(&kept, None, settings, sink).is_ok() {
+                if !kept.is_empty() && self.status_line(&kept, settings, sink).is_ok() {
                     if self.response.state == State::Fields {
                         self.response_closed(settings, sink);
                         return;
                     }
                 }
                 if self.response.body.is_some() {
-                    self.complete(SIDE, true, sink);
+                    self.complete(SIDE, true, settings, sink);
                 }
             }
             State::Fields => {
@@ -403,24 +424,26 @@ impl Http1 {
                     self.complete(
                         SIDE,
                         matches!(self.response.state, State::Tail | State::UntilClose),
+                        settings,
                         sink,
                     );
                 }
             }
             State::Trailer => {
                 let _ = self.response_block(&kept, settings, sink);
-                self.complete(SIDE, true, sink);
+                self.complete(SIDE, true, settings, sink);
             }
             State::ChunkLength => {
                 // A length line without its end: whatever it is, it is the last that came.
                 if !kept.is_empty() {
                     let _ = self.body_data(SIDE, &kept, settings, sink);
                 }
-                self.complete(SIDE, false, sink);
+                self.complete(SIDE, false, settings, sink);
             }
-            State::Tail | State::UntilClose => self.complete(SIDE, true, sink),
+            State::Tail | State::UntilClose => self.complete(SIDE, true, settings, sink),
+            State::LooseLine => self.complete(SIDE, true, settings, sink),
             State::Length(_) | State::Chunk(_) | State::ChunkEnd | State::Connect => {
-                self.complete(SIDE, false, sink)
+                self.complete(SIDE, false, settings, sink)
             }
         }
     }

@@ -99,6 +99,15 @@ fn bodies_end_where_receivers_end_them() {
         "0< file.data[abcde]",
     );
     check_bodies(b"HTTP/1.1 204 None\r\n\r\n", "");
+    check_bodies(b"no header at all", "0< file.data[no header at all]");
+    check_bodies(
+        b"no header\r\nin\rlines\nhere",
+        "0< file.data[no header\\r\\nin\\rlines\\nhere]",
+    );
+    check_bodies(
+        b"junk\r\nHTTP/1.1 200 OK\r\n\r\nabcde",
+        "0< file.data[junk\\r\\n]|0< file.data[abcde]",
+    );
 }
 
 #[test]

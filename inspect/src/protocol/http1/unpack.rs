@@ -65,6 +65,19 @@ impl Unpacker {
         feed(&mut self.layers, bytes, out)
     }
 
+    /// Hands out what was held back to the end. That is no more than the dictionaries hold.
+    pub(super) fn end(mut self, out: &mut dyn FnMut(&[u8]) -> Go) {
+        for outermost in 0..self.layers.len() {
+            let (done, rest) = self.layers.split_at_mut(outermost + 1);
+            let codec = std::mem::replace(&mut done[outermost].codec, Codec::Over);
+            if let Codec::Lzma(stream) = codec
+                && let Ok(given) = stream.finish()
+            {
+                feed(rest, &given, out);
+            }
+        }
+    }
+
     /// Whether some layer could not make sense of its bytes.
     pub(super) fn has_failed(&self) -> bool {
         self.layers.iter().any(|layer| layer.has_failed)
@@ -137,6 +150,7 @@ impl Codec {
             Encoding::Lzma => {
                 let options = lzma_rs::decompress::Options {
                     memlimit: Some(LZMA_DICTIONARY_BYTES_MAX),
+                    allow_incomplete: true,
                     ..lzma_rs::decompress::Options::default()
                 };
                 Codec::Lzma(Box::new(lzma_rs::decompress::Stream::new_with_options(
