@@ -80,7 +80,9 @@ pub struct Totals {
 
 impl Totals {
     /// Adds up. Workers go on counting meanwhile, so the sums agree to the frame only while no frame is under way.
-    pub fn of(workers: &[Arc<WorkerCounters>]) -> Self {
+    pub fn of<'a>(workers: impl IntoIterator<Item = &'a Arc<WorkerCounters>>) -> Self {
+        let workers: Vec<&WorkerCounters> = workers.into_iter().map(Arc::as_ref).collect();
+        let workers = &workers;
         let sum =
             |of: fn(&WorkerCounters) -> u64| workers.iter().map(|worker| of(worker)).sum::<u64>();
         let ports: Vec<PortTotals> = (0..PORTS_MAX)
@@ -108,7 +110,7 @@ impl Totals {
     }
 }
 
-fn port_totals(workers: &[Arc<WorkerCounters>], port: usize) -> PortTotals {
+fn port_totals(workers: &[&WorkerCounters], port: usize) -> PortTotals {
     let mut totals = PortTotals::default();
     // Configuration numbers ports from 0 below PORTS_MAX, which fits.
     let port = PortId(port as u16);
@@ -190,5 +192,90 @@ fn add_hits(sums: &mut BTreeMap<String, u64>, generation: &Generation) {
             .filter_map(|worker| worker.get(index));
         let hits: u64 = cells.map(|cell| cell.value()).sum();
         *sums.entry(name.clone()).or_default() += hits;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use inspect::signature::RuleSet;
+    use zones::policy::Policy;
+    use zones::source::PolicySource;
+    use zones::zone::Zone;
+
+    /// A generation for two workers, with a decider for each zone and the default.
+    fn generation(number: u32, zones: &[String]) -> Arc<Generation> {
+        let zones = zones.iter().map(|name| Zone::new(name, None)).collect();
+        let source = PolicySource {
+            zones,
+            ..PolicySource::default()
+        };
+        let policy = Policy::compile(&source).expect("a policy");
+        Arc::new(Generation::new(
+            number,
+            Vec::new(),
+            Arc::new(policy),
+            Arc::new(RuleSet::empty()),
+            2,
+        ))
+    }
+
+    fn hit(generation: &Generation, decider: usize) {
+        for worker in &generation.rule_hits {
+            worker[decider].add(1);
+        }
+    }
+
+    fn check(ledger: &HitLedger, expected: &[(&str, u64)]) {
+        let hits = ledger.hits();
+        let seen: Vec<(&str, u64)> = hits
+            .iter()
+            .map(|(name, hits)| (name.as_str(), *hits))
+            .collect();
+        assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn hits_survive_reloads() {
+        let names = ["web", "db"].map(str::to_owned);
+        let (first, second) = (generation(1, &names), generation(2, &names[1..]));
+        let mut ledger = HitLedger::default();
+        ledger.begin(Arc::clone(&first));
+        hit(&first, 0);
+        hit(&first, 2);
+        check(
+            &ledger,
+            &[("default", 2), ("intra-zone:db", 0), ("intra-zone:web", 2)],
+        );
+        ledger.begin(Arc::clone(&second));
+        hit(&second, 0);
+        // A worker that is late still counts in the first generation.
+        hit(&first, 0);
+        let sums = [("default", 2), ("intra-zone:db", 2), ("intra-zone:web", 4)];
+        check(&ledger, &sums);
+        ledger.settle();
+        assert_eq!(ledger.live_count(), 1);
+        check(&ledger, &sums);
+        ledger.settle();
+        check(&ledger, &sums);
+    }
+
+    #[test]
+    fn names_that_are_gone_are_remembered_up_to_a_bound() {
+        let mut ledger = HitLedger::default();
+        for number in 1..=6 {
+            let names: Vec<String> = (0..1_000).map(|zone| format!("{number}-{zone}")).collect();
+            let generation = generation(number, &names);
+            ledger.begin(Arc::clone(&generation));
+            hit(&generation, 1_000);
+            ledger.settle();
+            assert!(ledger.hits().len() <= RETIRED_NAMES_MAX + 1_001);
+        }
+        assert_eq!(
+            ledger.hits().get("default"),
+            Some(&12),
+            "a name that is not gone is kept"
+        );
+        assert!(ledger.hits().contains_key("intra-zone:6-0"));
     }
 }

@@ -6,9 +6,11 @@
 //! takes nothing else, and hands it to the egress ports. Every frame that ends on the way ends in one [`drop_reason`].
 
 pub mod books;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod counters;
+pub mod daemon;
 pub mod drop_reason;
 pub mod eve;
 pub mod event;

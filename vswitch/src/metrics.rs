@@ -51,6 +51,12 @@ pub struct PortSeries {
     pub id: PortId,
     /// Whether frames can pass.
     pub connected: bool,
+    /// Guests that connected since the switch started.
+    pub connections: u64,
+    /// Times that it was cut off for breaking the rules of its rings, its memory or its socket.
+    pub isolations: u64,
+    /// Times that a worker did not give a queue of it back in time.
+    pub worker_stuck: u64,
 }
 
 /// The published metrics.
@@ -104,6 +110,18 @@ fn describe() {
     describe_gauge!(
         "vswitch_port_connected",
         "Whether frames can pass the port now"
+    );
+    describe_counter!(
+        "vswitch_port_connections_total",
+        "Times that a guest connected to the port"
+    );
+    describe_counter!(
+        "vswitch_port_isolations_total",
+        "Times that the port was cut off because its guest broke the rules"
+    );
+    describe_counter!(
+        "vswitch_port_worker_stuck_total",
+        "Times that a worker did not give a queue of the port back in time"
     );
     describe_counter!("vswitch_drops_total", "Frames dropped, by reason");
     describe_counter!(
@@ -192,6 +210,9 @@ fn publish_ports(scrape: &Scrape<'_>) {
             "vswitch_port_transmit_bytes_total",
             totals.transmitted_bytes,
         );
+        count("vswitch_port_connections_total", port.connections);
+        count("vswitch_port_isolations_total", port.isolations);
+        count("vswitch_port_worker_stuck_total", port.worker_stuck);
         gauge!("vswitch_port_connected", "port" => port.name.clone())
             .set(f64::from(port.connected));
         for &reason in DropReason::ALL {
@@ -270,6 +291,9 @@ mod tests {
                 name,
                 id: PortId(id),
                 connected: id == 0,
+                connections: 3,
+                isolations: 2,
+                worker_stuck: 1,
             })
             .collect();
         published.render(&Scrape {
@@ -310,6 +334,9 @@ mod tests {
             ("vswitch_alerts_total{action=\"allowed\"}", 0.0),
             ("vswitch_port_connected{port=\"web1\"}", 1.0),
             ("vswitch_port_connected{port=\"db1\"}", 0.0),
+            ("vswitch_port_connections_total{port=\"web1\"}", 3.0),
+            ("vswitch_port_isolations_total{port=\"web1\"}", 2.0),
+            ("vswitch_port_worker_stuck_total{port=\"web1\"}", 1.0),
             ("vswitch_signatures_loaded", 12.0),
             ("vswitch_flow_limit", 1_000.0),
             ("vswitch_eve_lost_total", 6.0),

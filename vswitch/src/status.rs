@@ -97,7 +97,7 @@ pub struct FlowRow {
     pub from_port: String,
     /// Port that the responder is behind.
     pub to_port: String,
-    /// State, for TCP in RFC 9293's words.
+    /// How far it has come: `half-open`, `open`, `closing` or `refused`.
     pub state: String,
     /// Seconds since the flow was opened.
     pub age_s: u64,
@@ -105,8 +105,6 @@ pub struct FlowRow {
     pub expires_s: u64,
     /// What allowed it.
     pub rule: String,
-    /// Worker that keeps it.
-    pub worker: u16,
 }
 
 /// `vswitch show flows`.
@@ -146,7 +144,7 @@ pub struct RuleRow {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerRow {
     /// Processor that it is bound to.
-    pub cpu: u16,
+    pub cpu: usize,
     /// Frames that it received.
     pub received: u64,
     /// Bursts that they came in.

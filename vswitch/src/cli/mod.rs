@@ -5,13 +5,14 @@ pub mod table;
 
 use std::fmt;
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use serde_json::Value;
 
+use crate::config::check::check_command;
 use crate::control::client::{self, AskError};
 use crate::control::socket::SOCKET_NAME;
 use crate::control::{Cause, Request, Response};
@@ -20,7 +21,9 @@ use crate::status::Table;
 /// A userspace switch that inspects every frame between virtual machines.
 #[derive(Debug, Parser)]
 #[command(name = "vswitch", version, disable_help_subcommand = true)]
-#[command(after_help = "Exit status: 0 success, 1 negative answer, 2 usage or invalid configuration, 3 no daemon.")]
+#[command(
+    after_help = "Exit status: 0 success, 1 negative answer, 2 usage or invalid configuration, 3 no daemon."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -38,7 +41,10 @@ enum Command {
     Check {
         /// Configuration file; `-` reads stdin
         #[arg(value_name = "FILE")]
-        config: PathBuf,
+        config: String,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Show what the running switch knows
     Show(ShowArguments),
@@ -73,7 +79,12 @@ struct ShowArguments {
 #[derive(Debug, Args)]
 struct Daemon {
     /// Run directory of the daemon, as its configuration names it
-    #[arg(long, value_name = "DIR", env = "VSWITCH_RUN_DIR", default_value = "/run/vswitch")]
+    #[arg(
+        long,
+        value_name = "DIR",
+        env = "VSWITCH_RUN_DIR",
+        default_value = "/run/vswitch"
+    )]
     run_dir: PathBuf,
     /// Control socket of the daemon, if it is not control.sock in the run directory
     #[arg(long, value_name = "PATH", env = "VSWITCH_SOCKET")]
@@ -88,7 +99,9 @@ struct Daemon {
 
 impl Daemon {
     fn socket(&self) -> PathBuf {
-        self.socket.clone().unwrap_or_else(|| self.run_dir.join(SOCKET_NAME))
+        self.socket
+            .clone()
+            .unwrap_or_else(|| self.run_dir.join(SOCKET_NAME))
     }
 }
 
@@ -139,9 +152,18 @@ impl From<AskError> for Failure {
 pub fn main() -> ExitCode {
     // Usage errors end the process in here, with status 2.
     let arguments = Arguments::parse();
-    match run(arguments.command) {
+    let done = match arguments.command {
+        Command::Run { config } => crate::daemon::run(&config),
+        Command::Check { config, json } => return check_command(&config, json),
+        Command::Show(arguments) => show(&arguments),
+        Command::Reload { daemon } => reload(&daemon),
+        Command::Version { daemon } => version(&daemon),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            ExitCode::SUCCESS
+        }
         Err(failure) => {
             // Nothing is left to be done if stderr is closed too.
             drop(writeln!(io::stderr(), "{failure}"));
@@ -150,39 +172,35 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(command: Command) -> Result<(), Failure> {
-    match command {
-        Command::Run { config } => crate::daemon::run(&config),
-        Command::Check { config } => check(&config),
-        Command::Show(arguments) => show(&arguments),
-        Command::Reload { daemon } => reload(&daemon),
-        Command::Version { daemon } => version(&daemon),
-    }
-}
-
-fn check(_: &Path) -> Result<(), Failure> {
-    Ok(())
-}
-
 fn ask(daemon: &Daemon, request: &Request) -> Result<Value, Failure> {
-    match client::ask(&daemon.socket(), request, Duration::from_secs(daemon.timeout))? {
+    match client::ask(
+        &daemon.socket(),
+        request,
+        Duration::from_secs(daemon.timeout),
+    )? {
         Response::Ok { result } => Ok(result),
         Response::Error { cause, message } => Err(match cause {
-            Cause::InvalidConfiguration | Cause::NeedsRestart => Failure::InvalidConfiguration(message),
+            Cause::InvalidConfiguration | Cause::NeedsRestart => {
+                Failure::InvalidConfiguration(message)
+            }
             Cause::BadRequest | Cause::NotFound | Cause::Incomplete => Failure::Negative(message),
         }),
     }
 }
 
 fn show(arguments: &ShowArguments) -> Result<(), Failure> {
-    let request =
-        Request::Show { table: arguments.table, max: arguments.max, port: arguments.port.clone() };
+    let request = Request::Show {
+        table: arguments.table,
+        max: arguments.max,
+        port: arguments.port.clone(),
+    };
     let result = ask(&arguments.daemon, &request)?;
     if arguments.daemon.json {
         return print_json(&result);
     }
-    let text = show::text(arguments.table, result)
-        .map_err(|error| Failure::Negative(format!("the daemon's answer makes no sense: {error}")))?;
+    let text = show::text(arguments.table, result).map_err(|error| {
+        Failure::Negative(format!("the daemon's answer makes no sense: {error}"))
+    })?;
     print(&text)
 }
 
@@ -203,10 +221,18 @@ fn version(daemon: &Daemon) -> Result<(), Failure> {
     }
     match running {
         Ok(running) => {
-            let (version, generation) = (running["version"].as_str().unwrap_or("?"), &running["generation"]);
-            print(&format!("vswitch {own}\nrunning: {version}, generation {generation}\n"))
+            let (version, generation) = (
+                running["version"].as_str().unwrap_or("?"),
+                &running["generation"],
+            );
+            print(&format!(
+                "vswitch {own}\nrunning: {version}, generation {generation}\n"
+            ))
         }
-        Err(_) => print(&format!("vswitch {own}\nrunning: none at {}\n", daemon.socket().display())),
+        Err(_) => print(&format!(
+            "vswitch {own}\nrunning: none at {}\n",
+            daemon.socket().display()
+        )),
     }
 }
 
@@ -216,7 +242,9 @@ fn print_json(value: &Value) -> Result<(), Failure> {
 
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
+    out.write_all(text.as_bytes())
+        .and_then(|()| out.flush())
+        .map_err(Failure::Output)
 }
 
 #[cfg(test)]

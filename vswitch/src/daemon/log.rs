@@ -19,13 +19,13 @@ const WINDOW: Duration = Duration::from_secs(10);
 static SUPPRESSED: AtomicU64 = AtomicU64::new(0);
 
 /// Lines left out so far.
-pub fn suppressed() -> u64 {
+pub(super) fn suppressed() -> u64 {
     SUPPRESSED.load(Ordering::Relaxed)
 }
 
 /// Starts logging to stderr. What is logged follows the environment variable `VSWITCH_LOG` in the syntax of
 /// tracing-subscriber's `EnvFilter`, and is `info` without it.
-pub fn start() {
+pub(super) fn start() {
     let filter = EnvFilter::builder()
         .with_default_directive(tracing::level_filters::LevelFilter::INFO.into())
         .with_env_var("VSWITCH_LOG")
@@ -34,7 +34,11 @@ pub fn start() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    let started = tracing_subscriber::registry().with(filter).with(Limiter::default()).with(lines).try_init();
+    let started = tracing_subscriber::registry()
+        .with(filter)
+        .with(Limiter::default())
+        .with(lines)
+        .try_init();
     if started.is_err() {
         // Only a second call in one process gets here, and then logging works already.
         tracing::debug!("logging was started already");
@@ -55,9 +59,15 @@ struct Place {
 
 impl Limiter {
     fn admits(&self, place: Identifier, now: Instant) -> bool {
-        let mut place = self.places.entry(place).or_insert(Place { window_start: now, lines: 0 });
+        let mut place = self.places.entry(place).or_insert(Place {
+            window_start: now,
+            lines: 0,
+        });
         if now.duration_since(place.window_start) >= WINDOW {
-            *place = Place { window_start: now, lines: 0 };
+            *place = Place {
+                window_start: now,
+                lines: 0,
+            };
         }
         place.lines += 1;
         place.lines <= LINES_MAX
@@ -83,13 +93,21 @@ mod tests {
         let limiter = Limiter::default();
         let places: Vec<Identifier> = [tracing::Level::INFO, tracing::Level::WARN]
             .map(|level| match level {
-                tracing::Level::INFO => tracing::callsite!(name: "one", kind: tracing::metadata::Kind::EVENT, fields: a),
-                _ => tracing::callsite!(name: "two", kind: tracing::metadata::Kind::EVENT, fields: a),
+                tracing::Level::INFO => {
+                    tracing::callsite!(name: "one", kind: tracing::metadata::Kind::EVENT, fields: a)
+                }
+                _ => {
+                    tracing::callsite!(name: "two", kind: tracing::metadata::Kind::EVENT, fields: a)
+                }
             })
             .map(|callsite| tracing::callsite::Callsite::metadata(callsite).callsite())
             .into();
         let now = Instant::now();
-        let admitted = |place: &Identifier, now| (0..100).filter(|_| limiter.admits(place.clone(), now)).count();
+        let admitted = |place: &Identifier, now| {
+            (0..100)
+                .filter(|_| limiter.admits(place.clone(), now))
+                .count()
+        };
         assert_eq!(admitted(&places[0], now), LINES_MAX as usize);
         assert_eq!(admitted(&places[0], now + WINDOW / 2), 0);
         assert_eq!(admitted(&places[1], now + WINDOW / 2), LINES_MAX as usize);

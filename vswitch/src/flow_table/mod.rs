@@ -29,7 +29,7 @@ pub use key::{HashSecret, TableKey};
 pub const PROBE_MAX: usize = 32;
 
 /// How long a flow without traffic stays, by what is known of it, in milliseconds.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// UDP, ICMP and others while only the originator has sent.
     pub one_way_ms: u32,

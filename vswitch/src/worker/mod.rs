@@ -243,6 +243,13 @@ impl Workers {
         }
     }
 
+    /// The number of the generation that each worker judges by; 0 before the first.
+    pub fn seen_generations(&self) -> impl Iterator<Item = u32> {
+        self.handles
+            .iter()
+            .map(|handle| handle.seen_generation.load(Ordering::Acquire))
+    }
+
     /// The generation in force.
     pub fn generation(&self) -> Arc<Generation> {
         self.generation.load_full()

@@ -1,0 +1,395 @@
+//! The daemon as its operator sees it: the command line, the pages, the control socket, signals and files. No guests here;
+//! they are in qemu-tests.
+
+mod process;
+
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
+
+use process::{Daemon, RULES, wait_for};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+#[test]
+fn the_pages_answer() {
+    let daemon = Daemon::running();
+    assert_eq!(daemon.get("/healthz"), Some((200, "ok\n".to_owned())));
+    assert_eq!(daemon.get("/readyz"), Some((200, "ready\n".to_owned())));
+    assert_eq!(daemon.get("/nothing").map(|(status, _)| status), Some(404));
+    let (_, text) = daemon.get("/metrics").expect("a scrape");
+    for (series, expected) in [
+        ("vswitch_config_generation", 1.0),
+        ("vswitch_config_last_reload_successful", 1.0),
+        ("vswitch_drops_total{reason=\"policy\"}", 0.0),
+        ("vswitch_rule_hits_total{rule=\"web-db\"}", 0.0),
+        ("vswitch_rule_hits_total{rule=\"default\"}", 0.0),
+        ("vswitch_port_receive_packets_total{port=\"web1\"}", 0.0),
+        ("vswitch_port_connected{port=\"db1\"}", 0.0),
+        ("vswitch_flows", 0.0),
+        ("vswitch_eve_lost_total", 0.0),
+    ] {
+        assert_eq!(daemon.metric(series), Some(expected), "{series}\n{text}");
+    }
+    assert!(text.contains(concat!(
+        "vswitch_build_info{version=\"",
+        env!("CARGO_PKG_VERSION"),
+        "\"} 1"
+    )));
+}
+
+#[test]
+fn what_show_tells() {
+    let daemon = Daemon::running();
+    let ports = daemon.show("ports");
+    assert_eq!(
+        (&ports[0]["name"], &ports[0]["zone"]),
+        (&json!("web1"), &json!("web"))
+    );
+    assert_eq!(
+        (&ports[1]["kind"], &ports[1]["connected"]),
+        (&json!("vhost-user"), &json!(false))
+    );
+    let zones = daemon.show("zones");
+    let zone = |name: &str| {
+        zones
+            .as_array()
+            .expect("rows")
+            .iter()
+            .find(|row| row["name"] == name)
+            .cloned()
+    };
+    assert_eq!(
+        zone("web"),
+        Some(json!({"name": "web", "intra_zone": "allow", "ports": ["web1"]}))
+    );
+    assert_eq!(
+        zone("db"),
+        Some(json!({"name": "db", "intra_zone": "drop", "ports": ["db1"]}))
+    );
+    let fixed =
+        json!({"mac": "52:54:00:00:00:01", "port": "web1", "origin": "fixed", "age_s": null});
+    assert_eq!(daemon.show("mac")[0], fixed);
+    assert_eq!(daemon.show("flows")["open"], json!(0));
+    let drops = daemon.show("drops");
+    assert!(
+        drops
+            .as_array()
+            .is_some_and(|rows| rows.iter().any(|row| row["reason"] == "signature"))
+    );
+    assert_eq!(
+        daemon.show("rules")[0],
+        json!({"name": "web-db", "hits": 0})
+    );
+    assert_eq!(daemon.show("workers")[0]["generation"], json!(1));
+    for table in [
+        "ports", "zones", "mac", "flows", "drops", "rules", "workers",
+    ] {
+        let ended = daemon.cli(&["show", table]);
+        assert_eq!((ended.status, ended.err.as_str()), (0, ""), "show {table}");
+        assert!(!ended.out.is_empty(), "show {table}");
+    }
+    assert!(
+        daemon
+            .cli(&["show", "ports"])
+            .out
+            .contains("web1  web   vhost-user  down")
+    );
+}
+
+#[test]
+fn exit_statuses() {
+    let daemon = Daemon::running();
+    let check = |arguments: &[&str], status: i32, words: &str| {
+        let ended = daemon.cli(arguments);
+        assert_eq!(ended.status, status, "{arguments:?}: {ended:?}");
+        let told = if status == 0 { &ended.out } else { &ended.err };
+        assert!(told.contains(words), "{arguments:?}: {ended:?}");
+        let silent = if status == 0 { &ended.err } else { &ended.out };
+        assert_eq!(silent, "", "{arguments:?}");
+    };
+    check(
+        &["version"],
+        0,
+        concat!("vswitch ", env!("CARGO_PKG_VERSION"), "\nrunning: "),
+    );
+    check(&["reload"], 0, "generation 2");
+    check(&["show", "flows", "--port", "web1"], 0, "0 shown");
+    check(
+        &["show", "flows", "--port", "nobody"],
+        1,
+        "there is no port nobody",
+    );
+    check(&["show", "secrets"], 2, "possible values");
+    check(&["run"], 2, "--config");
+    check(
+        &["run", "--config", "/does/not/exist.yaml"],
+        2,
+        "/does/not/exist.yaml",
+    );
+    check(
+        &["show", "ports", "--socket", "/does/not/exist.sock"],
+        3,
+        "no vswitch answers at",
+    );
+    check(
+        &["reload", "--run-dir", "/does/not"],
+        3,
+        "no vswitch answers at",
+    );
+    check(&["version", "--run-dir", "/does/not"], 0, "running: none");
+    let config = daemon.config();
+    let config = config.to_str().expect("text");
+    check(&["run", "--config", config], 1, "another vswitch uses");
+}
+
+#[test]
+fn a_broken_configuration_is_not_started() {
+    let mut daemon = Daemon::new();
+    daemon.configure(&daemon.yaml(&["web1", "nozone1"], RULES));
+    daemon.launch();
+    assert_eq!(daemon.wait(), 2);
+    assert!(daemon.log().contains("nozone"), "{}", daemon.log());
+    assert!(!daemon.path("run").exists(), "nothing was begun");
+}
+
+#[test]
+fn a_reload_is_taken_whole_or_not_at_all() {
+    let daemon = Daemon::running();
+    daemon.configure(&daemon.yaml(&["web1", "web2"], RULES));
+    let ended = daemon.cli(&["reload", "--json"]);
+    let answer: Value = serde_json::from_str(&ended.out).expect("JSON");
+    assert_eq!(
+        (ended.status, &answer),
+        (0, &json!({"generation": 2})),
+        "{ended:?}"
+    );
+    let names = |rows: Value| -> Vec<Value> {
+        rows.as_array()
+            .expect("rows")
+            .iter()
+            .map(|row| row["name"].clone())
+            .collect()
+    };
+    assert_eq!(names(daemon.show("ports")), [json!("web1"), json!("web2")]);
+    assert!(daemon.path("web2.sock").exists() && !daemon.path("db1.sock").exists());
+    assert_eq!(daemon.metric("vswitch_config_generation"), Some(2.0));
+    let gone = daemon.metric("vswitch_port_receive_packets_total{port=\"db1\"}");
+    assert_eq!(gone, Some(0.0), "the counters of a port that is gone stay");
+
+    daemon.configure(&daemon.yaml(&["web1", "wbe2"], RULES));
+    let refused = daemon.cli(&["reload"]);
+    assert_eq!(
+        (refused.status, refused.out.as_str()),
+        (2, ""),
+        "{refused:?}"
+    );
+    assert!(
+        refused.err.contains("wbe") && refused.err.contains("did you mean"),
+        "{refused:?}"
+    );
+    assert_eq!(daemon.metric("vswitch_config_generation"), Some(2.0));
+    assert_eq!(
+        daemon.metric("vswitch_config_last_reload_successful"),
+        Some(0.0)
+    );
+    assert_eq!(names(daemon.show("ports")), [json!("web1"), json!("web2")]);
+    assert_eq!(daemon.get("/readyz").map(|(status, _)| status), Some(200));
+
+    daemon.configure(&daemon.yaml(&["web1"], "    []\n"));
+    daemon.signal(Signal::HUP);
+    wait_for("the next generation", || {
+        daemon.metric("vswitch_config_generation") == Some(3.0)
+    });
+    assert_eq!(
+        daemon.metric("vswitch_config_last_reload_successful"),
+        Some(1.0)
+    );
+    assert_eq!(names(daemon.show("ports")), [json!("web1")]);
+}
+
+#[test]
+fn what_needs_a_restart_is_refused_by_name() {
+    let daemon = Daemon::running();
+    let yaml = daemon.yaml(&["web1", "db1"], RULES);
+    daemon.configure(&yaml.replace("workers: [0]", "workers: [0], poll: busy"));
+    let refused = daemon.cli(&["reload"]);
+    assert_eq!(refused.status, 2, "{refused:?}");
+    assert!(refused.err.contains("switch.poll"), "{refused:?}");
+    assert_eq!(daemon.metric("vswitch_config_generation"), Some(1.0));
+}
+
+#[test]
+fn a_port_that_cannot_be_attached_refuses_the_reload() {
+    let daemon = Daemon::running();
+    let yaml = daemon.yaml(&["web1", "db1", "web2"], RULES);
+    let nowhere = daemon.path("vswitch.yaml/web2.sock");
+    daemon.configure(&yaml.replace(
+        daemon.path("web2.sock").to_str().expect("text"),
+        nowhere.to_str().expect("text"),
+    ));
+    let refused = daemon.cli(&["reload"]);
+    assert_eq!(refused.status, 1, "{refused:?}");
+    assert!(refused.err.contains("web2"), "{refused:?}");
+    assert_eq!(daemon.metric("vswitch_config_generation"), Some(1.0));
+    assert_eq!(daemon.show("ports").as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn a_hundred_reloads_leave_nothing_behind() {
+    let daemon = Daemon::running();
+    let descriptors = |daemon: &Daemon| {
+        let pid = daemon
+            .control(b"{\"request\":\"version\"}\n")
+            .expect("an answer");
+        let pid: Value = serde_json::from_str(&pid).expect("JSON");
+        std::fs::read_dir(format!("/proc/{}/fd", pid["result"]["pid"]))
+            .expect("our child")
+            .count()
+    };
+    let with = daemon.yaml(&["web1", "db1", "web2"], RULES);
+    let without = daemon.yaml(&["web1", "db1"], RULES);
+    assert_eq!(daemon.cli(&["reload"]).status, 0);
+    let before = descriptors(&daemon);
+    for round in 0..50 {
+        for yaml in [&with, &without] {
+            daemon.configure(yaml);
+            let answer = daemon
+                .control(b"{\"request\":\"reload\"}\n")
+                .expect("an answer");
+            assert!(answer.contains("\"ok\""), "round {round}: {answer}");
+        }
+    }
+    assert_eq!(daemon.metric("vswitch_config_generation"), Some(102.0));
+    wait_for("descriptors are given back", || {
+        descriptors(&daemon) <= before
+    });
+}
+
+#[test]
+fn signals_end_it_and_leave_no_sockets() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let mut daemon = Daemon::running();
+        let socket = daemon.path("run/control.sock");
+        let mode = std::fs::metadata(&socket)
+            .expect("a socket")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(daemon.path("web1.sock").exists());
+        daemon.signal(signal);
+        assert_eq!(daemon.wait(), 0, "{}", daemon.log());
+        assert!(!socket.exists() && !daemon.path("web1.sock").exists());
+    }
+}
+
+#[test]
+fn a_killed_daemon_is_replaced() {
+    let mut daemon = Daemon::running();
+    daemon.signal(Signal::KILL);
+    let socket = daemon.path("run/control.sock");
+    wait_for("it is gone", || daemon.control(b"\n").is_err());
+    assert!(socket.exists(), "a killed daemon leaves its socket");
+    daemon.start();
+    assert_eq!(daemon.cli(&["reload"]).status, 0);
+}
+
+#[test]
+fn the_event_file_is_opened_anew() {
+    let daemon = Daemon::running();
+    let (path, old) = (daemon.path("eve.json"), daemon.path("eve.json.1"));
+    std::fs::rename(&path, old).expect("it was made at the start");
+    daemon.signal(Signal::USR1);
+    wait_for("a new event file", || path.exists());
+}
+
+#[test]
+fn a_file_in_the_way_of_events_is_told() {
+    let mut daemon = Daemon::new();
+    daemon.configure(&daemon.yaml(&["web1", "db1"], RULES));
+    std::fs::create_dir(daemon.path("eve.json")).expect("writable");
+    daemon.launch();
+    assert_eq!(daemon.wait(), 1);
+    assert!(daemon.log().contains("eve.json"), "{}", daemon.log());
+}
+
+#[test]
+fn bad_clients_of_the_pages() {
+    let daemon = Daemon::running();
+    let status = |request: &[u8]| {
+        let answer = daemon.http(request).expect("an answer");
+        answer.split(' ').nth(1).map(str::to_owned)
+    };
+    assert_eq!(
+        status(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").as_deref(),
+        Some("400"),
+        "TLS"
+    );
+    assert_eq!(
+        status(b"DELETE /metrics HTTP/1.1\r\n\r\n").as_deref(),
+        Some("405")
+    );
+    let endless = [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'x'; 64 * 1024]].concat();
+    assert_eq!(status(&endless).as_deref(), Some("431"));
+    let huge = [
+        b"GET /metrics HTTP/1.1\r\nContent-Length: 100000\r\n\r\n".to_vec(),
+        vec![0; 100_000],
+    ]
+    .concat();
+    assert_eq!(
+        status(&huge).as_deref(),
+        Some("200"),
+        "what follows the head is thrown away"
+    );
+
+    let idle: Vec<_> = (0..64)
+        .map(|_| daemon.connect().expect("a place"))
+        .collect();
+    let mut cut = 0;
+    let started = Instant::now();
+    for mut stream in idle {
+        stream.write_all(b"GET / HT").expect("open");
+        // An end and a reset are the same to a client that is cut.
+        cut += usize::from(stream.read(&mut [0; 16]).unwrap_or(0) == 0);
+    }
+    assert_eq!(cut, 64);
+    assert!(
+        started.elapsed() >= Duration::from_secs(3),
+        "they had their time"
+    );
+    wait_for("others are served", || daemon.get("/healthz").is_some());
+}
+
+#[test]
+fn bad_clients_of_the_control_socket() {
+    let daemon = Daemon::running();
+    for request in [
+        "\n",
+        "{}\n",
+        "[1]\n",
+        "{\"request\":\"explode\"}\n",
+        "\u{0}\u{1}\n",
+        "GET / HTTP/1.1\r\n\r\n",
+    ] {
+        let answer: Value =
+            serde_json::from_str(&daemon.control(request.as_bytes()).expect("an answer"))
+                .expect("JSON");
+        assert_eq!(
+            (&answer["status"], &answer["cause"]),
+            (&json!("error"), &json!("bad_request")),
+            "{request:?}"
+        );
+    }
+    let endless = vec![b'x'; 2 * 1024 * 1024];
+    // The switch answers or cuts the line, whichever the client sees first.
+    let answer = daemon.control(&endless).unwrap_or_default();
+    assert!(
+        answer.is_empty() || answer.contains("bad_request"),
+        "{answer}"
+    );
+    assert_eq!(
+        daemon.cli(&["show", "ports"]).status,
+        0,
+        "others are served"
+    );
+}
