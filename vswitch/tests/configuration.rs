@@ -331,3 +331,87 @@ fn files_that_cannot_be_read_are_named() {
         "{report}"
     );
 }
+
+/// What tools outside of this repository write; none of its names may change.
+const CONTRACT: &str = r#"
+switch:
+  name: br0
+  run_dir: /run/vswitch
+  workers: [0]
+  poll: adaptive
+metrics: {listen: "127.0.0.1:9477"}
+eve: {path: /var/log/vswitch/eve.json}
+zones:
+  web:     {intra_zone: allow}
+  db:      {intra_zone: drop}
+  outside: {}
+ports:
+  - name: web1
+    zone: web
+    tenant: acme
+    labels: {tier: web}
+    vhost_user: {path: /run/vswitch/web1.sock, mode: server, queues: 1}
+    port_security: ["52:54:00:00:00:01 10.0.1.11"]
+    qmp: /run/vm/web1.qmp
+uplinks:
+  - {name: up0, zone: outside, tap: {ifname: vsw-up0}}
+groups:       {web: {labels: {tier: web}}}
+address_sets: {dns: [10.0.9.53]}
+policy:
+  default: drop
+  rules:
+    - {name: web-db, from: web, to: db, proto: tcp, dport: 5432, action: allow}
+    - {name: group, from: "@web", to: $dns, proto: udp, dport: 53, action: allow}
+inspection:
+  rule_files: [rules/*.rules]
+  vars: {HOME_NET: "[10.0.0.0/8]", EXTERNAL_NET: "any"}
+limits: {}
+"#;
+
+#[test]
+fn the_contract_holds() {
+    let dir = tempfile::tempdir().unwrap();
+    let resolved = load_text("test.yaml", CONTRACT, dir.path(), &mut PortNumbering::new()).unwrap();
+    let warning = "warning: `rules/*.rules` matches no file: no signatures come from it\n";
+    assert!(
+        resolved.warnings.to_string().starts_with(warning),
+        "{}",
+        resolved.warnings
+    );
+    assert_eq!(resolved.warnings.diagnostics.len(), 1);
+    let deciders = [
+        "web-db",
+        "group",
+        "intra-zone:web",
+        "intra-zone:db",
+        "intra-zone:outside",
+        "default",
+    ];
+    assert_eq!(resolved.policy.deciders(), deciders);
+    assert_eq!(resolved.ports[0].tenant.as_deref(), Some("acme"));
+    assert_eq!(
+        resolved.ports[0].qmp.as_deref(),
+        Some(Path::new("/run/vm/web1.qmp"))
+    );
+}
+
+proptest::proptest! {
+    /// Whatever an editor leaves behind: an answer, never a panic, and a report that can be printed.
+    #[test]
+    fn any_text_gets_an_answer(
+        edits in proptest::collection::vec((0usize..4000, 0usize..40, "[ -~é\n]{0,6}"), 0..6),
+    ) {
+        let mut text = std::fs::read_to_string(repository().join("configs/full.yaml")).unwrap();
+        // Without comments, so that edits meet something.
+        text = text.lines().filter(|line| !line.trim_start().starts_with('#')).map(|line| format!("{line}\n")).collect();
+        for (start, len, inserted) in edits {
+            let boundary = |offset: usize| (0..=offset.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();
+            let range = boundary(start)..boundary(start + len);
+            text.replace_range(range, &inserted);
+        }
+        match load_text("test.yaml", &text, &repository().join("configs"), &mut PortNumbering::new()) {
+            Ok(resolved) => assert!(!resolved.warnings.has_errors()),
+            Err(report) => assert!(report.has_errors() && report.to_string().contains("error: ")),
+        }
+    }
+}
