@@ -7,7 +7,7 @@
 //!
 //! - an entry with a MAC only leaves the IP addresses free, yet ARP and neighbour discovery inside must still name that MAC;
 //! - an entry that lists addresses allows those; a family of which it lists none is dropped altogether;
-//! - where IPv4 addresses are listed, 0.0.0.0 may still ask for a lease (DHCP, RFC 2131 clause 4.1) and probe (RFC 5227);
+//! - where IPv4 addresses are listed, 0.0.0.0 may still ask for a lease (DHCP, RFC 2131 clause 4.1) and probe for those addresses (RFC 5227);
 //! - where IPv6 addresses are listed, the link-local address made of the MAC (RFC 4291 appendix A) is the port's too, and
 //!   the unspecified address may still speak to link-local multicast groups: duplicate address detection and MLD reports
 //!   come before there is an address (RFC 4862 clause 5.4.2, RFC 3810 clause 5.2.13).
@@ -30,6 +30,8 @@ pub enum Claim {
         hardware: [u8; 6],
         /// `ar$spa`; 0.0.0.0 in a probe (RFC 5227).
         address: Ipv4Addr,
+        /// `ar$tpa`: the address that is asked about, or in a probe, that the sender wants to have.
+        target: Ipv4Addr,
     },
     /// An IPv4 packet.
     Ipv4 {
@@ -60,8 +62,8 @@ pub enum Neighbour {
     RouterSolicitation(Option<[u8; 6]>),
     /// Router advertisement.
     RouterAdvertisement,
-    /// Neighbour solicitation with its source link-layer address option.
-    Solicitation(Option<[u8; 6]>),
+    /// Neighbour solicitation: its target and source link-layer address option.
+    Solicitation(Ipv6Addr, Option<[u8; 6]>),
     /// Neighbour advertisement: its target and target link-layer address option.
     Advertisement(Ipv6Addr, Option<[u8; 6]>),
     /// Redirect.
@@ -210,9 +212,12 @@ impl Entry {
             return Ok(());
         }
         match claim {
-            Claim::Arp { address, .. } => {
-                let is_probe = address.is_unspecified() && !self.ipv4.is_empty();
-                if is_probe || self.has_ipv4(*address) {
+            Claim::Arp {
+                address, target, ..
+            } => {
+                // A probe for another's address makes that other give it up (RFC 5227 clause 2.4).
+                let is_own_probe = address.is_unspecified() && self.has_ipv4(*target);
+                if is_own_probe || self.has_ipv4(*address) {
                     Ok(())
                 } else {
                     Err(Spoof::Arp)
@@ -243,6 +248,13 @@ impl Entry {
                 }
                 match neighbour {
                     Some(Neighbour::Advertisement(target, _)) if !self.has_ipv6(*target) => {
+                        Err(Spoof::Neighbour)
+                    }
+                    // Duplicate address detection for another's address keeps that other from using it (RFC 4862
+                    // clause 5.4.3).
+                    Some(Neighbour::Solicitation(target, _))
+                        if source.is_unspecified() && !self.has_ipv6(*target) =>
+                    {
                         Err(Spoof::Neighbour)
                     }
                     Some(_) | None => Ok(()),
@@ -307,20 +319,20 @@ fn check_link_addresses(mac: [u8; 6], claim: &Claim) -> Result<(), Spoof> {
         Claim::Arp { .. } | Claim::Ipv4 { .. } => Ok(()),
         Claim::Ipv6 {
             source, neighbour, ..
-        } => match neighbour {
-            None | Some(Neighbour::RouterAdvertisement | Neighbour::Redirect) => Ok(()),
-            // Without an address there is nobody to answer, so the option must not be there (RFC 4861 clauses 4.1, 4.3).
-            Some(Neighbour::RouterSolicitation(Some(_)) | Neighbour::Solicitation(Some(_)))
-                if source.is_unspecified() =>
-            {
-                Err(Spoof::Neighbour)
+        } => {
+            match neighbour {
+                None | Some(Neighbour::RouterAdvertisement | Neighbour::Redirect) => Ok(()),
+                // Without an address there is nobody to answer, so the option must not be there (RFC 4861 clauses 4.1, 4.3).
+                Some(
+                    Neighbour::RouterSolicitation(Some(_)) | Neighbour::Solicitation(_, Some(_)),
+                ) if source.is_unspecified() => Err(Spoof::Neighbour),
+                Some(
+                    Neighbour::RouterSolicitation(option)
+                    | Neighbour::Solicitation(_, option)
+                    | Neighbour::Advertisement(_, option),
+                ) => check_option(*option),
             }
-            Some(
-                Neighbour::RouterSolicitation(option)
-                | Neighbour::Solicitation(option)
-                | Neighbour::Advertisement(_, option),
-            ) => check_option(*option),
-        },
+        }
     }
 }
 

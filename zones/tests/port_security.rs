@@ -20,9 +20,14 @@ fn v6(text: &str) -> Ipv6Addr {
 }
 
 fn arp(hardware: [u8; 6], address: &str) -> Claim {
+    asks(hardware, address, "10.0.1.1")
+}
+
+fn asks(hardware: [u8; 6], address: &str, target: &str) -> Claim {
     Claim::Arp {
         hardware,
         address: v4(address),
+        target: v4(target),
     }
 }
 
@@ -80,7 +85,9 @@ fn one_mac_and_one_ipv4_address() {
             (MAC, ipv4("10.0.1.12"), Err(Spoof::Ipv4)),
             (OTHER_MAC, ipv4("10.0.1.11"), Err(Spoof::Mac)),
             (MAC, arp(MAC, "10.0.1.11"), Ok(())),
-            (MAC, arp(MAC, "0.0.0.0"), Ok(())),
+            (MAC, asks(MAC, "0.0.0.0", "10.0.1.11"), Ok(())),
+            // A probe for another's address would make that other give it up.
+            (MAC, asks(MAC, "0.0.0.0", "10.0.1.12"), Err(Spoof::Arp)),
             (MAC, arp(MAC, "10.0.1.1"), Err(Spoof::Arp)),
             (MAC, arp(OTHER_MAC, "10.0.1.11"), Err(Spoof::Arp)),
             (MAC, udp4("0.0.0.0", "255.255.255.255", (68, 67)), Ok(())),
@@ -118,7 +125,11 @@ fn ipv6_addresses_and_neighbour_discovery() {
             (MAC, ipv6("::", "ff02::16", None), Ok(())),
             (
                 MAC,
-                ipv6("::", "ff02::1:ff00:5", Some(Neighbour::Solicitation(None))),
+                ipv6(
+                    "::",
+                    "ff02::1:ff00:5",
+                    Some(Neighbour::Solicitation(v6("fd00::5"), None)),
+                ),
                 Ok(()),
             ),
             (
@@ -126,9 +137,28 @@ fn ipv6_addresses_and_neighbour_discovery() {
                 ipv6(
                     "::",
                     "ff02::1:ff00:5",
-                    Some(Neighbour::Solicitation(Some(MAC))),
+                    Some(Neighbour::Solicitation(v6("fd00::5"), Some(MAC))),
                 ),
                 Err(Spoof::Neighbour),
+            ),
+            // Duplicate address detection for another's address would keep that other from having it.
+            (
+                MAC,
+                ipv6(
+                    "::",
+                    "ff02::1:ff00:6",
+                    Some(Neighbour::Solicitation(v6("fd00::6"), None)),
+                ),
+                Err(Spoof::Neighbour),
+            ),
+            (
+                MAC,
+                ipv6(
+                    "::",
+                    "ff02::1:ff00:1",
+                    Some(Neighbour::Solicitation(v6(LINK_LOCAL), None)),
+                ),
+                Ok(()),
             ),
             (MAC, ipv6("::", "ff05::2", None), Err(Spoof::Ipv6)),
             (MAC, ipv6("::", "fd00::9", None), Err(Spoof::Ipv6)),
@@ -139,7 +169,7 @@ fn ipv6_addresses_and_neighbour_discovery() {
                 ipv6(
                     "fd00::5",
                     "fd00::9",
-                    Some(Neighbour::Solicitation(Some(MAC))),
+                    Some(Neighbour::Solicitation(v6("fd00::5"), Some(MAC))),
                 ),
                 Ok(()),
             ),
@@ -148,7 +178,7 @@ fn ipv6_addresses_and_neighbour_discovery() {
                 ipv6(
                     "fd00::5",
                     "fd00::9",
-                    Some(Neighbour::Solicitation(Some(OTHER_MAC))),
+                    Some(Neighbour::Solicitation(v6("fd00::5"), Some(OTHER_MAC))),
                 ),
                 Err(Spoof::Neighbour),
             ),

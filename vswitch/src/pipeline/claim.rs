@@ -12,6 +12,7 @@ pub(super) fn claim(packet: &Packet<'_>) -> Claim {
         return Claim::Arp {
             hardware: arp.sender_mac,
             address: arp.sender_address,
+            target: arp.target_address,
         };
     }
     let udp_ports = (packet.headers().transport == Transport::Udp)
@@ -32,6 +33,7 @@ pub(super) fn claim(packet: &Packet<'_>) -> Claim {
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Claim::Arp {
             hardware: [0; 6],
             address: std::net::Ipv4Addr::BROADCAST,
+            target: std::net::Ipv4Addr::BROADCAST,
         },
     }
 }
@@ -41,7 +43,7 @@ fn neighbour(view: NeighbourView) -> Neighbour {
     match view.kind {
         NeighbourKind::RouterSolicitation => Neighbour::RouterSolicitation(view.source_mac),
         NeighbourKind::RouterAdvertisement => Neighbour::RouterAdvertisement,
-        NeighbourKind::NeighbourSolicitation => Neighbour::Solicitation(view.source_mac),
+        NeighbourKind::NeighbourSolicitation => Neighbour::Solicitation(target, view.source_mac),
         NeighbourKind::NeighbourAdvertisement => Neighbour::Advertisement(target, view.target_mac),
         NeighbourKind::Redirect => Neighbour::Redirect,
     }
