@@ -16,6 +16,7 @@
 pub mod alert;
 mod causes;
 pub mod flow_key;
+pub mod fragments;
 pub mod inspector;
 pub mod limits;
 pub mod protocol;

@@ -56,3 +56,20 @@ pub const PRIORITY_DEFAULT: u8 = 3;
 /// Flows that one worker's inspection remembers something about. The caller's flow table is the real bound; past this
 /// number a flow that needs memory is refused.
 pub const FLOW_SLOTS_MAX: usize = 1 << 20;
+
+/// Fragments of one datagram held. The largest datagram at the least IPv6 MTU (1,280 bytes) makes 54; more is an attack on
+/// whoever puts them together (attack N04).
+pub const FRAGMENTS_PER_DATAGRAM_MAX: usize = 64;
+
+/// Incomplete datagrams held per domain (the caller's port). NFS over UDP keeps some ten in flight.
+pub const DATAGRAMS_PER_DOMAIN_MAX: usize = 64;
+
+/// Bytes of fragments held per domain: seven datagrams of the greatest length (attack N05).
+pub const FRAGMENT_BYTES_PER_DOMAIN_MAX: usize = 512 * 1024;
+
+/// Bytes of fragments held in all, by one worker: 32 domains at their limit.
+pub const FRAGMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long an incomplete datagram is held, in milliseconds. Less than any receiver waits (Linux 30 s, RFC 8200 60 s), as
+/// IPv4 identifications come round soon; more than any path delays.
+pub const FRAGMENT_TIMEOUT_MS: u64 = 10_000;
