@@ -60,7 +60,10 @@ pub(super) trait Acts: Operations + Pages {
     fn reopen_log(&mut self);
 
     /// Does what is to be done from time to time.
-    fn tick(&mut self);
+    ///
+    /// # Errors
+    /// Why the switch cannot go on, as a sentence.
+    fn tick(&mut self) -> Result<(), String>;
 }
 
 /// Everything that the main thread listens to.
@@ -111,7 +114,7 @@ impl Front {
     /// Serves until a signal says to stop.
     ///
     /// # Errors
-    /// The poll failed, which it does not as long as it is used rightly.
+    /// Why the switch could not go on until then.
     pub(super) fn run(&mut self, acts: &mut dyn Acts) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_MAX);
         let mut next_tick = Instant::now() + TICK;
@@ -131,7 +134,7 @@ impl Front {
                 }
             }
             if Instant::now() >= next_tick {
-                self.tick(acts);
+                self.tick(acts)?;
                 next_tick = Instant::now() + TICK;
             }
         }
@@ -165,13 +168,13 @@ impl Front {
         }
     }
 
-    fn tick(&mut self, acts: &mut dyn Acts) {
+    fn tick(&mut self, acts: &mut dyn Acts) -> io::Result<()> {
         let registry = self.poll.registry();
         self.control
             .tick(registry, &mut |input| control::answer(input, acts));
         if let Some(pages) = &mut self.pages {
             pages.tick(registry, &mut |input| http::answer(input, acts));
         }
-        acts.tick();
+        acts.tick().map_err(io::Error::other)
     }
 }

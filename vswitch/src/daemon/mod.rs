@@ -318,10 +318,15 @@ impl Acts for Switch {
         self.log.reopen();
     }
 
-    fn tick(&mut self) {
+    fn tick(&mut self) -> Result<(), String> {
         let newest = self.workers.generation().number;
         if self.ledger.live_count() > 1 && self.workers.wait_generation(newest, Duration::ZERO) {
             self.ledger.settle();
+        }
+        // Its ports are cut off and its counters stand still: better to end, and be started again, than to look alive.
+        match self.workers.ended_count() {
+            0 => Ok(()),
+            count => Err(format!("{count} of {} workers have ended", self.cpus.len())),
         }
     }
 }

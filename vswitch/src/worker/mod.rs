@@ -250,6 +250,15 @@ impl Workers {
             .map(|handle| handle.seen_generation.load(Ordering::Acquire))
     }
 
+    /// Workers whose thread has ended, which none does before [`Workers::stop`] unless it panicked outside of a frame's walk.
+    pub fn ended_count(&self) -> usize {
+        let has_ended = |handle: &&Handle| {
+            let thread = handle.thread.lock().unwrap_or_else(PoisonError::into_inner);
+            thread.as_ref().is_none_or(JoinHandle::is_finished)
+        };
+        self.handles.iter().filter(has_ended).count()
+    }
+
     /// The generation in force.
     pub fn generation(&self) -> Arc<Generation> {
         self.generation.load_full()

@@ -3,8 +3,9 @@
 
 mod process;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::time::{Duration, Instant};
 
 use process::{Daemon, RULES, wait_for};
@@ -392,4 +393,88 @@ fn bad_clients_of_the_control_socket() {
         0,
         "others are served"
     );
+}
+
+/// The daemon answers root and its own user. The socket's mode keeps others away; this holds also where it was loosened.
+#[test]
+fn another_user_is_not_answered() {
+    let daemon = Daemon::running();
+    assert!(
+        rustix::process::geteuid().is_root(),
+        "run the tests as root: this one becomes another user"
+    );
+    let binary = daemon.path("vswitch-copy");
+    std::fs::copy(env!("CARGO_BIN_EXE_vswitch"), &binary).expect("copied");
+    let open_to_all = |path: &str, mode| {
+        std::fs::set_permissions(daemon.path(path), std::fs::Permissions::from_mode(mode))
+            .expect("ours");
+    };
+    open_to_all("", 0o755);
+    let as_nobody = || {
+        let mut command = std::process::Command::new(&binary);
+        command
+            .args(["show", "ports"])
+            .env("VSWITCH_RUN_DIR", daemon.path("run"))
+            .uid(65_534)
+            .gid(65_534);
+        let mut output = None;
+        // A test beside this one may be starting a process, which holds our copy open for writing until its exec.
+        wait_for("the copy can be run", || {
+            let started = command.output();
+            let is_busy = started
+                .as_ref()
+                .is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy);
+            output = (!is_busy).then(|| started.expect("started"));
+            output.is_some()
+        });
+        output.expect("waited for")
+    };
+    let kept_out = as_nobody();
+    assert_eq!(kept_out.status.code(), Some(3), "{kept_out:?}");
+    open_to_all("run/control.sock", 0o666);
+    let unanswered = as_nobody();
+    assert_eq!(
+        (unanswered.status.code(), unanswered.stdout.len()),
+        (Some(3), 0),
+        "{unanswered:?}"
+    );
+    assert_eq!(daemon.cli(&["show", "ports"]).status, 0);
+}
+
+/// Another port takes over an interface that is in use: the old one has to let go of it first.
+#[test]
+fn an_uplink_is_exchanged() {
+    let daemon = Daemon::running();
+    let ifname = format!("vswt{}", std::process::id());
+    let with_uplink = |name: &str| {
+        let uplink =
+            format!("uplinks:\n  - {{name: {name}, zone: web, tap: {{ifname: {ifname}}}}}\n");
+        daemon.configure(&(daemon.yaml(&["web1", "db1"], RULES) + &uplink));
+        let ended = daemon.cli(&["reload"]);
+        assert_eq!(ended.status, 0, "{ended:?}");
+    };
+    let uplinks = || -> Vec<Value> {
+        let rows = daemon.show("ports");
+        let rows = rows
+            .as_array()
+            .expect("rows")
+            .iter()
+            .filter(|row| row["kind"] == "tap");
+        rows.map(|row| json!([row["name"], row["connected"]]))
+            .collect()
+    };
+    with_uplink("up0");
+    assert_eq!(uplinks(), [json!(["up0", true])]);
+    let interface = format!("/sys/class/net/{ifname}");
+    assert!(std::path::Path::new(&interface).exists());
+    with_uplink("up1");
+    assert_eq!(uplinks(), [json!(["up1", true])]);
+    wait_for("frames of the interface", || {
+        daemon.metric("vswitch_port_receive_packets_total{port=\"up1\"}") > Some(0.0)
+    });
+    daemon.configure(&daemon.yaml(&["web1", "db1"], RULES));
+    assert_eq!(daemon.cli(&["reload"]).status, 0);
+    wait_for("the interface goes with its port", || {
+        !std::path::Path::new(&interface).exists()
+    });
 }
