@@ -14,16 +14,8 @@ const ROUND_COUNT: usize = 20_000;
 
 fn main() {
     let v6 = |last: u8| [0x2001, 0xdb8, 0, 0, 0, 0, 0, 0x100 + u16::from(last)];
-    let udp4 = |i: u8, len| {
-        emit::udp(([10, 0, 0, i + 1], 1000), ([10, 0, 1, i + 1], 53))
-            .payload(vec![i; len])
-            .build()
-    };
-    let udp6 = |i: u8, len| {
-        emit::udp((v6(i), 1000), (v6(i + 64), 53))
-            .payload(vec![i; len])
-            .build()
-    };
+    let udp4 = |i: u8, len| emit::udp(([10, 0, 0, i + 1], 1000), ([10, 0, 1, i + 1], 53)).payload(vec![i; len]).build();
+    let udp6 = |i: u8, len| emit::udp((v6(i), 1000), (v6(i + 64), 53)).payload(vec![i; len]).build();
     let tcp4 = |i: u8, len| {
         let tcp = emit::tcp(([10, 0, 0, i + 1], 1000), ([10, 0, 1, i + 1], 443)).timestamps(1, 2);
         tcp.payload(vec![i; len]).build()
@@ -31,19 +23,11 @@ fn main() {
     use Checksums::{TransportPartial, Verify};
     let frames: Vec<Vec<u8>> = (0..BATCH).map(|i| udp4(i, 18)).collect();
     measure("nothing: what measuring costs", &frames, <[u8]>::len);
-    parse(
-        "IPv4/UDP, 60 bytes, transport checksum left out",
-        |i| udp4(i, 18),
-        TransportPartial,
-    );
+    parse("IPv4/UDP, 60 bytes, transport checksum left out", |i| udp4(i, 18), TransportPartial);
     parse("IPv4/UDP, 60 bytes", |i| udp4(i, 18), Verify);
     parse("IPv4/TCP with timestamps, 66 bytes", |i| tcp4(i, 0), Verify);
     parse("IPv6/UDP, 80 bytes", |i| udp6(i, 18), Verify);
-    parse(
-        "IPv4/TCP, 1514 bytes, transport checksum left out",
-        |i| tcp4(i, 1448),
-        TransportPartial,
-    );
+    parse("IPv4/TCP, 1514 bytes, transport checksum left out", |i| tcp4(i, 1448), TransportPartial);
     parse("IPv4/TCP, 1514 bytes", |i| tcp4(i, 1448), Verify);
     parse("IPv4/TCP, 64 KiB", |i| tcp4(i, 65_000), Verify);
     let frames: Vec<Vec<u8>> = (0..BATCH).map(|i| udp4(i, 18)).collect();
@@ -52,18 +36,12 @@ fn main() {
         FlowKey::of(&packet)
     });
     let frames: Vec<Vec<u8>> = (0..BATCH).map(|i| vec![i; 1460]).collect();
-    measure("checksum of 1460 bytes", &frames, |bytes| {
-        checksum::fold(checksum::sum(bytes))
-    });
+    measure("checksum of 1460 bytes", &frames, |bytes| checksum::fold(checksum::sum(bytes)));
 }
 
 fn parse(name: &str, frame: impl Fn(u8) -> Vec<u8>, checksums: Checksums) {
     let frames: Vec<Vec<u8>> = (0..BATCH).map(frame).collect();
-    measure(name, &frames, |frame| {
-        inspect::wire::parse(frame, checksums)
-            .expect("sound")
-            .payload_offset
-    });
+    measure(name, &frames, |frame| inspect::wire::parse(frame, checksums).expect("sound").payload_offset);
 }
 
 fn measure<T>(name: &str, frames: &[Vec<u8>], work: impl Fn(&[u8]) -> T) {

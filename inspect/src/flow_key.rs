@@ -57,23 +57,11 @@ impl FlowKey {
             Transport::Tcp | Transport::Udp => (packet.source_port(), packet.destination_port()),
             Transport::Icmp4 | Transport::Icmp6 => {
                 let (low_port, high_port) = packet.icmp()?.key_ports();
-                return Some(Self::with_ports(
-                    source,
-                    destination,
-                    low_port,
-                    high_port,
-                    headers.protocol,
-                ));
+                return Some(Self::with_ports(source, destination, low_port, high_port, headers.protocol));
             }
             Transport::None | Transport::Other => (0, 0),
         };
-        Some(Self::between(
-            source,
-            source_port,
-            destination,
-            destination_port,
-            headers.protocol,
-        ))
+        Some(Self::between(source, source_port, destination, destination_port, headers.protocol))
     }
 
     /// The key of the flow between two ends, and the way from `source` to `destination`. Of equal ends (which
@@ -98,36 +86,18 @@ impl FlowKey {
 
     /// As [`FlowKey::between`], for protocols whose port fields do not change ends with the direction.
     #[inline]
-    fn with_ports(
-        source: IpAddr,
-        destination: IpAddr,
-        low_port: u16,
-        high_port: u16,
-        protocol: u8,
-    ) -> (Self, Way) {
+    fn with_ports(source: IpAddr, destination: IpAddr, low_port: u16, high_port: u16, protocol: u8) -> (Self, Way) {
         let (source, destination) = (mapped(source), mapped(destination));
         if source <= destination {
-            (
-                Self::ordered(source, low_port, destination, high_port, protocol),
-                Way::LowToHigh,
-            )
+            (Self::ordered(source, low_port, destination, high_port, protocol), Way::LowToHigh)
         } else {
-            (
-                Self::ordered(destination, low_port, source, high_port, protocol),
-                Way::HighToLow,
-            )
+            (Self::ordered(destination, low_port, source, high_port, protocol), Way::HighToLow)
         }
     }
 
     #[inline]
     fn ordered(low: u128, low_port: u16, high: u128, high_port: u16, protocol: u8) -> Self {
-        Self {
-            low_address: low.to_be_bytes(),
-            high_address: high.to_be_bytes(),
-            low_port,
-            high_port,
-            protocol,
-        }
+        Self { low_address: low.to_be_bytes(), high_address: high.to_be_bytes(), low_port, high_port, protocol }
     }
 }
 

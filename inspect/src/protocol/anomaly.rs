@@ -178,9 +178,6 @@ anomalies! {
 impl Anomaly {
     /// Finds an anomaly by its `app-layer-event` name.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|anomaly| anomaly.name() == name)
+        Self::ALL.iter().copied().find(|anomaly| anomaly.name() == name)
     }
 }

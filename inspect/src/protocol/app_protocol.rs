@@ -64,10 +64,7 @@ impl AppProtocol {
     pub fn from_name(name: &str) -> Option<Self> {
         match name {
             "http1" => Some(AppProtocol::Http1),
-            _ => Self::ALL
-                .iter()
-                .copied()
-                .find(|protocol| protocol.name() == name),
+            _ => Self::ALL.iter().copied().find(|protocol| protocol.name() == name),
         }
     }
 

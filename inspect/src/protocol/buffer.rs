@@ -255,18 +255,12 @@ impl Buffer {
 
     /// Finds a buffer by its sticky name or an older alias of it.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|buffer| buffer.name() == name || buffer.aliases().contains(&name))
+        Self::ALL.iter().copied().find(|buffer| buffer.name() == name || buffer.aliases().contains(&name))
     }
 
     /// Finds a buffer by its content modifier of Suricata 4 (`http_uri`, `http_client_body`, ...).
     pub fn from_modifier(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|buffer| buffer.modifier() == Some(name))
+        Self::ALL.iter().copied().find(|buffer| buffer.modifier() == Some(name))
     }
 }
 

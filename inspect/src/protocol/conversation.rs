@@ -82,18 +82,12 @@ impl Default for Conversation {
 impl Conversation {
     /// A flow of which nothing is known.
     pub fn new() -> Self {
-        Conversation {
-            state: State::Recognising(Recognition::new(0)),
-            original: None,
-        }
+        Conversation { state: State::Recognising(Recognition::new(0)), original: None }
     }
 
     /// A flow that another one has announced as an FTP data connection.
     pub fn ftp_data() -> Self {
-        Conversation {
-            state: Self::begun(AppProtocol::FtpData, 0),
-            original: Some(AppProtocol::FtpData),
-        }
+        Conversation { state: Self::begun(AppProtocol::FtpData, 0), original: Some(AppProtocol::FtpData) }
     }
 
     /// What the flow speaks now.
@@ -110,9 +104,7 @@ impl Conversation {
     /// The protocol that the flow speaks now, whatever its status.
     pub fn protocol(&self) -> Option<AppProtocol> {
         match self.status() {
-            Status::Speaking(protocol) | Status::Opaque(protocol) | Status::Broken(protocol) => {
-                Some(protocol)
-            }
+            Status::Speaking(protocol) | Status::Opaque(protocol) | Status::Broken(protocol) => Some(protocol),
             Status::Recognising | Status::Unrecognised => None,
         }
     }
@@ -123,13 +115,7 @@ impl Conversation {
     }
 
     /// Takes the next bytes of one side of a TCP stream, in order.
-    pub fn stream(
-        &mut self,
-        side: Direction,
-        bytes: &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Status {
+    pub fn stream(&mut self, side: Direction, bytes: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Status {
         match &mut self.state {
             State::Speaking(parser) => {
                 let progress = parser.stream(side, bytes, settings, sink);
@@ -170,13 +156,7 @@ impl Conversation {
     }
 
     /// `length` bytes of one side are missing and will not come.
-    pub fn gap(
-        &mut self,
-        side: Direction,
-        length: u64,
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Status {
+    pub fn gap(&mut self, side: Direction, length: u64, settings: &Settings, sink: &mut dyn Sink) -> Status {
         match &mut self.state {
             State::Speaking(parser) => {
                 let progress = parser.gap(side, length, settings, sink);
@@ -239,14 +219,7 @@ impl Conversation {
         }
     }
 
-    fn apply(
-        &mut self,
-        progress: Progress,
-        side: Direction,
-        bytes: &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) {
+    fn apply(&mut self, progress: Progress, side: Direction, bytes: &[u8], settings: &Settings, sink: &mut dyn Sink) {
         let State::Speaking(parser) = &mut self.state else {
             return;
         };
@@ -282,10 +255,7 @@ impl Conversation {
 
 impl Recognition {
     fn new(first_transaction: u32) -> Self {
-        Recognition {
-            sides: Default::default(),
-            first_transaction,
-        }
+        Recognition { sides: Default::default(), first_transaction }
     }
 
     /// Probes what one side has sent so far. Keeps the bytes unless they are being handed on at once.
@@ -314,11 +284,7 @@ impl Recognition {
             Guess::No => {
                 own.keep(bytes);
                 own.is_refused = true;
-                if self.sides.iter().all(|side| side.is_refused) {
-                    Guess::No
-                } else {
-                    Guess::NotYet
-                }
+                if self.sides.iter().all(|side| side.is_refused) { Guess::No } else { Guess::NotYet }
             }
         }
     }

@@ -82,22 +82,14 @@ pub(super) struct Dns {
 
 impl Dns {
     pub(super) fn new(first_transaction: u32) -> Self {
-        Dns {
-            next: first_transaction,
-            partial: [Vec::new(), Vec::new()],
-        }
+        Dns { next: first_transaction, partial: [Vec::new(), Vec::new()] }
     }
 
     fn message(&mut self, side: Direction, bytes: &[u8], sink: &mut dyn Sink) {
         let transaction = self.next;
         self.next = self.next.wrapping_add(1);
         let mut name = Vec::new();
-        let mut message = Message {
-            transaction,
-            side,
-            sink,
-            walk: Walk::new(bytes, &mut name),
-        };
+        let mut message = Message { transaction, side, sink, walk: Walk::new(bytes, &mut name) };
         if let Err(anomaly) = message.deliver() {
             message.sink.anomaly(transaction, side, anomaly);
         }
@@ -110,13 +102,7 @@ impl Parse for Dns {
         self.next
     }
 
-    fn stream(
-        &mut self,
-        side: Direction,
-        mut bytes: &[u8],
-        _settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Progress {
+    fn stream(&mut self, side: Direction, mut bytes: &[u8], _settings: &Settings, sink: &mut dyn Sink) -> Progress {
         let mut partial = std::mem::take(&mut self.partial[side as usize]);
         while !bytes.is_empty() {
             if partial.is_empty()
@@ -175,12 +161,7 @@ impl Message<'_> {
     fn deliver(&mut self) -> Result<(), Anomaly> {
         self.walk.at = 2;
         let flags = self.walk.u16()?;
-        let counts = [
-            self.walk.u16()?,
-            self.walk.u16()?,
-            self.walk.u16()?,
-            self.walk.u16()?,
-        ];
+        let counts = [self.walk.u16()?, self.walk.u16()?, self.walk.u16()?, self.walk.u16()?];
         let is_to_server = self.side == Direction::ToServer;
         let opcode = flags >> 11 & 0xf;
         match (flags & FLAG_RESPONSE != 0, is_to_server) {
@@ -194,24 +175,12 @@ impl Message<'_> {
         if opcode >= 7 {
             self.anomaly(Anomaly::DnsInvalidOpcode);
         }
-        self.sink.number(
-            self.transaction,
-            self.side,
-            Number::DnsOpcode,
-            u64::from(opcode),
-        );
-        self.sink.number(
-            self.transaction,
-            self.side,
-            Number::DnsRcode,
-            u64::from(flags & 0xf),
-        );
+        self.sink.number(self.transaction, self.side, Number::DnsOpcode, u64::from(opcode));
+        self.sink.number(self.transaction, self.side, Number::DnsRcode, u64::from(flags & 0xf));
         for _ in 0..counts[0] {
             self.question()?;
         }
-        for (section, count) in [Section::Answer, Section::Authority, Section::Additional]
-            .into_iter()
-            .zip(&counts[1..])
+        for (section, count) in [Section::Answer, Section::Authority, Section::Additional].into_iter().zip(&counts[1..])
         {
             for _ in 0..*count {
                 self.record(section)?;
@@ -230,12 +199,7 @@ impl Message<'_> {
         let kind = self.walk.u16()?;
         self.walk.u16()?;
         if self.side == Direction::ToServer {
-            self.sink.number(
-                self.transaction,
-                self.side,
-                Number::DnsRrtype,
-                u64::from(kind),
-            );
+            self.sink.number(self.transaction, self.side, Number::DnsRrtype, u64::from(kind));
         }
         Ok(())
     }
@@ -256,12 +220,7 @@ impl Message<'_> {
             return Err(Anomaly::DnsMalformedData);
         }
         if section == Section::Answer && self.side == Direction::ToClient {
-            self.sink.number(
-                self.transaction,
-                self.side,
-                Number::DnsRrtype,
-                u64::from(kind),
-            );
+            self.sink.number(self.transaction, self.side, Number::DnsRrtype, u64::from(kind));
         }
         let names = match kind {
             TYPE_NS | TYPE_CNAME | TYPE_PTR => 1,
@@ -305,13 +264,7 @@ impl Message<'_> {
     /// Delivers the name that was walked last; the root has none.
     fn buffer(&mut self, buffer: Buffer) {
         if !self.walk.name.is_empty() {
-            self.sink.buffer(
-                self.transaction,
-                self.side,
-                buffer,
-                Piece::WHOLE,
-                self.walk.name,
-            );
+            self.sink.buffer(self.transaction, self.side, buffer, Piece::WHOLE, self.walk.name);
         }
     }
 
@@ -330,30 +283,18 @@ struct Walk<'a> {
 
 impl<'a> Walk<'a> {
     fn new(bytes: &'a [u8], name: &'a mut Vec<u8>) -> Self {
-        Walk {
-            bytes,
-            at: 0,
-            name,
-            name_bytes: 0,
-        }
+        Walk { bytes, at: 0, name, name_bytes: 0 }
     }
 
     fn u16(&mut self) -> Result<u16, Anomaly> {
-        let bytes = self
-            .bytes
-            .get(self.at..self.at + 2)
-            .ok_or(Anomaly::DnsMalformedData)?;
+        let bytes = self.bytes.get(self.at..self.at + 2).ok_or(Anomaly::DnsMalformedData)?;
         self.at += 2;
         Ok(u16::from_be_bytes([bytes[0], bytes[1]]))
     }
 
     fn skip(&mut self, count: usize) -> Result<(), Anomaly> {
         self.at += count;
-        if self.at > self.bytes.len() {
-            Err(Anomaly::DnsMalformedData)
-        } else {
-            Ok(())
-        }
+        if self.at > self.bytes.len() { Err(Anomaly::DnsMalformedData) } else { Ok(()) }
     }
 
     /// Reads the name at the current position (RFC 1035 section 4.1.4), labels joined by dots. A name that is cut short
@@ -376,10 +317,7 @@ impl<'a> Walk<'a> {
                     break;
                 }
                 1..=63 => {
-                    let label = self
-                        .bytes
-                        .get(at + 1..at + 1 + length)
-                        .ok_or(Anomaly::DnsMalformedData)?;
+                    let label = self.bytes.get(at + 1..at + 1 + length).ok_or(Anomaly::DnsMalformedData)?;
                     at += 1 + length;
                     if too_long.is_none() {
                         if !self.name.is_empty() {
@@ -389,8 +327,7 @@ impl<'a> Walk<'a> {
                     }
                 }
                 0xc0..=0xff => {
-                    let low =
-                        usize::from(*self.bytes.get(at + 1).ok_or(Anomaly::DnsMalformedData)?);
+                    let low = usize::from(*self.bytes.get(at + 1).ok_or(Anomaly::DnsMalformedData)?);
                     let target = (length & 0x3f) << 8 | low;
                     let end = *after_pointer.get_or_insert(at + 2);
                     if target == at {
@@ -411,11 +348,7 @@ impl<'a> Walk<'a> {
             }
         }
         self.name_bytes += self.name.len();
-        if self.name_bytes > NAMES_BYTES_MAX {
-            Err(Anomaly::DnsMalformedData)
-        } else {
-            Ok(too_long)
-        }
+        if self.name_bytes > NAMES_BYTES_MAX { Err(Anomaly::DnsMalformedData) } else { Ok(too_long) }
     }
 }
 
@@ -477,10 +410,7 @@ mod tests {
             );
         };
         check(b"\xc0\x0c", "0> !dns.infinite_loop|0> dns.rrtype=1");
-        check(
-            b"\xc0\x0e\xc0\x0c",
-            "0> !dns.too_many_labels|0> dns.rrtype=49164",
-        );
+        check(b"\xc0\x0e\xc0\x0c", "0> !dns.too_many_labels|0> dns.rrtype=49164");
         check(b"\x3fshort", "0> !dns.malformed_data");
         check(b"\x41x\0", "0> !dns.malformed_data");
     }

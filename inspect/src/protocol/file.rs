@@ -32,26 +32,14 @@ struct Hashes {
 impl FileStream {
     pub(super) fn new(transaction: u32, side: Direction, settings: &Settings) -> Self {
         let hashes = settings.hash_files.then(Box::default);
-        FileStream {
-            transaction,
-            side,
-            length: 0,
-            has_begun: false,
-            hashes,
-        }
+        FileStream { transaction, side, length: 0, has_begun: false, hashes }
     }
 
     /// Tells the file's name, where it has one.
     pub(super) fn name(&self, name: &[u8], sink: &mut dyn Sink) {
         if !name.is_empty() {
             let name = &name[..name.len().min(NAME_BYTES_MAX)];
-            sink.buffer(
-                self.transaction,
-                self.side,
-                Buffer::FileName,
-                Piece::WHOLE,
-                name,
-            );
+            sink.buffer(self.transaction, self.side, Buffer::FileName, Piece::WHOLE, name);
         }
     }
 
@@ -65,10 +53,7 @@ impl FileStream {
             hashes.sha1.update(bytes);
             hashes.md5.update(bytes);
         }
-        let piece = Piece {
-            first: !self.has_begun,
-            last: false,
-        };
+        let piece = Piece { first: !self.has_begun, last: false };
         self.has_begun = true;
         sink.buffer(self.transaction, self.side, Buffer::FileData, piece, bytes);
     }
@@ -77,16 +62,7 @@ impl FileStream {
         if !self.has_begun {
             return;
         }
-        sink.buffer(
-            self.transaction,
-            self.side,
-            Buffer::FileData,
-            Piece {
-                first: false,
-                last: true,
-            },
-            &[],
-        );
+        sink.buffer(self.transaction, self.side, Buffer::FileData, Piece { first: false, last: true }, &[]);
         let hashes = self.hashes.filter(|_| complete);
         let (sha256, sha1, md5) = match hashes {
             Some(hashes) => (
@@ -96,16 +72,6 @@ impl FileStream {
             ),
             None => (None, None, None),
         };
-        sink.file(
-            self.transaction,
-            self.side,
-            &File {
-                length: self.length,
-                complete,
-                sha256,
-                sha1,
-                md5,
-            },
-        );
+        sink.file(self.transaction, self.side, &File { length: self.length, complete, sha256, sha1, md5 });
     }
 }

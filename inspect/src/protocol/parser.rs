@@ -5,6 +5,7 @@ use super::dns::Dns;
 use super::http1::Http1;
 use super::settings::Settings;
 use super::sink::Sink;
+use super::tls::Tls;
 use crate::inspector::Direction;
 
 /// What a parser made of its bytes.
@@ -96,21 +97,9 @@ macro_rules! parsers {
 /// What every parser does; the defaults suit those without datagrams, gaps or an end of their own.
 pub(super) trait Parse {
     fn next_transaction(&self) -> u32;
-    fn stream(
-        &mut self,
-        side: Direction,
-        bytes: &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Progress;
+    fn stream(&mut self, side: Direction, bytes: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Progress;
     fn datagram(&mut self, _side: Direction, _bytes: &[u8], _sink: &mut dyn Sink) {}
-    fn gap(
-        &mut self,
-        _side: Direction,
-        _length: u64,
-        _settings: &Settings,
-        _sink: &mut dyn Sink,
-    ) -> Progress {
+    fn gap(&mut self, _side: Direction, _length: u64, _settings: &Settings, _sink: &mut dyn Sink) -> Progress {
         Progress::Broken
     }
     fn closed(&mut self, _side: Direction, _settings: &Settings, _sink: &mut dyn Sink) {}
@@ -118,5 +107,6 @@ pub(super) trait Parse {
 
 parsers! {
     Http1(Http1),
+    Tls(Tls),
     Dns(Dns),
 }

@@ -61,11 +61,7 @@ pub(super) fn tcp(side: Direction, bytes: &[u8]) -> Guess {
             .or(|| dcerpc(bytes))
             .or(|| dns_over_tcp(side, bytes)),
     };
-    if guess == Guess::NotYet && bytes.len() >= RECOGNITION_BYTES_MAX {
-        Guess::No
-    } else {
-        guess
-    }
+    if guess == Guess::NotYet && bytes.len() >= RECOGNITION_BYTES_MAX { Guess::No } else { guess }
 }
 
 /// Looks at one UDP datagram.
@@ -98,7 +94,7 @@ fn literal(bytes: &[u8], text: &[u8], protocol: AppProtocol) -> Guess {
 }
 
 /// The request methods of HTTP, WebDAV and friends. Others are believed when the line ends in a version.
-const HTTP_METHODS: [&[u8]; 28] = [
+pub(super) const HTTP_METHODS: [&[u8]; 28] = [
     b"GET",
     b"PUT",
     b"POST",
@@ -134,39 +130,21 @@ const METHOD_BYTES_MAX: usize = 32;
 
 fn http_request(bytes: &[u8]) -> Guess {
     // Servers skip empty lines before a request (RFC 9112 section 2.2).
-    let skipped = bytes
-        .iter()
-        .take_while(|&&byte| byte == b'\r' || byte == b'\n')
-        .count();
+    let skipped = bytes.iter().take_while(|&&byte| byte == b'\r' || byte == b'\n').count();
     let bytes = &bytes[skipped..];
-    if let guess @ (Guess::Is(_) | Guess::NotYet) =
-        literal(bytes, b"PRI * HTTP/2.0\r\n", AppProtocol::Http2)
-    {
+    if let guess @ (Guess::Is(_) | Guess::NotYet) = literal(bytes, b"PRI * HTTP/2.0\r\n", AppProtocol::Http2) {
         return guess;
     }
-    let Some(space) = bytes
-        .iter()
-        .take(METHOD_BYTES_MAX + 1)
-        .position(|&byte| byte == b' ' || byte == b'\t')
-    else {
+    let Some(space) = bytes.iter().take(METHOD_BYTES_MAX + 1).position(|&byte| byte == b' ' || byte == b'\t') else {
         let plausible = bytes.len() <= METHOD_BYTES_MAX
-            && bytes
-                .iter()
-                .all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+            && bytes.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
         return if plausible { Guess::NotYet } else { Guess::No };
     };
     let method = &bytes[..space];
-    if HTTP_METHODS
-        .iter()
-        .any(|known| method.eq_ignore_ascii_case(known))
-    {
+    if HTTP_METHODS.iter().any(|known| method.eq_ignore_ascii_case(known)) {
         return Guess::Is(AppProtocol::Http1);
     }
-    if method.is_empty()
-        || !method
-            .iter()
-            .all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
-    {
+    if method.is_empty() || !method.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
         return Guess::No;
     }
     match bytes.iter().position(|&byte| byte == b'\n') {
@@ -225,20 +203,7 @@ fn tls(bytes: &[u8]) -> Guess {
             [_, _, _, 0, minor, ..] if minor != 2 => Guess::No,
             [_, _, _, 3, minor, ..] if minor > 4 => Guess::No,
             // Lengths of cipher specs, session id (0 or 16) and challenge (16 to 32).
-            [
-                _,
-                low,
-                _,
-                _,
-                _,
-                ciphers_high,
-                ciphers_low,
-                id_high,
-                id_low,
-                challenge_high,
-                challenge,
-                ..,
-            ] => {
+            [_, low, _, _, _, ciphers_high, ciphers_low, id_high, id_low, challenge_high, challenge, ..] => {
                 let length = usize::from(high & 0x7f) << 8 | usize::from(low);
                 let ciphers = usize::from(ciphers_high) << 8 | usize::from(ciphers_low);
                 let id = usize::from(id_high) << 8 | usize::from(id_low);
@@ -246,11 +211,7 @@ fn tls(bytes: &[u8]) -> Guess {
                     && challenge_high == 0
                     && (id == 0 || id == 16)
                     && length == 9 + ciphers + id + usize::from(challenge);
-                if sound {
-                    Guess::Is(AppProtocol::Tls)
-                } else {
-                    Guess::No
-                }
+                if sound { Guess::Is(AppProtocol::Tls) } else { Guess::No }
             }
             _ => Guess::NotYet,
         },
@@ -294,14 +255,8 @@ fn greeting(bytes: &[u8]) -> Guess {
     if bytes[..shared] != b"220"[..shared] {
         return Guess::No;
     }
-    let line = bytes
-        .split(|&byte| byte == b'\n')
-        .next()
-        .unwrap_or_default();
-    let names = |word: &[u8]| {
-        line.windows(word.len())
-            .any(|window| window.eq_ignore_ascii_case(word))
-    };
+    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
+    let names = |word: &[u8]| line.windows(word.len()).any(|window| window.eq_ignore_ascii_case(word));
     match bytes.get(3) {
         None => Guess::NotYet,
         Some(b' ' | b'-') if names(b"SMTP") => Guess::Is(AppProtocol::Smtp),
@@ -317,11 +272,7 @@ fn rdp(bytes: &[u8]) -> Guess {
         [3, 0, high, low, header, code, ..] => {
             let length = usize::from(high) << 8 | usize::from(low);
             let sound = usize::from(header) + 5 == length && matches!(code, 0xe0 | 0xd0);
-            if sound {
-                Guess::Is(AppProtocol::Rdp)
-            } else {
-                Guess::No
-            }
+            if sound { Guess::Is(AppProtocol::Rdp) } else { Guess::No }
         }
         [3] | [3, 0] | [3, 0, _] | [3, 0, _, _] | [3, 0, _, _, _] => Guess::NotYet,
         _ => Guess::No,
@@ -369,27 +320,21 @@ fn dns_over_tcp(side: Direction, bytes: &[u8]) -> Guess {
 
 /// BOOTP header and the magic cookie of its options (RFC 2131 section 3).
 fn is_dhcp(bytes: &[u8]) -> bool {
-    matches!(bytes, [1 | 2, _, 0..=16, ..])
-        && bytes.get(236..240) == Some(&[0x63, 0x82, 0x53, 0x63])
+    matches!(bytes, [1 | 2, _, 0..=16, ..]) && bytes.get(236..240) == Some(&[0x63, 0x82, 0x53, 0x63])
 }
 
 /// A QUIC long header of version 1 or 2 (RFC 9000 section 17.2, RFC 9369).
 fn is_quic(bytes: &[u8]) -> bool {
     match *bytes {
         [first, a, b, c, d, id_length, ..] => {
-            first & 0xc0 == 0xc0
-                && matches!([a, b, c, d], [0, 0, 0, 1] | [0x6b, 0x33, 0x43, 0xcf])
-                && id_length <= 20
+            first & 0xc0 == 0xc0 && matches!([a, b, c, d], [0, 0, 0, 1] | [0x6b, 0x33, 0x43, 0xcf]) && id_length <= 20
         }
         _ => false,
     }
 }
 
 fn is_sip(bytes: &[u8]) -> bool {
-    let line = bytes
-        .split(|&byte| byte == b'\n')
-        .next()
-        .unwrap_or_default();
+    let line = bytes.split(|&byte| byte == b'\n').next().unwrap_or_default();
     line.starts_with(b"SIP/2.0 ") || line.trim_ascii_end().ends_with(b" SIP/2.0")
 }
 
@@ -405,10 +350,7 @@ mod tests {
         if let Guess::Is(_) = expected {
             for end in 0..bytes.len() {
                 let shorter = tcp(side, &bytes[..end]);
-                assert!(
-                    shorter == expected || shorter == Guess::NotYet,
-                    "{shorter:?} after {end} bytes"
-                );
+                assert!(shorter == expected || shorter == Guess::NotYet, "{shorter:?} after {end} bytes");
             }
         }
     }
@@ -425,20 +367,12 @@ mod tests {
         check(ToServer, b"USER joe", Guess::Is(Ftp));
         check(ToServer, &[0x16, 3, 1, 0, 100, 1, 0], Guess::Is(Tls));
         check(ToServer, &[0x16, 3, 9, 0, 100, 1, 0], Guess::No);
-        check(
-            ToServer,
-            &[0x80, 0x2e, 1, 0, 2, 0, 0x15, 0, 0, 0, 0x10],
-            Guess::Is(Tls),
-        );
+        check(ToServer, &[0x80, 0x2e, 1, 0, 2, 0, 0x15, 0, 0, 0, 0x10], Guess::Is(Tls));
         check(ToServer, b"\0\0\0\x54\xffSMBr", Guess::Is(Smb));
         check(ToServer, b"\0\0\0\x54\xfeSMB@", Guess::Is(Smb));
         check(ToServer, &[3, 0, 0, 19, 14, 0xe0, 0], Guess::Is(Rdp));
         check(ToServer, &[5, 0, 11, 3, 0x10, 0, 0, 0], Guess::Is(Dcerpc));
-        check(
-            ToServer,
-            b"\0\x11\x12\x34\x01\0\0\x01\0\0\0\0\0\0\0\0\x01\0\x01",
-            Guess::Is(Dns),
-        );
+        check(ToServer, b"\0\x11\x12\x34\x01\0\0\x01\0\0\0\0\0\0\0\0\x01\0\x01", Guess::Is(Dns));
         check(ToClient, b"HTTP/1.1 200 OK", Guess::Is(Http1));
         check(ToClient, b"220 mail ESMTP", Guess::Is(Smtp));
         check(ToClient, b"220 ProFTPD", Guess::Is(Ftp));

@@ -32,20 +32,12 @@ fn arrow(side: Direction) -> char {
 impl Recorder {
     /// Writes down only events of these names; all, if there are none.
     pub(super) fn wanting(names: &[&'static str]) -> Self {
-        Recorder {
-            wanted: names.to_vec(),
-            ..Recorder::default()
-        }
+        Recorder { wanted: names.to_vec(), ..Recorder::default() }
     }
 
     pub(super) fn text(&self) -> String {
         assert!(self.open.is_empty(), "buffers left open: {:?}", self.open);
-        self.events
-            .iter()
-            .filter(|event| !event.is_empty())
-            .cloned()
-            .collect::<Vec<_>>()
-            .join("|")
+        self.events.iter().filter(|event| !event.is_empty()).cloned().collect::<Vec<_>>().join("|")
     }
 
     fn wants(&self, name: &str) -> bool {
@@ -60,27 +52,16 @@ impl Recorder {
 }
 
 impl Sink for Recorder {
-    fn buffer(
-        &mut self,
-        transaction: u32,
-        side: Direction,
-        buffer: Buffer,
-        piece: Piece,
-        bytes: &[u8],
-    ) {
+    fn buffer(&mut self, transaction: u32, side: Direction, buffer: Buffer, piece: Piece, bytes: &[u8]) {
         if !self.wants(buffer.name()) {
             return;
         }
-        let place = self
-            .open
-            .iter()
-            .position(|open| (open.0, open.1, open.2) == (transaction, side, buffer));
+        let place = self.open.iter().position(|open| (open.0, open.1, open.2) == (transaction, side, buffer));
         let place = match (place, piece.first) {
             (None, true) => {
                 // The event keeps the place of its first piece, so that cut points do not change the order.
                 self.events.push(String::new());
-                self.open
-                    .push((transaction, side, buffer, Vec::new(), self.events.len() - 1));
+                self.open.push((transaction, side, buffer, Vec::new(), self.events.len() - 1));
                 self.open.len() - 1
             }
             (Some(place), false) => place,
@@ -90,20 +71,12 @@ impl Sink for Recorder {
         self.open[place].3.extend_from_slice(bytes);
         if piece.last {
             let (_, _, _, bytes, at) = self.open.remove(place);
-            self.events[at] = format!(
-                "{transaction}{} {}[{}]",
-                arrow(side),
-                buffer.name(),
-                bytes.escape_ascii()
-            );
+            self.events[at] = format!("{transaction}{} {}[{}]", arrow(side), buffer.name(), bytes.escape_ascii());
         }
     }
 
     fn number(&mut self, transaction: u32, side: Direction, number: Number, value: u64) {
-        self.push(
-            number.name(),
-            format!("{transaction}{} {}={value}", arrow(side), number.name()),
-        );
+        self.push(number.name(), format!("{transaction}{} {}={value}", arrow(side), number.name()));
     }
 
     fn stage(&mut self, transaction: u32, side: Direction, stage: Stage) {
@@ -112,29 +85,16 @@ impl Sink for Recorder {
     }
 
     fn anomaly(&mut self, transaction: u32, side: Direction, anomaly: Anomaly) {
-        self.push(
-            "anomaly",
-            format!("{transaction}{} !{}", arrow(side), anomaly.name()),
-        );
+        self.push("anomaly", format!("{transaction}{} !{}", arrow(side), anomaly.name()));
     }
 
     fn file(&mut self, transaction: u32, side: Direction, file: &File) {
         let end = if file.complete { "whole" } else { "cut" };
-        self.push(
-            "file",
-            format!("{transaction}{} file({},{end})", arrow(side), file.length),
-        );
+        self.push("file", format!("{transaction}{} file({},{end})", arrow(side), file.length));
     }
 
     fn expect(&mut self, expectation: Expectation) {
-        self.push(
-            "expect",
-            format!(
-                "expect({},{})",
-                arrow(expectation.listener),
-                expectation.port
-            ),
-        );
+        self.push("expect", format!("expect({},{})", arrow(expectation.listener), expectation.port));
     }
 }
 
@@ -152,17 +112,9 @@ pub(super) fn check_stream_for(cases: &[Case], wanted: &[&'static str], expected
 }
 
 #[track_caller]
-pub(super) fn check_stream_with(
-    settings: &Settings,
-    cases: &[Case],
-    wanted: &[&'static str],
-    expected: &str,
-) {
+pub(super) fn check_stream_with(settings: &Settings, cases: &[Case], wanted: &[&'static str], expected: &str) {
     let run = |step: usize| {
-        let mut recorder = Recorder {
-            wanted: wanted.to_vec(),
-            ..Recorder::default()
-        };
+        let mut recorder = Recorder { wanted: wanted.to_vec(), ..Recorder::default() };
         let mut conversation = Conversation::new();
         for Case(side, bytes) in cases {
             for part in bytes.chunks(step) {
@@ -180,10 +132,7 @@ pub(super) fn check_stream_with(
     // Every single cut point of every part.
     for (which, Case(_, bytes)) in cases.iter().enumerate() {
         for cut in 1..bytes.len() {
-            let mut recorder = Recorder {
-                wanted: wanted.to_vec(),
-                ..Recorder::default()
-            };
+            let mut recorder = Recorder { wanted: wanted.to_vec(), ..Recorder::default() };
             let mut conversation = Conversation::new();
             for (place, Case(side, bytes)) in cases.iter().enumerate() {
                 let at = if place == which { cut } else { 0 };

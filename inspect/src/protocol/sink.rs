@@ -29,10 +29,7 @@ pub struct Piece {
 
 impl Piece {
     /// An instance in one piece.
-    pub const WHOLE: Piece = Piece {
-        first: true,
-        last: true,
-    };
+    pub const WHOLE: Piece = Piece { first: true, last: true };
 }
 
 /// How far one side of a transaction has come. The order is the order in time; stages may be left out.
@@ -100,10 +97,7 @@ numbers! {
 impl Number {
     /// Finds a number by its keyword.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL
-            .iter()
-            .copied()
-            .find(|number| number.name() == name)
+        Self::ALL.iter().copied().find(|number| number.name() == name)
     }
 }
 
@@ -137,14 +131,7 @@ pub struct Expectation {
 /// Receives what parsers find. `transaction` counts from 0 within a flow.
 pub trait Sink {
     /// A piece of a buffer.
-    fn buffer(
-        &mut self,
-        transaction: u32,
-        side: Direction,
-        buffer: Buffer,
-        piece: Piece,
-        bytes: &[u8],
-    );
+    fn buffer(&mut self, transaction: u32, side: Direction, buffer: Buffer, piece: Piece, bytes: &[u8]);
     /// A number of a transaction.
     fn number(&mut self, transaction: u32, side: Direction, number: Number, value: u64);
     /// One side of a transaction has come so far.

@@ -51,18 +51,12 @@ pub enum Cause {
 impl Cause {
     /// A malformed value of `keyword`.
     pub(crate) fn value(keyword: &str, expected: impl Into<String>) -> Self {
-        Cause::Value {
-            keyword: keyword.to_owned(),
-            expected: expected.into(),
-        }
+        Cause::Value { keyword: keyword.to_owned(), expected: expected.into() }
     }
 
     /// `keyword` stands where it cannot.
     pub(crate) fn context(keyword: &str, problem: &'static str) -> Self {
-        Cause::Context {
-            keyword: keyword.to_owned(),
-            problem,
-        }
+        Cause::Context { keyword: keyword.to_owned(), problem }
     }
 
     /// A short name under which refusals of the same kind are counted together.
@@ -91,10 +85,7 @@ impl fmt::Display for Cause {
         match self {
             Cause::Syntax(expected) => write!(f, "expected {expected}"),
             Cause::TooLong => f.write_str("the rule is too long or nests too deeply"),
-            Cause::Action(word) => write!(
-                f,
-                "the action \"{word}\" is not one of alert, drop, reject, pass"
-            ),
+            Cause::Action(word) => write!(f, "the action \"{word}\" is not one of alert, drop, reject, pass"),
             Cause::Protocol(word) => write!(f, "the protocol \"{word}\" is not known"),
             Cause::UndefinedVariable(name) => write!(f, "the variable ${name} is not defined"),
             Cause::CircularVariable(name) => {

@@ -52,9 +52,7 @@ const CLASSES: &[(&str, u8)] = &[
 
 /// The priority of a class type; [`PRIORITY_DEFAULT`] for one that is not in the table, as rule sets bring their own.
 pub(crate) fn priority(classtype: &str) -> u8 {
-    CLASSES
-        .binary_search_by_key(&classtype, |&(name, _)| name)
-        .map_or(PRIORITY_DEFAULT, |found| CLASSES[found].1)
+    CLASSES.binary_search_by_key(&classtype, |&(name, _)| name).map_or(PRIORITY_DEFAULT, |found| CLASSES[found].1)
 }
 
 #[cfg(test)]

@@ -24,11 +24,7 @@ pub(crate) struct Pattern {
 
 impl Pattern {
     pub(crate) fn new(bytes: Vec<u8>, nocase: bool) -> Self {
-        let mut pattern = Self {
-            bytes: bytes.into_boxed_slice(),
-            nocase: false,
-            rarest: 0,
-        };
+        let mut pattern = Self { bytes: bytes.into_boxed_slice(), nocase: false, rarest: 0 };
         if nocase {
             pattern.ignore_case();
         }
@@ -51,22 +47,15 @@ impl Pattern {
     }
 
     fn choose_rarest(&mut self) {
-        let commonness =
-            |byte: u8| byte_commonness(byte) + u8::from(self.nocase && byte.is_ascii_alphabetic());
-        let rarest = (0..self.bytes.len())
-            .min_by_key(|&index| commonness(self.bytes[index]))
-            .unwrap_or(0);
+        let commonness = |byte: u8| byte_commonness(byte) + u8::from(self.nocase && byte.is_ascii_alphabetic());
+        let rarest = (0..self.bytes.len()).min_by_key(|&index| commonness(self.bytes[index])).unwrap_or(0);
         self.rarest = u16::try_from(rarest).unwrap_or(0);
     }
 
     /// Whether `text`, as long as the pattern, equals it.
     #[inline]
     pub(crate) fn equals(&self, text: &[u8]) -> bool {
-        if self.nocase {
-            text.eq_ignore_ascii_case(&self.bytes)
-        } else {
-            text == &*self.bytes
-        }
+        if self.nocase { text.eq_ignore_ascii_case(&self.bytes) } else { text == &*self.bytes }
     }
 
     /// Offset of the first occurrence in `text`. Adds what the search cost to `work`, in units of about a nanosecond.
@@ -167,31 +156,20 @@ impl Content {
 
     /// The region of a buffer of `length` bytes in which the pattern may lie, `at` being the end of the previous match.
     /// `None` when there is no such region.
-    pub(crate) fn region(
-        &self,
-        length: usize,
-        at: usize,
-        value: impl Fn(Operand) -> i64,
-    ) -> Option<(usize, usize)> {
+    pub(crate) fn region(&self, length: usize, at: usize, value: impl Fn(Operand) -> i64) -> Option<(usize, usize)> {
         let length = i64::try_from(length).ok()?;
         let at = i64::try_from(at).ok()?;
         let number = |operand: Option<Operand>, absent: i64| operand.map_or(absent, &value);
         let (start, mut end) = if self.is_relative() {
             let start = at.saturating_add(number(self.distance, 0)).max(0);
             let end = match self.within {
-                Some(within) => at
-                    .saturating_add(number(self.distance, 0))
-                    .saturating_add(value(within)),
+                Some(within) => at.saturating_add(number(self.distance, 0)).saturating_add(value(within)),
                 None => length,
             };
             (start.max(number(self.offset, 0)), end)
         } else {
             let start = number(self.offset, 0).max(0);
-            (
-                start,
-                self.depth
-                    .map_or(length, |depth| start.saturating_add(value(depth))),
-            )
+            (start, self.depth.map_or(length, |depth| start.saturating_add(value(depth))))
         };
         end = end.min(length);
         if self.is_relative()
@@ -214,8 +192,7 @@ pub(crate) fn parse_content(keyword: &str, value: &str) -> Result<(Vec<u8>, bool
         None => (false, value),
     };
     let inner = unquote(text).ok_or_else(|| error("a pattern in double quotes"))?;
-    let bytes = pattern_bytes(inner)
-        .ok_or_else(|| error("bytes, |hex| and the escapes \\\" \\; \\: \\\\"))?;
+    let bytes = pattern_bytes(inner).ok_or_else(|| error("bytes, |hex| and the escapes \\\" \\; \\: \\\\"))?;
     if bytes.is_empty() {
         return Err(error("a pattern of at least one byte"));
     }
@@ -264,9 +241,7 @@ fn pattern_bytes(text: &str) -> Option<Vec<u8>> {
 
 /// The value of a hexadecimal digit.
 pub(crate) fn hex_digit(byte: u8) -> Option<u8> {
-    char::from(byte)
-        .to_digit(16)
-        .and_then(|digit| u8::try_from(digit).ok())
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]
@@ -277,11 +252,7 @@ mod tests {
     #[track_caller]
     fn check(value: &str, expected: Option<(&[u8], bool)>) {
         let got = parse_content("content", value).ok();
-        assert_eq!(
-            got,
-            expected.map(|(bytes, negated)| (bytes.to_vec(), negated)),
-            "{value}"
-        );
+        assert_eq!(got, expected.map(|(bytes, negated)| (bytes.to_vec(), negated)), "{value}");
     }
 
     #[test]

@@ -35,11 +35,7 @@ pub(crate) struct Evaluation<'w> {
 
 impl<'w> Evaluation<'w> {
     pub(crate) fn new(work: &'w mut u64, work_max: u64) -> Self {
-        Self {
-            work,
-            work_max,
-            variables: [0; VARIABLES_PER_RULE_MAX],
-        }
+        Self { work, work_max, variables: [0; VARIABLES_PER_RULE_MAX] }
     }
 
     /// Runs all steps over `data`, from its start.
@@ -52,9 +48,7 @@ impl<'w> Evaluation<'w> {
         move |operand| match operand {
             Operand::Literal(value) => value,
             // Values past the signed range lie behind every buffer's end anyway.
-            Operand::Variable(index) => variables
-                .get(usize::from(index))
-                .map_or(0, |&value| value.cast_signed()),
+            Operand::Variable(index) => variables.get(usize::from(index)).map_or(0, |&value| value.cast_signed()),
         }
     }
 
@@ -71,14 +65,9 @@ impl<'w> Evaluation<'w> {
                     return self.search(content, &steps[index + 1..], data, at);
                 }
                 Op::Content(content) => self.content(content, data, at),
-                Op::IsDataAt {
-                    count,
-                    relative,
-                    negated,
-                } => self
-                    .is_data_at(*count, *relative, data, at)
-                    .then_some(at)
-                    .xor(negated.then_some(at)),
+                Op::IsDataAt { count, relative, negated } => {
+                    self.is_data_at(*count, *relative, data, at).then_some(at).xor(negated.then_some(at))
+                }
                 Op::Size(interval) => interval.contains(data.len() as u64).then_some(at),
                 Op::ByteTest(test) => test.holds(data, at, &self.value()).then_some(at),
                 Op::ByteJump(jump) => jump.target(data, at, &self.value()),
@@ -103,12 +92,7 @@ impl<'w> Evaluation<'w> {
         Outcome::Match
     }
 
-    fn remember(
-        &mut self,
-        variable: u8,
-        _number: &NumberAt,
-        read: Option<(u64, usize)>,
-    ) -> Option<usize> {
+    fn remember(&mut self, variable: u8, _number: &NumberAt, read: Option<(u64, usize)>) -> Option<usize> {
         let (value, behind) = read?;
         *self.variables.get_mut(usize::from(variable))? = value;
         Some(behind)
@@ -125,9 +109,7 @@ impl<'w> Evaluation<'w> {
 
     /// Looks for one occurrence; answers where the next step starts.
     fn content(&mut self, content: &Content, data: &[u8], at: usize) -> Option<usize> {
-        let found = content
-            .region(data.len(), at, self.value())
-            .and_then(|region| self.find(content, data, region));
+        let found = content.region(data.len(), at, self.value()).and_then(|region| self.find(content, data, region));
         match (content.negated, found) {
             (false, found) => found,
             (true, None) => Some(at),
@@ -136,23 +118,14 @@ impl<'w> Evaluation<'w> {
     }
 
     /// The end of the pattern's first occurrence in a region of the buffer.
-    fn find(
-        &mut self,
-        content: &Content,
-        data: &[u8],
-        (start, end): (usize, usize),
-    ) -> Option<usize> {
+    fn find(&mut self, content: &Content, data: &[u8], (start, end): (usize, usize)) -> Option<usize> {
         let length = content.pattern.len();
         if content.ends_with {
             let place = data.len().checked_sub(length)?;
             *self.work += 1 + length as u64 / 16;
-            return (start <= place && end == data.len() && content.pattern.equals(&data[place..]))
-                .then_some(end);
+            return (start <= place && end == data.len() && content.pattern.equals(&data[place..])).then_some(end);
         }
-        content
-            .pattern
-            .find(&data[start..end], self.work)
-            .map(|found| start + found + length)
+        content.pattern.find(&data[start..end], self.work).map(|found| start + found + length)
     }
 
     /// Tries each occurrence until the rest of the program holds.
@@ -180,10 +153,7 @@ impl<'w> Evaluation<'w> {
         let Some(encoded) = data.get(base.saturating_add(base64.offset as usize)..) else {
             return Outcome::NoMatch;
         };
-        let count = base64
-            .count
-            .map_or(BASE64_BYTES_MAX, |count| count as usize)
-            .min(BASE64_BYTES_MAX);
+        let count = base64.count.map_or(BASE64_BYTES_MAX, |count| count as usize).min(BASE64_BYTES_MAX);
         let encoded = &encoded[..encoded.len().min(count)];
         *self.work += encoded.len() as u64;
         let decoded = decode_base64(encoded);

@@ -46,12 +46,7 @@ impl<'a> Facts<'a> {
     pub(crate) fn icmp_echo(&self) -> Option<(u16, u16)> {
         self.packet.icmp()?.echo_identifier?;
         let segment = self.packet.segment();
-        let word = |at: usize| {
-            Some(u16::from_be_bytes([
-                *segment.get(at)?,
-                *segment.get(at + 1)?,
-            ]))
-        };
+        let word = |at: usize| Some(u16::from_be_bytes([*segment.get(at)?, *segment.get(at + 1)?]));
         Some((word(4)?, word(6)?))
     }
 }

@@ -18,21 +18,13 @@ pub(crate) struct GroupKey {
 }
 
 impl GroupKey {
-    const TRANSPORTS: [Transports; 5] = [
-        Transports::TCP,
-        Transports::UDP,
-        Transports::ICMP4,
-        Transports::ICMP6,
-        Transports::OTHER,
-    ];
+    const TRANSPORTS: [Transports; 5] =
+        [Transports::TCP, Transports::UDP, Transports::ICMP4, Transports::ICMP6, Transports::OTHER];
 
     /// All keys in the order of their numbers.
     pub(crate) fn all() -> impl Iterator<Item = GroupKey> {
         Self::TRANSPORTS.into_iter().flat_map(|transport| {
-            [Direction::ToServer, Direction::ToClient].map(|direction| GroupKey {
-                transport,
-                direction,
-            })
+            [Direction::ToServer, Direction::ToClient].map(|direction| GroupKey { transport, direction })
         })
     }
 
@@ -64,10 +56,7 @@ impl Group {
         let mut members = Vec::new();
         let (mut sources, mut destinations) = (Vec::new(), Vec::new());
         for (index, signature) in (0u32..).zip(&rules.signatures) {
-            let other_way = signature
-                .flow
-                .direction
-                .is_some_and(|direction| direction != key.direction);
+            let other_way = signature.flow.direction.is_some_and(|direction| direction != key.direction);
             if other_way || !signature.transports.meets(key.transport) {
                 continue;
             }

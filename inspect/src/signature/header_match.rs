@@ -18,63 +18,32 @@ pub(crate) struct FlowFacts {
 
 /// Tests direction, protocol, ports and addresses, the cheap ones first.
 #[inline]
-pub(crate) fn header_matches(
-    rules: &RuleSet,
-    signature: &Signature,
-    facts: &Facts<'_>,
-    flow: &FlowFacts,
-) -> bool {
+pub(crate) fn header_matches(rules: &RuleSet, signature: &Signature, facts: &Facts<'_>, flow: &FlowFacts) -> bool {
     if !signature.transports.meets(facts.transport)
-        || signature
-            .flow
-            .direction
-            .is_some_and(|direction| direction != flow.direction)
-        || signature
-            .flow
-            .established
-            .is_some_and(|established| established != flow.established)
-        || signature
-            .ip_version
-            .is_some_and(|version| version != facts.ip_version)
+        || signature.flow.direction.is_some_and(|direction| direction != flow.direction)
+        || signature.flow.established.is_some_and(|established| established != flow.established)
+        || signature.ip_version.is_some_and(|version| version != facts.ip_version)
     {
         return false;
     }
-    let ends = (
-        facts.source,
-        facts.source_port,
-        facts.destination,
-        facts.destination_port,
-    );
-    let swapped = (
-        facts.destination,
-        facts.destination_port,
-        facts.source,
-        facts.source_port,
-    );
-    ends_match(rules, signature, ends)
-        || (signature.bidirectional && ends_match(rules, signature, swapped))
+    let ends = (facts.source, facts.source_port, facts.destination, facts.destination_port);
+    let swapped = (facts.destination, facts.destination_port, facts.source, facts.source_port);
+    ends_match(rules, signature, ends) || (signature.bidirectional && ends_match(rules, signature, swapped))
 }
 
 #[inline]
 fn ends_match(rules: &RuleSet, signature: &Signature, ends: (u128, u16, u128, u16)) -> bool {
     let (source, source_port, destination, destination_port) = ends;
-    rules
-        .port_set(signature.destination_ports)
-        .contains(destination_port)
+    rules.port_set(signature.destination_ports).contains(destination_port)
         && rules.port_set(signature.source_ports).contains(source_port)
-        && rules
-            .address_set(signature.destinations)
-            .contains(destination)
+        && rules.address_set(signature.destinations).contains(destination)
         && rules.address_set(signature.sources).contains(source)
 }
 
 /// Runs the tests of single header fields.
 #[inline]
 pub(crate) fn tests_match(signature: &Signature, facts: &Facts<'_>, flow: &FlowFacts) -> bool {
-    signature
-        .tests
-        .iter()
-        .all(|test| test_matches(test, facts, flow))
+    signature.tests.iter().all(|test| test_matches(test, facts, flow))
 }
 
 fn test_matches(test: &PacketTest, facts: &Facts<'_>, flow: &FlowFacts) -> bool {
@@ -86,35 +55,21 @@ fn test_matches(test: &PacketTest, facts: &Facts<'_>, flow: &FlowFacts) -> bool 
         PacketTest::TcpSequence(sequence) => tcp(&|tcp| tcp.seq == *sequence),
         PacketTest::TcpAcknowledgement(acknowledged) => tcp(&|tcp| tcp.ack == *acknowledged),
         PacketTest::TcpWindow(window) => tcp(&|tcp| window.contains(u64::from(tcp.window))),
-        PacketTest::IcmpType(kind) => packet
-            .icmp()
-            .is_some_and(|icmp| kind.contains(u64::from(icmp.kind))),
-        PacketTest::IcmpCode(code) => packet
-            .icmp()
-            .is_some_and(|icmp| code.contains(u64::from(icmp.code))),
-        PacketTest::IcmpIdentifier(wanted) => facts
-            .icmp_echo()
-            .is_some_and(|(identifier, _)| identifier == *wanted),
-        PacketTest::IcmpSequence(wanted) => facts
-            .icmp_echo()
-            .is_some_and(|(_, sequence)| sequence == *wanted),
+        PacketTest::IcmpType(kind) => packet.icmp().is_some_and(|icmp| kind.contains(u64::from(icmp.kind))),
+        PacketTest::IcmpCode(code) => packet.icmp().is_some_and(|icmp| code.contains(u64::from(icmp.code))),
+        PacketTest::IcmpIdentifier(wanted) => facts.icmp_echo().is_some_and(|(identifier, _)| identifier == *wanted),
+        PacketTest::IcmpSequence(wanted) => facts.icmp_echo().is_some_and(|(_, sequence)| sequence == *wanted),
         PacketTest::Ttl(ttl) => ttl.contains(u64::from(packet.ttl())),
         PacketTest::IpIdentification(wanted) => packet.ip_id() == Some(*wanted),
         PacketTest::IpProtocol(protocol) => protocol.contains(u64::from(packet.headers().protocol)),
-        PacketTest::Tos(tos) => {
-            ipv4_header(facts).is_some_and(|header| tos.contains(u64::from(header[1])))
-        }
+        PacketTest::Tos(tos) => ipv4_header(facts).is_some_and(|header| tos.contains(u64::from(header[1]))),
         PacketTest::SameAddress => facts.source == facts.destination,
-        PacketTest::FragmentBits(bits) => {
-            ipv4_header(facts).is_some_and(|header| bits.holds(header[6] >> 5))
-        }
+        PacketTest::FragmentBits(bits) => ipv4_header(facts).is_some_and(|header| bits.holds(header[6] >> 5)),
         PacketTest::FragmentOffset(offset) => {
             let eighths = facts.fragment().map_or(0, |fragment| fragment.offset / 8);
             facts.ip_version == 4 && offset.contains(u64::from(eighths))
         }
-        PacketTest::IpOption(wanted) => {
-            ipv4_header(facts).is_some_and(|header| has_option(&header[20..], *wanted))
-        }
+        PacketTest::IpOption(wanted) => ipv4_header(facts).is_some_and(|header| has_option(&header[20..], *wanted)),
         PacketTest::StreamSize(wanted) => stream_size_matches(wanted, flow),
     }
 }
@@ -125,10 +80,8 @@ fn ipv4_header<'a>(facts: &Facts<'a>) -> Option<&'a [u8]> {
     if headers.network != Network::Ipv4 {
         return None;
     }
-    let header = facts
-        .packet
-        .frame()
-        .get(usize::from(headers.network_offset)..usize::from(headers.transport_offset))?;
+    let header =
+        facts.packet.frame().get(usize::from(headers.network_offset)..usize::from(headers.transport_offset))?;
     (header.len() >= 20).then_some(header)
 }
 

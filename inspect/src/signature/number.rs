@@ -19,17 +19,8 @@ pub(crate) struct NumberAt {
 
 impl NumberAt {
     /// The number, and the offset behind its last byte. `None` when the buffer does not hold it.
-    pub(crate) fn read(
-        &self,
-        data: &[u8],
-        at: usize,
-        value: &impl Fn(Operand) -> i64,
-    ) -> Option<(u64, usize)> {
-        let base = if self.relative {
-            i64::try_from(at).ok()?
-        } else {
-            0
-        };
+    pub(crate) fn read(&self, data: &[u8], at: usize, value: &impl Fn(Operand) -> i64) -> Option<(u64, usize)> {
+        let base = if self.relative { i64::try_from(at).ok()? } else { 0 };
         let start = usize::try_from(base.checked_add(value(self.offset))?).ok()?;
         let size = usize::try_from(value(self.size)).ok()?;
         let end = start.checked_add(size)?;
@@ -37,13 +28,8 @@ impl NumberAt {
         let number = match self.text {
             Some(base) => text_number(bytes, base)?,
             None if size == 0 || size > 8 => return None,
-            None if self.little_endian => bytes
-                .iter()
-                .rev()
-                .fold(0, |number, &byte| number << 8 | u64::from(byte)),
-            None => bytes
-                .iter()
-                .fold(0, |number, &byte| number << 8 | u64::from(byte)),
+            None if self.little_endian => bytes.iter().rev().fold(0, |number, &byte| number << 8 | u64::from(byte)),
+            None => bytes.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)),
         };
         let number = match self.bitmask {
             Some(mask) => (number & u64::from(mask)) >> mask.trailing_zeros().min(31),
@@ -65,12 +51,7 @@ fn text_number(bytes: &[u8], base: u32) -> Option<u64> {
         let Some(digit) = char::from(byte).to_digit(base) else {
             break;
         };
-        number = Some(
-            number
-                .unwrap_or(0u64)
-                .checked_mul(u64::from(base))?
-                .checked_add(u64::from(digit))?,
-        );
+        number = Some(number.unwrap_or(0u64).checked_mul(u64::from(base))?.checked_add(u64::from(digit))?);
     }
     number
 }
@@ -138,24 +119,12 @@ pub(crate) struct Jump {
 
 impl Jump {
     /// The offset that it leads to, when that lies within the buffer.
-    pub(crate) fn target(
-        &self,
-        data: &[u8],
-        at: usize,
-        value: &impl Fn(Operand) -> i64,
-    ) -> Option<usize> {
+    pub(crate) fn target(&self, data: &[u8], at: usize, value: &impl Fn(Operand) -> i64) -> Option<usize> {
         // A size of 0 reads nothing and jumps by `post_offset` alone.
         let (number, behind) = match value(self.number.size) {
             0 => {
-                let base = if self.number.relative {
-                    i64::try_from(at).ok()?
-                } else {
-                    0
-                };
-                (
-                    0,
-                    usize::try_from(base.checked_add(value(self.number.offset))?).ok()?,
-                )
+                let base = if self.number.relative { i64::try_from(at).ok()? } else { 0 };
+                (0, usize::try_from(base.checked_add(value(self.number.offset))?).ok()?)
             }
             _ => self.number.read(data, at, value)?,
         };
@@ -169,9 +138,7 @@ impl Jump {
             JumpFrom::End => data.len(),
         };
         let target = i128::try_from(base).ok()? + distance + i128::from(self.post_offset);
-        usize::try_from(target)
-            .ok()
-            .filter(|&target| target < data.len())
+        usize::try_from(target).ok().filter(|&target| target < data.len())
     }
 }
 
@@ -187,12 +154,7 @@ pub(crate) struct Extract {
 
 impl Extract {
     /// The value to remember, and the offset behind the number.
-    pub(crate) fn read(
-        &self,
-        data: &[u8],
-        at: usize,
-        value: &impl Fn(Operand) -> i64,
-    ) -> Option<(u64, usize)> {
+    pub(crate) fn read(&self, data: &[u8], at: usize, value: &impl Fn(Operand) -> i64) -> Option<(u64, usize)> {
         let (number, behind) = self.number.read(data, at, value)?;
         let number = number.checked_mul(u64::from(self.multiplier))?;
         let number = match self.align {
@@ -225,16 +187,8 @@ pub(crate) struct Math {
 
 impl Math {
     /// The value to remember, and the offset behind the number.
-    pub(crate) fn read(
-        &self,
-        data: &[u8],
-        at: usize,
-        value: &impl Fn(Operand) -> i64,
-    ) -> Option<(u64, usize)> {
-        let unmasked = NumberAt {
-            bitmask: None,
-            ..self.number
-        };
+    pub(crate) fn read(&self, data: &[u8], at: usize, value: &impl Fn(Operand) -> i64) -> Option<(u64, usize)> {
+        let unmasked = NumberAt { bitmask: None, ..self.number };
         let (number, behind) = unmasked.read(data, at, value)?;
         let other = value(self.value).cast_unsigned();
         let result = match self.arithmetic {

@@ -19,17 +19,12 @@ pub(crate) type Error = (Position, Cause);
 
 /// Reads one rule.
 pub(crate) fn rule(line: &RuleLine) -> Result<Rule, Error> {
-    let mut cursor = Cursor {
-        line,
-        text: &line.text,
-        at: 0,
-    };
+    let mut cursor = Cursor { line, text: &line.text, at: 0 };
     if line.text.len() > RULE_BYTES_MAX {
         return Err(cursor.error(0, Cause::TooLong));
     }
     let (action_at, word) = cursor.word("an action")?;
-    let action =
-        action(word).ok_or_else(|| cursor.error(action_at, Cause::Action(word.to_owned())))?;
+    let action = action(word).ok_or_else(|| cursor.error(action_at, Cause::Action(word.to_owned())))?;
     let (protocol_at, protocol) = cursor.word("a protocol")?;
     let source = cursor.end_point()?;
     let (arrow_at, arrow) = cursor.word("-> or <>")?;
@@ -124,9 +119,7 @@ impl<'t> Cursor<'t> {
             let rest = &self.text[self.at..];
             if let Some(after) = rest.strip_prefix(')') {
                 if !after.trim().is_empty() {
-                    return Err(
-                        self.error(self.at + 1, Cause::Syntax("nothing behind the closing )"))
-                    );
+                    return Err(self.error(self.at + 1, Cause::Syntax("nothing behind the closing )")));
                 }
                 return Ok(options);
             }
@@ -148,8 +141,7 @@ impl<'t> Cursor<'t> {
             Some((name, value)) => (name.trim(), Some(value.trim())),
             None => (whole.trim(), None),
         };
-        let is_keyword =
-            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+        let is_keyword = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
         if name.is_empty() || !name.bytes().all(is_keyword) {
             return Err(self.error(start, Cause::Syntax("a keyword")));
         }
@@ -165,8 +157,7 @@ impl<'t> Cursor<'t> {
 /// stands before it.
 fn option_end(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
-    (0..bytes.len())
-        .find(|&index| bytes[index] == b';' && (index == 0 || bytes[index - 1] != b'\\'))
+    (0..bytes.len()).find(|&index| bytes[index] == b';' && (index == 0 || bytes[index - 1] != b'\\'))
 }
 
 /// Reads an address expression.
@@ -179,11 +170,7 @@ pub(crate) fn ports(text: &str) -> Result<Expression<PortRange>, Cause> {
     expression(text.trim(), 0, &port_range)
 }
 
-fn expression<T>(
-    text: &str,
-    depth: usize,
-    item: &dyn Fn(&str) -> Result<T, Cause>,
-) -> Result<Expression<T>, Cause> {
+fn expression<T>(text: &str, depth: usize, item: &dyn Fn(&str) -> Result<T, Cause>) -> Result<Expression<T>, Cause> {
     if depth > RULE_LIST_DEPTH_MAX {
         return Err(Cause::TooLong);
     }
@@ -191,18 +178,10 @@ fn expression<T>(
         return Ok(Expression::Any);
     }
     if let Some(inner) = text.strip_prefix('!') {
-        return Ok(Expression::Not(Box::new(expression(
-            inner.trim(),
-            depth + 1,
-            item,
-        )?)));
+        return Ok(Expression::Not(Box::new(expression(inner.trim(), depth + 1, item)?)));
     }
     if let Some(name) = text.strip_prefix('$') {
-        if name.is_empty()
-            || !name
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
-        {
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
             return Err(Cause::Syntax("a variable's name"));
         }
         return Ok(Expression::Variable(name.to_owned()));
@@ -211,16 +190,12 @@ fn expression<T>(
         let Some(inner) = inner.strip_suffix(']') else {
             return Err(Cause::Syntax("] behind the list"));
         };
-        let members = members(inner)?
-            .into_iter()
-            .map(|member| expression(member.trim(), depth + 1, item));
+        let members = members(inner)?.into_iter().map(|member| expression(member.trim(), depth + 1, item));
         return Ok(Expression::List(members.collect::<Result<_, _>>()?));
     }
     // A variable may be defined as a bare list: `10.0.0.0/8,192.168.0.0/16`.
     if text.contains(',') {
-        let members = members(text)?
-            .into_iter()
-            .map(|member| expression(member.trim(), depth + 1, item));
+        let members = members(text)?.into_iter().map(|member| expression(member.trim(), depth + 1, item));
         return Ok(Expression::List(members.collect::<Result<_, _>>()?));
     }
     item(text).map(Expression::Item)
@@ -233,11 +208,7 @@ fn members(text: &str) -> Result<Vec<&str>, Cause> {
     for (index, byte) in text.bytes().enumerate() {
         match byte {
             b'[' => depth += 1,
-            b']' => {
-                depth = depth
-                    .checked_sub(1)
-                    .ok_or(Cause::Syntax("balanced brackets"))?
-            }
+            b']' => depth = depth.checked_sub(1).ok_or(Cause::Syntax("balanced brackets"))?,
             b',' if depth == 0 => {
                 members.push(&text[start..index]);
                 start = index + 1;
@@ -253,8 +224,7 @@ fn members(text: &str) -> Result<Vec<&str>, Cause> {
 }
 
 fn address_range(text: &str) -> Result<AddressRange, Cause> {
-    const EXPECTED: Cause =
-        Cause::Syntax("an address, a prefix, a range, a list, $VARIABLE or any");
+    const EXPECTED: Cause = Cause::Syntax("an address, a prefix, a range, a list, $VARIABLE or any");
     let address = |text: &str| text.trim().parse::<IpAddr>().map_err(|_| EXPECTED);
     if let Some((base, prefix)) = text.split_once('/') {
         return prefix_range(address(base)?, prefix.trim()).ok_or(EXPECTED);
@@ -286,20 +256,14 @@ fn prefix_range(base: IpAddr, prefix: &str) -> Option<AddressRange> {
             }
             let first = u32::from(base) & mask;
             let range = |bits: u32| IpAddr::V4(Ipv4Addr::from(bits));
-            Some(AddressRange {
-                first: range(first),
-                last: range(first | !mask),
-            })
+            Some(AddressRange { first: range(first), last: range(first | !mask) })
         }
         IpAddr::V6(base) => {
             let length: u32 = prefix.parse().ok().filter(|&length| length <= 128)?;
             let mask = u128::MAX.checked_shl(128 - length).unwrap_or(0);
             let first = u128::from(base) & mask;
             let range = |bits: u128| IpAddr::V6(Ipv6Addr::from(bits));
-            Some(AddressRange {
-                first: range(first),
-                last: range(first | !mask),
-            })
+            Some(AddressRange { first: range(first), last: range(first | !mask) })
         }
     }
 }

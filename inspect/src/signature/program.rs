@@ -18,11 +18,7 @@ pub(crate) enum Op {
     /// A byte pattern.
     Content(Content),
     /// So many bytes are there (behind the previous match, when relative).
-    IsDataAt {
-        count: Operand,
-        relative: bool,
-        negated: bool,
-    },
+    IsDataAt { count: Operand, relative: bool, negated: bool },
     /// The buffer's length.
     Size(Interval),
     /// A number in the buffer compares so.
@@ -90,10 +86,7 @@ impl Op {
 /// Marks the steps whose other occurrences are worth a try: those from whose end a later step starts, with no other search
 /// in between.
 pub(crate) fn link(ops: Vec<Op>) -> Box<[Step]> {
-    let mut steps: Vec<Step> = ops
-        .into_iter()
-        .map(|op| Step { op, retry: false })
-        .collect();
+    let mut steps: Vec<Step> = ops.into_iter().map(|op| Step { op, retry: false }).collect();
     let mut relative_follows = false;
     for step in steps.iter_mut().rev() {
         if step.op.is_search() {

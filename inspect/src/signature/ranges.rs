@@ -51,9 +51,7 @@ pub(crate) struct RangeSet<T> {
 impl<T: Step> RangeSet<T> {
     /// Everything.
     pub(crate) fn any() -> Self {
-        Self {
-            ranges: Box::new([(T::MIN, T::MAX)]),
-        }
+        Self { ranges: Box::new([(T::MIN, T::MAX)]) }
     }
 
     /// The union of ranges in any order.
@@ -68,9 +66,7 @@ impl<T: Step> RangeSet<T> {
                 _ => merged.push((first, last)),
             }
         }
-        Self {
-            ranges: merged.into_boxed_slice(),
-        }
+        Self { ranges: merged.into_boxed_slice() }
     }
 
     /// Everything that is not in the set.
@@ -88,16 +84,13 @@ impl<T: Step> RangeSet<T> {
         if let Some(start) = from {
             ranges.push((start, T::MAX));
         }
-        Self {
-            ranges: ranges.into_boxed_slice(),
-        }
+        Self { ranges: ranges.into_boxed_slice() }
     }
 
     /// What is in both sets.
     pub(crate) fn intersection(&self, other: &Self) -> Self {
         let (mut left, mut right, mut ranges) = (0, 0, Vec::new());
-        while let (Some(&(a, b)), Some(&(c, d))) = (self.ranges.get(left), other.ranges.get(right))
-        {
+        while let (Some(&(a, b)), Some(&(c, d))) = (self.ranges.get(left), other.ranges.get(right)) {
             if a.max(c) <= b.min(d) {
                 ranges.push((a.max(c), b.min(d)));
             }
@@ -107,9 +100,7 @@ impl<T: Step> RangeSet<T> {
                 right += 1;
             }
         }
-        Self {
-            ranges: ranges.into_boxed_slice(),
-        }
+        Self { ranges: ranges.into_boxed_slice() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -174,28 +165,13 @@ impl Vars {
         let mut vars = Self::new();
         vars.set("HOME_NET", "[192.168.0.0/16,10.0.0.0/8,172.16.0.0/12]");
         vars.set("EXTERNAL_NET", "!$HOME_NET");
-        for name in [
-            "HTTP", "SMTP", "SQL", "DNS", "TELNET", "DC", "DNP3", "MODBUS",
-        ] {
+        for name in ["HTTP", "SMTP", "SQL", "DNS", "TELNET", "DC", "DNP3", "MODBUS"] {
             vars.set(format!("{name}_SERVERS"), "$HOME_NET");
         }
         for name in ["AIM_SERVERS", "ENIP_SERVER"] {
-            vars.set(
-                name,
-                if name == "AIM_SERVERS" {
-                    "$EXTERNAL_NET"
-                } else {
-                    "$HOME_NET"
-                },
-            );
+            vars.set(name, if name == "AIM_SERVERS" { "$EXTERNAL_NET" } else { "$HOME_NET" });
         }
-        for name in [
-            "DNP3_CLIENT",
-            "MODBUS_CLIENT",
-            "ENIP_CLIENT",
-            "DNP3_SERVER",
-            "MODBUS_SERVER",
-        ] {
+        for name in ["DNP3_CLIENT", "MODBUS_CLIENT", "ENIP_CLIENT", "DNP3_SERVER", "MODBUS_SERVER"] {
             vars.set(name, "$HOME_NET");
         }
         let ports = [
@@ -225,16 +201,11 @@ impl Vars {
 
     /// The variables and their values, by name.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.values
-            .iter()
-            .map(|(name, value)| (name.as_str(), value.as_str()))
+        self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 
     /// The set that an address expression stands for.
-    pub(crate) fn addresses(
-        &self,
-        expression: &Expression<AddressRange>,
-    ) -> Result<AddressSet, Cause> {
+    pub(crate) fn addresses(&self, expression: &Expression<AddressRange>) -> Result<AddressSet, Cause> {
         let resolver = Resolver {
             vars: self,
             what: "address",
@@ -271,11 +242,7 @@ impl<I, T: Step> Resolver<'_, I, T> {
             Expression::Item(item) => RangeSet::union(vec![(self.range)(item)]),
             Expression::Not(inner) => self.resolve(inner, depth)?.complement(),
             Expression::Variable(name) => {
-                let value = self
-                    .vars
-                    .values
-                    .get(name)
-                    .ok_or_else(|| Cause::UndefinedVariable(name.clone()))?;
+                let value = self.vars.values.get(name).ok_or_else(|| Cause::UndefinedVariable(name.clone()))?;
                 // Deeper than any sane definition: the name leads back to itself.
                 if depth > RULE_LIST_DEPTH_MAX {
                     return Err(Cause::CircularVariable(name.clone()));
@@ -298,17 +265,11 @@ impl<I, T: Step> Resolver<'_, I, T> {
         let (mut positive, mut excluded) = (Vec::new(), RangeSet::any());
         for member in members {
             match member {
-                Expression::Not(_) => {
-                    excluded = excluded.intersection(&self.resolve(member, depth)?)
-                }
+                Expression::Not(_) => excluded = excluded.intersection(&self.resolve(member, depth)?),
                 _ => positive.extend_from_slice(self.resolve(member, depth)?.ranges()),
             }
         }
-        let base = if positive.is_empty() {
-            RangeSet::any()
-        } else {
-            RangeSet::union(positive)
-        };
+        let base = if positive.is_empty() { RangeSet::any() } else { RangeSet::union(positive) };
         Ok(base.intersection(&excluded))
     }
 }
@@ -327,78 +288,39 @@ mod tests {
 
     #[track_caller]
     fn check_address(expression: &str, inside: &[&str], outside: &[&str]) {
-        let set = vars()
-            .addresses(&parse::addresses(expression).unwrap())
-            .unwrap();
+        let set = vars().addresses(&parse::addresses(expression).unwrap()).unwrap();
         let number = |text: &&str| address_number(text.parse().unwrap());
         for text in inside {
             assert!(set.contains(number(text)), "{expression} holds {text}");
         }
         for text in outside {
-            assert!(
-                !set.contains(number(text)),
-                "{expression} does not hold {text}"
-            );
+            assert!(!set.contains(number(text)), "{expression} does not hold {text}");
         }
     }
 
     #[test]
     fn address_sets() {
         check_address("any", &["1.2.3.4", "::1"], &[]);
-        check_address(
-            "10.0.0.0/8",
-            &["10.0.0.0", "10.255.255.255"],
-            &["11.0.0.0", "9.255.255.255", "::1"],
-        );
+        check_address("10.0.0.0/8", &["10.0.0.0", "10.255.255.255"], &["11.0.0.0", "9.255.255.255", "::1"]);
         check_address("10.0.0.0/255.255.255.0", &["10.0.0.7"], &["10.0.1.0"]);
         check_address("1.1.1.1-1.1.1.3", &["1.1.1.1", "1.1.1.3"], &["1.1.1.4"]);
-        check_address(
-            "[10.0.0.0/8,!10.1.0.0/16]",
-            &["10.0.0.1"],
-            &["10.1.2.3", "11.1.1.1"],
-        );
-        check_address(
-            "[!10.0.0.0/8,!11.0.0.0/8]",
-            &["9.1.1.1", "::2"],
-            &["10.1.2.3", "11.1.1.1"],
-        );
+        check_address("[10.0.0.0/8,!10.1.0.0/16]", &["10.0.0.1"], &["10.1.2.3", "11.1.1.1"]);
+        check_address("[!10.0.0.0/8,!11.0.0.0/8]", &["9.1.1.1", "::2"], &["10.1.2.3", "11.1.1.1"]);
         check_address("$EXTERNAL_NET", &["8.8.8.8"], &["10.1.2.3"]);
-        check_address(
-            "![$HOME_NET,8.8.8.8]",
-            &["1.2.3.4"],
-            &["10.1.2.3", "8.8.8.8"],
-        );
+        check_address("![$HOME_NET,8.8.8.8]", &["1.2.3.4"], &["10.1.2.3", "8.8.8.8"]);
         check_address("$BARE", &["192.168.1.1"], &["192.168.1.2"]);
-        check_address(
-            "2001:db8::/32",
-            &["2001:db8::1"],
-            &["2001:db9::1", "1.1.1.1"],
-        );
+        check_address("2001:db8::/32", &["2001:db8::1"], &["2001:db9::1", "1.1.1.1"]);
     }
 
     #[test]
     fn refusals() {
         let cause = |text: &str| vars().addresses(&parse::addresses(text)?).map(|_| ());
-        assert_eq!(
-            cause("$NOWHERE"),
-            Err(Cause::UndefinedVariable("NOWHERE".into()))
-        );
+        assert_eq!(cause("$NOWHERE"), Err(Cause::UndefinedVariable("NOWHERE".into())));
         assert_eq!(cause("$LOOP"), Err(Cause::CircularVariable("LOOP".into())));
         assert_eq!(cause("!any"), Err(Cause::NothingLeft("address")));
-        assert_eq!(
-            cause("[10.0.0.1,!10.0.0.0/8]"),
-            Err(Cause::NothingLeft("address"))
-        );
-        for text in [
-            "",
-            "10.0.0.256",
-            "10.0.0.0/33",
-            "[10.0.0.1",
-            "2.2.2.2-1.1.1.1",
-            "10.0.0.0/255.0.255.0",
-            "$",
-            "a]",
-        ] {
+        assert_eq!(cause("[10.0.0.1,!10.0.0.0/8]"), Err(Cause::NothingLeft("address")));
+        for text in ["", "10.0.0.256", "10.0.0.0/33", "[10.0.0.1", "2.2.2.2-1.1.1.1", "10.0.0.0/255.0.255.0", "$", "a]"]
+        {
             assert!(matches!(cause(text), Err(Cause::Syntax(_))), "{text}");
         }
         assert_eq!(cause(&"!".repeat(100)), Err(Cause::TooLong));

@@ -113,20 +113,13 @@ impl Rates {
             let Some((start_ms, oldest)) = self.order.pop_front() else {
                 break;
             };
-            if self
-                .tallies
-                .get(&oldest)
-                .is_some_and(|tally| tally.window_start_ms == start_ms)
-            {
+            if self.tallies.get(&oldest).is_some_and(|tally| tally.window_start_ms == start_ms) {
                 self.tallies.remove(&oldest);
                 self.evicted_count += 1;
             }
         }
         self.order.push_back((now_ms, key));
-        let tally = Tally {
-            window_start_ms: now_ms,
-            count: 1,
-        };
+        let tally = Tally { window_start_ms: now_ms, count: 1 };
         self.tallies.entry(key).insert_entry(tally).into_mut()
     }
 }
@@ -138,18 +131,9 @@ mod tests {
     /// Feeds matches at the given times (ms) and compares what becomes of each: S speak, q quiet, - ignore.
     #[track_caller]
     fn check(kind: RateKind, count: u32, times_ms: &[u64], expected: &str) {
-        let rate = Rate {
-            kind,
-            track: Track::Source,
-            count,
-            window_ms: 1000,
-        };
+        let rate = Rate { kind, track: Track::Source, count, window_ms: 1000 };
         let mut rates = Rates::default();
-        let key = RateKey {
-            signature: 1,
-            first: 2,
-            second: 0,
-        };
+        let key = RateKey { signature: 1, first: 2, second: 0 };
         let letters: String = times_ms
             .iter()
             .map(|&now_ms| match rates.judge(&rate, key, now_ms) {
@@ -173,39 +157,15 @@ mod tests {
 
     #[test]
     fn the_table_is_bounded() {
-        let rate = Rate {
-            kind: RateKind::Limit,
-            track: Track::Source,
-            count: 1,
-            window_ms: 1000,
-        };
+        let rate = Rate { kind: RateKind::Limit, track: Track::Source, count: 1, window_ms: 1000 };
         let mut rates = Rates::default();
         for first in 0..RATE_TALLIES_MAX as u128 + 10 {
-            rates.judge(
-                &rate,
-                RateKey {
-                    signature: 1,
-                    first,
-                    second: 0,
-                },
-                5,
-            );
+            rates.judge(&rate, RateKey { signature: 1, first, second: 0 }, 5);
         }
-        assert_eq!(
-            (rates.tallies.len(), rates.evicted_count),
-            (RATE_TALLIES_MAX, 10)
-        );
+        assert_eq!((rates.tallies.len(), rates.evicted_count), (RATE_TALLIES_MAX, 10));
         // One key that starts window after window does not grow the order either.
         for now_ms in 0..5 * RATE_TALLIES_MAX as u64 {
-            rates.judge(
-                &rate,
-                RateKey {
-                    signature: 2,
-                    first: 0,
-                    second: 0,
-                },
-                1000 * now_ms,
-            );
+            rates.judge(&rate, RateKey { signature: 2, first: 0, second: 0 }, 1000 * now_ms);
         }
         assert!(rates.order.len() <= 2 * RATE_TALLIES_MAX);
     }

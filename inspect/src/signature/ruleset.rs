@@ -68,35 +68,21 @@ impl RuleSet {
                     Ok(rule) => {
                         let sid = rule.info.sid;
                         let cause = Cause::DuplicateSid(sid);
-                        Refusal {
-                            file: file.name.clone(),
-                            position: line.position(0),
-                            sid: Some(sid),
-                            cause,
-                        }
+                        Refusal { file: file.name.clone(), position: line.position(0), sid: Some(sid), cause }
                     }
-                    Err(why) => Refusal {
-                        file: file.name.clone(),
-                        position: why.position,
-                        sid: why.sid,
-                        cause: why.cause,
-                    },
+                    Err(why) => {
+                        Refusal { file: file.name.clone(), position: why.position, sid: why.sid, cause: why.cause }
+                    }
                 };
                 refused.push(refusal);
             }
         }
         compiled.sort_by_key(|rule| (rule.info.action.order(), rule.info.priority));
-        Loaded {
-            rules: Self::build(compiled, hasher.finish()),
-            refused,
-        }
+        Loaded { rules: Self::build(compiled, hasher.finish()), refused }
     }
 
     fn build(compiled: Vec<Compiled>, fingerprint: u64) -> Self {
-        let mut rules = Self {
-            fingerprint,
-            ..Self::default()
-        };
+        let mut rules = Self { fingerprint, ..Self::default() };
         let (mut addresses, mut ports) = (Interner::default(), Interner::default());
         for rule in compiled {
             rules.infos.push(rule.info);
@@ -162,11 +148,7 @@ impl RuleSet {
             58 => Transports::ICMP6,
             _ => Transports::OTHER,
         };
-        let id = GroupKey {
-            transport,
-            direction,
-        }
-        .id();
+        let id = GroupKey { transport, direction }.id();
         let group = self.groups.get(usize::from(id.0))?;
         group.meets(source_port, destination_port).then_some(id)
     }
@@ -196,10 +178,7 @@ struct Interner<T> {
 
 impl<T> Default for Interner<T> {
     fn default() -> Self {
-        Self {
-            items: Vec::new(),
-            numbers: HashMap::new(),
-        }
+        Self { items: Vec::new(), numbers: HashMap::new() }
     }
 }
 

@@ -123,33 +123,19 @@ pub struct Rule {
 impl Rule {
     /// The signature id, when the rule has a readable one: for messages about rules that are refused.
     pub fn sid(&self) -> Option<u32> {
-        self.options
-            .iter()
-            .find(|option| option.name == "sid")?
-            .value
-            .as_deref()?
-            .parse()
-            .ok()
+        self.options.iter().find(|option| option.name == "sid")?.value.as_deref()?.parse().ok()
     }
 }
 
 impl fmt::Display for AddressRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last {
-            write!(f, "{}", self.first)
-        } else {
-            write!(f, "{}-{}", self.first, self.last)
-        }
+        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}-{}", self.first, self.last) }
     }
 }
 
 impl fmt::Display for PortRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.first == self.last {
-            write!(f, "{}", self.first)
-        } else {
-            write!(f, "{}:{}", self.first, self.last)
-        }
+        if self.first == self.last { write!(f, "{}", self.first) } else { write!(f, "{}:{}", self.first, self.last) }
     }
 }
 
@@ -178,14 +164,7 @@ impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let arrow = if self.bidirectional { "<>" } else { "->" };
         let (from, to) = (&self.source, &self.destination);
-        write!(
-            f,
-            "{} {} {} {} {arrow} ",
-            self.action.word(),
-            self.protocol,
-            from.addresses,
-            from.ports
-        )?;
+        write!(f, "{} {} {} {} {arrow} ", self.action.word(), self.protocol, from.addresses, from.ports)?;
         write!(f, "{} {} (", to.addresses, to.ports)?;
         for (index, option) in self.options.iter().enumerate() {
             if index > 0 {

@@ -30,16 +30,10 @@ pub(crate) struct RuleLine {
 impl RuleLine {
     /// The place in the file of the byte at `offset` of the text.
     pub(crate) fn position(&self, offset: usize) -> Position {
-        let index = self
-            .pieces
-            .partition_point(|&(start, _, _)| start <= offset)
-            .saturating_sub(1);
+        let index = self.pieces.partition_point(|&(start, _, _)| start <= offset).saturating_sub(1);
         let (start, line, column) = self.pieces.get(index).copied().unwrap_or((0, 1, 1));
         let within = u32::try_from(offset.saturating_sub(start)).unwrap_or(u32::MAX);
-        Position {
-            line,
-            column: column.saturating_add(within),
-        }
+        Position { line, column: column.saturating_add(within) }
     }
 }
 
@@ -57,10 +51,7 @@ pub(crate) fn rule_lines(text: &str) -> Vec<RuleLine> {
             Some(kept) => (kept, true),
             None => (physical, false),
         };
-        let line = open.get_or_insert_with(|| RuleLine {
-            text: String::new(),
-            pieces: Vec::new(),
-        });
+        let line = open.get_or_insert_with(|| RuleLine { text: String::new(), pieces: Vec::new() });
         line.pieces.push((line.text.len(), number, 1));
         line.text.push_str(kept);
         if !continues {

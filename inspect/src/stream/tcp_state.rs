@@ -186,10 +186,7 @@ impl TcpState {
         if payload_len != 0 {
             return Err(TcpRefused::SynData);
         }
-        let mut state = Self {
-            ends: [End::default(); 2],
-            phase: TcpPhase::SynSent,
-        };
+        let mut state = Self { ends: [End::default(); 2], phase: TcpPhase::SynSent };
         state.take_syn(0, syn);
         Ok(state)
     }
@@ -201,10 +198,7 @@ impl TcpState {
 
     /// Whether the handshake was completed, as `flow:established` asks.
     pub fn is_established(&self) -> bool {
-        matches!(
-            self.phase,
-            TcpPhase::Established | TcpPhase::Closing | TcpPhase::TimeWait
-        )
+        matches!(self.phase, TcpPhase::Established | TcpPhase::Closing | TcpPhase::TimeWait)
     }
 
     /// How long the connection may stay silent before it is forgotten, in milliseconds.
@@ -268,17 +262,9 @@ impl TcpState {
 
     /// A SYN from an end that has sent one, or the SYN with acknowledgement that ends a simultaneous open. Passes only if
     /// it is its end's first sequence number again: it is, if that end has sent nothing else.
-    fn on_repeated_syn(
-        &mut self,
-        from: usize,
-        tcp: &TcpView<'_>,
-        has_ack: bool,
-    ) -> Result<Transition, TcpRefused> {
+    fn on_repeated_syn(&mut self, from: usize, tcp: &TcpView<'_>, has_ack: bool) -> Result<Transition, TcpRefused> {
         let (own, other) = (self.ends[from], self.ends[1 - from]);
-        if !own.flags.has(EndFlags::SYN)
-            || tcp.seq.wrapping_add(1) != own.end
-            || own.flags.has(EndFlags::FIN)
-        {
+        if !own.flags.has(EndFlags::SYN) || tcp.seq.wrapping_add(1) != own.end || own.flags.has(EndFlags::FIN) {
             return Err(TcpRefused::SynUnexpected);
         }
         match self.phase {
@@ -362,12 +348,7 @@ impl TcpState {
     }
 
     /// Checks a segment without SYN and RST. (The parser has made sure that it has ACK.)
-    fn check_synchronised(
-        &self,
-        from: usize,
-        tcp: &TcpView<'_>,
-        len: u32,
-    ) -> Result<(), TcpRefused> {
+    fn check_synchronised(&self, from: usize, tcp: &TcpView<'_>, len: u32) -> Result<(), TcpRefused> {
         let (own, other) = (&self.ends[from], &self.ends[1 - from]);
         if !own.flags.has(EndFlags::SYN) || !other.flags.has(EndFlags::SYN) {
             return Err(TcpRefused::HandshakeIncomplete);
@@ -380,9 +361,7 @@ impl TcpState {
         let data_end = tcp.seq.wrapping_add(len);
         let end = data_end.wrapping_add(u32::from(has_fin));
         // Nor may data take the number of a FIN: the receiver would read whichever comes first.
-        if own.flags.has(EndFlags::FIN)
-            && (distance(end, own.end) > 0 || (len != 0 && data_end == own.end))
-        {
+        if own.flags.has(EndFlags::FIN) && (distance(end, own.end) > 0 || (len != 0 && data_end == own.end)) {
             return Err(TcpRefused::AfterFin);
         }
         if has_fin && distance(end, own.end) < 0 {
@@ -393,24 +372,14 @@ impl TcpState {
         if distance(data_end, own.limit.wrapping_add(beyond_len)) > 0 {
             return Err(TcpRefused::BeyondWindow);
         }
-        if distance(
-            data_end,
-            own.end
-                .wrapping_sub(other.window_max)
-                .wrapping_sub(BELOW_WINDOW_LEN),
-        ) < 0
-        {
+        if distance(data_end, own.end.wrapping_sub(other.window_max).wrapping_sub(BELOW_WINDOW_LEN)) < 0 {
             return Err(TcpRefused::BelowWindow);
         }
         if distance(tcp.ack, other.end) > 0 {
             return Err(TcpRefused::AckUnsent);
         }
         // There is nothing before the SYN to acknowledge.
-        let age_max = if other.flags.has(EndFlags::SYN_ACKED) {
-            own.window_max.max(OLD_ACK_MIN)
-        } else {
-            0
-        };
+        let age_max = if other.flags.has(EndFlags::SYN_ACKED) { own.window_max.max(OLD_ACK_MIN) } else { 0 };
         if distance(tcp.ack, other.acked.wrapping_sub(age_max)) < 0 {
             return Err(TcpRefused::AckTooOld);
         }
@@ -444,15 +413,11 @@ impl TcpState {
     fn advance(&mut self) -> Transition {
         let [first, second] = &self.ends;
         let is_acked = |end: &End| end.acked == end.end;
-        let is_handshake_complete =
-            first.flags.has(EndFlags::SYN_ACKED) && second.flags.has(EndFlags::SYN_ACKED);
+        let is_handshake_complete = first.flags.has(EndFlags::SYN_ACKED) && second.flags.has(EndFlags::SYN_ACKED);
         let phase = match self.phase {
             TcpPhase::SynReceived if !is_handshake_complete => TcpPhase::SynReceived,
             TcpPhase::SynReceived | TcpPhase::Established | TcpPhase::Closing => {
-                match (
-                    first.flags.has(EndFlags::FIN),
-                    second.flags.has(EndFlags::FIN),
-                ) {
+                match (first.flags.has(EndFlags::FIN), second.flags.has(EndFlags::FIN)) {
                     (true, true) if is_acked(first) && is_acked(second) => TcpPhase::TimeWait,
                     (false, false) => TcpPhase::Established,
                     _ => TcpPhase::Closing,

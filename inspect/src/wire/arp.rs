@@ -37,24 +37,11 @@ pub struct ArpView {
 
 impl ArpView {
     pub(super) fn read(packet: &[u8; PACKET_LEN]) -> Self {
-        let mac = |at: usize| {
-            [
-                packet[at],
-                packet[at + 1],
-                packet[at + 2],
-                packet[at + 3],
-                packet[at + 4],
-                packet[at + 5],
-            ]
-        };
-        let address =
-            |at: usize| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]);
+        let mac =
+            |at: usize| [packet[at], packet[at + 1], packet[at + 2], packet[at + 3], packet[at + 4], packet[at + 5]];
+        let address = |at: usize| Ipv4Addr::new(packet[at], packet[at + 1], packet[at + 2], packet[at + 3]);
         Self {
-            operation: if packet[7] == 1 {
-                ArpOperation::Request
-            } else {
-                ArpOperation::Reply
-            },
+            operation: if packet[7] == 1 { ArpOperation::Request } else { ArpOperation::Reply },
             sender_mac: mac(8),
             sender_address: address(14),
             target_mac: mac(18),
@@ -64,9 +51,7 @@ impl ArpView {
 }
 
 pub(super) fn parse(frame: &[u8]) -> Result<Headers, Malformed> {
-    let packet: &[u8; PACKET_LEN] = frame[HEADER_LEN..]
-        .first_chunk()
-        .ok_or(Malformed::Truncated)?;
+    let packet: &[u8; PACKET_LEN] = frame[HEADER_LEN..].first_chunk().ok_or(Malformed::Truncated)?;
     if packet[..6] != FORMAT {
         return Err(Malformed::ArpFormat);
     }

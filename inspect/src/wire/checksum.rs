@@ -52,12 +52,7 @@ fn sum_tail(mut tail: &[u8]) -> u64 {
 #[inline(always)]
 pub(super) fn sum_words<const LEN: usize>(header: &[u8; LEN]) -> u64 {
     const { assert!(LEN.is_multiple_of(4)) };
-    header
-        .as_chunks::<4>()
-        .0
-        .iter()
-        .map(|word| u64::from(u32::from_ne_bytes(*word)))
-        .fold(0, u64::wrapping_add)
+    header.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).fold(0, u64::wrapping_add)
 }
 
 /// Folds a sum into 16 bits, native byte order. Over data that includes its own correct checksum the result is 0xffff.
@@ -79,12 +74,7 @@ pub fn field(sum: u64) -> [u8; 2] {
 /// The sum of the pseudo-header for a transport segment of `segment_len` bytes (RFC 9293 section 3.1, RFC 8200 section
 /// 8.1). The frame must hold the fixed part of its IP header.
 #[inline(always)]
-pub(super) fn pseudo_header(
-    frame: &[u8],
-    network: Network,
-    protocol: u8,
-    segment_len: usize,
-) -> u64 {
+pub(super) fn pseudo_header(frame: &[u8], network: Network, protocol: u8, segment_len: usize) -> u64 {
     let addresses = match network {
         Network::Ipv4 => sum_at::<8>(frame, NETWORK_OFFSET + 12),
         Network::Ipv6 => sum_at::<32>(frame, NETWORK_OFFSET + 8),
@@ -97,10 +87,7 @@ pub(super) fn pseudo_header(
 
 #[inline(always)]
 fn sum_at<const LEN: usize>(frame: &[u8], at: usize) -> u64 {
-    frame
-        .get(at..)
-        .and_then(|bytes| bytes.first_chunk::<LEN>())
-        .map_or(0, sum_words)
+    frame.get(at..).and_then(|bytes| bytes.first_chunk::<LEN>()).map_or(0, sum_words)
 }
 
 /// Where the transport's checksum stands, as virtio-net writes it (virtio 1.2 section 5.1.6.2): `csum_start` is the

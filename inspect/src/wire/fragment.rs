@@ -6,11 +6,7 @@ use super::{Fragment, Malformed, icmp, protocol, tcp, udp};
 pub(super) const DATAGRAM_LEN_MAX: usize = 65_535;
 
 /// Checks where a fragment of `len` bytes ends, in a datagram whose headers take `header_len` of the 65,535 bytes.
-pub(super) fn check_length(
-    fragment: &Fragment,
-    len: usize,
-    header_len: usize,
-) -> Result<(), Malformed> {
+pub(super) fn check_length(fragment: &Fragment, len: usize, header_len: usize) -> Result<(), Malformed> {
     // A zero-length fragment fills nothing and is a favourite of reassembly bugs.
     if len == 0 || (fragment.more && !len.is_multiple_of(8)) {
         return Err(Malformed::FragmentLength);

@@ -48,11 +48,7 @@ impl IcmpView {
             matches!(kind, ECHO_REQUEST | ECHO_REPLY)
         };
         let identifier = u16::from_be_bytes([message[4], message[5]]);
-        Self {
-            kind,
-            code: message[1],
-            echo_identifier: is_echo.then_some(identifier),
-        }
+        Self { kind, code: message[1], echo_identifier: is_echo.then_some(identifier) }
     }
 
     /// The two port fields of this message's [`FlowKey`].
@@ -104,11 +100,7 @@ pub(super) fn is_neighbour_discovery(kind: u8) -> bool {
 
 #[inline]
 pub(super) fn check_length(message: &[u8]) -> Result<(), Malformed> {
-    if message.len() < HEADER_LEN {
-        Err(Malformed::Truncated)
-    } else {
-        Ok(())
-    }
+    if message.len() < HEADER_LEN { Err(Malformed::Truncated) } else { Ok(()) }
 }
 
 /// Checks the rules of RFC 4861 sections 6.1, 7.1 and 8.1 that a receiver must check too, and RFC 6980.
@@ -130,12 +122,8 @@ pub(super) fn check_neighbour_discovery(
         return Err(Malformed::NdFragmented);
     }
     let view = NeighbourView::read(message)?;
-    if view
-        .target
-        .is_some_and(|target| target.is_multicast() || target.is_unspecified())
-        || view
-            .destination
-            .is_some_and(|destination| destination.is_multicast())
+    if view.target.is_some_and(|target| target.is_multicast() || target.is_unspecified())
+        || view.destination.is_some_and(|destination| destination.is_multicast())
     {
         return Err(Malformed::NdTarget);
     }
@@ -171,17 +159,10 @@ impl NeighbourView {
     fn read_options(&mut self, mut options: &[u8]) -> Result<(), Malformed> {
         for _ in 0..ND_OPTIONS_MAX {
             let [kind, units, ..] = options else {
-                return if options.is_empty() {
-                    Ok(())
-                } else {
-                    Err(Malformed::NdOption)
-                };
+                return if options.is_empty() { Ok(()) } else { Err(Malformed::NdOption) };
             };
             let len = usize::from(*units) * 8;
-            let option = options
-                .get(..len)
-                .filter(|_| len != 0)
-                .ok_or(Malformed::NdOption)?;
+            let option = options.get(..len).filter(|_| len != 0).ok_or(Malformed::NdOption)?;
             let slot = match *kind {
                 OPTION_SOURCE_LINK_LAYER => Some(&mut self.source_mac),
                 OPTION_TARGET_LINK_LAYER => Some(&mut self.target_mac),
@@ -197,54 +178,33 @@ impl NeighbourView {
             }
             options = &options[len..];
         }
-        if options.is_empty() {
-            Ok(())
-        } else {
-            Err(Malformed::NdOption)
-        }
+        if options.is_empty() { Ok(()) } else { Err(Malformed::NdOption) }
     }
 }
 
 fn ipv6_at(bytes: &[u8], at: usize) -> Option<Ipv6Addr> {
-    bytes
-        .get(at..)
-        .and_then(|bytes| bytes.first_chunk::<16>())
-        .map(|address| Ipv6Addr::from(*address))
+    bytes.get(at..).and_then(|bytes| bytes.first_chunk::<16>()).map(|address| Ipv6Addr::from(*address))
 }
 
 fn ipv4_at(bytes: &[u8], at: usize) -> Option<Ipv4Addr> {
-    bytes
-        .get(at..)
-        .and_then(|bytes| bytes.first_chunk::<4>())
-        .map(|address| Ipv4Addr::from(*address))
+    bytes.get(at..).and_then(|bytes| bytes.first_chunk::<4>()).map(|address| Ipv4Addr::from(*address))
 }
 
 /// Whether messages of this type report that a packet could not be delivered as sent and quote it. Source quench and
 /// redirects are left out: no flow needs them, and both have been used to harm flows.
 pub(super) fn is_error(kind: u8, is_v6: bool) -> bool {
-    if is_v6 {
-        matches!(kind, 1..=4)
-    } else {
-        matches!(kind, 3 | 11 | 12)
-    }
+    if is_v6 { matches!(kind, 1..=4) } else { matches!(kind, 3 | 11 | 12) }
 }
 
 /// The flow of the packet that an ICMP error quotes, and the way that packet went. The quotation is the word of whoever
 /// sent the error: its lengths are not believed, and 8 bytes behind its IP headers are all that is read. `None` when it
 /// does not hold that much, is a fragment other than the first, or could not have been let into the switch.
 pub(super) fn quoted_flow(quoted: &[u8], is_v6: bool) -> Option<(FlowKey, Way)> {
-    let (source, destination, number, at) = if is_v6 {
-        quoted_ipv6(quoted)?
-    } else {
-        quoted_ipv4(quoted)?
-    };
+    let (source, destination, number, at) = if is_v6 { quoted_ipv6(quoted)? } else { quoted_ipv4(quoted)? };
     let head: &[u8; HEADER_LEN] = quoted.get(at..)?.first_chunk()?;
     let (source_port, destination_port) = match number {
         protocol::TCP | protocol::UDP => {
-            let ports = (
-                u16::from_be_bytes([head[0], head[1]]),
-                u16::from_be_bytes([head[2], head[3]]),
-            );
+            let ports = (u16::from_be_bytes([head[0], head[1]]), u16::from_be_bytes([head[2], head[3]]));
             if ports.0 == 0 || ports.1 == 0 {
                 return None;
             }
@@ -255,20 +215,12 @@ pub(super) fn quoted_flow(quoted: &[u8], is_v6: bool) -> Option<(FlowKey, Way)> 
         protocol::ICMP4 | protocol::ICMP6 => return None,
         _ => (0, 0),
     };
-    Some(FlowKey::between(
-        source,
-        source_port,
-        destination,
-        destination_port,
-        number,
-    ))
+    Some(FlowKey::between(source, source_port, destination, destination_port, number))
 }
 
 /// An error about an error must not exist (RFC 1122 section 3.2.2, RFC 4443 section 2.4 e), so only echoes are followed.
 fn quoted_icmp(head: &[u8; HEADER_LEN], is_v6: bool) -> Option<(u16, u16)> {
-    IcmpView::read(head, is_v6)
-        .echo_identifier
-        .map(|identifier| (identifier, identifier))
+    IcmpView::read(head, is_v6).echo_identifier.map(|identifier| (identifier, identifier))
 }
 
 fn quoted_ipv4(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, usize)> {
@@ -278,12 +230,7 @@ fn quoted_ipv4(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, usize)> {
     if head[0] >> 4 != 4 || header_len < ipv4::HEADER_LEN || !is_first {
         return None;
     }
-    Some((
-        ipv4_at(quoted, 12)?.into(),
-        ipv4_at(quoted, 16)?.into(),
-        head[9],
-        header_len,
-    ))
+    Some((ipv4_at(quoted, 12)?.into(), ipv4_at(quoted, 16)?.into(), head[9], header_len))
 }
 
 fn quoted_ipv6(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, usize)> {
@@ -299,10 +246,5 @@ fn quoted_ipv6(quoted: &[u8]) -> Option<(IpAddr, IpAddr, u8, usize)> {
     if chain.fragment.is_some_and(|fragment| fragment.offset != 0) {
         return None;
     }
-    Some((
-        source.into(),
-        destination.into(),
-        chain.protocol,
-        chain.offset,
-    ))
+    Some((source.into(), destination.into(), chain.protocol, chain.offset))
 }

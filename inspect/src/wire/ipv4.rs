@@ -15,10 +15,7 @@ const OPTION_STRICT_SOURCE_ROUTE: u8 = 137;
 
 #[inline(always)]
 pub(super) fn parse(frame: &[u8], checksums: Checksums) -> Result<Headers, Malformed> {
-    let Some(head) = frame
-        .get(NETWORK_OFFSET..)
-        .and_then(|bytes| bytes.first_chunk::<HEADER_LEN>())
-    else {
+    let Some(head) = frame.get(NETWORK_OFFSET..).and_then(|bytes| bytes.first_chunk::<HEADER_LEN>()) else {
         return Err(Malformed::Truncated);
     };
     let total_len = usize::from(u16::from_be_bytes([head[2], head[3]]));
@@ -106,11 +103,7 @@ fn check_options(datagram: &[u8]) -> Result<usize, Malformed> {
 }
 
 #[cold]
-fn parse_fragment(
-    frame: &[u8],
-    head: &[u8; HEADER_LEN],
-    datagram: &Datagram,
-) -> Result<Headers, Malformed> {
+fn parse_fragment(frame: &[u8], head: &[u8; HEADER_LEN], datagram: &Datagram) -> Result<Headers, Malformed> {
     if head[6] & 0x80 != 0 {
         return Err(Malformed::Ipv4ReservedFlag);
     }

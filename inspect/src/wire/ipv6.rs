@@ -15,10 +15,7 @@ const OPTION_PAD1: u8 = 0;
 
 #[inline(always)]
 pub(super) fn parse(frame: &[u8], checksums: Checksums) -> Result<Headers, Malformed> {
-    let Some(head) = frame
-        .get(NETWORK_OFFSET..)
-        .and_then(|bytes| bytes.first_chunk::<HEADER_LEN>())
-    else {
+    let Some(head) = frame.get(NETWORK_OFFSET..).and_then(|bytes| bytes.first_chunk::<HEADER_LEN>()) else {
         return Err(Malformed::Truncated);
     };
     if head[0] >> 4 != 6 {
@@ -92,11 +89,7 @@ pub(super) struct Chain {
     pub(super) has_fragment_header: bool,
 }
 
-fn parse_chain(
-    frame: &[u8],
-    datagram: Datagram,
-    checksums: Checksums,
-) -> Result<Headers, Malformed> {
+fn parse_chain(frame: &[u8], datagram: Datagram, checksums: Checksums) -> Result<Headers, Malformed> {
     let bytes = &frame[..datagram.end];
     let chain = walk(bytes, datagram.protocol, datagram.offset)?;
     protocol::check_for_ipv6(chain.protocol)?;
@@ -126,22 +119,14 @@ fn parse_chain(
 /// Walks the extension headers in `bytes` from the header of kind `first` at `start`, at most
 /// [`EXTENSION_HEADERS_MAX`] of them.
 pub(super) fn walk(bytes: &[u8], first: u8, start: usize) -> Result<Chain, Malformed> {
-    let mut chain = Chain {
-        protocol: first,
-        offset: start,
-        fragment: None,
-        fragment_payload: 0,
-        has_fragment_header: false,
-    };
+    let mut chain =
+        Chain { protocol: first, offset: start, fragment: None, fragment_payload: 0, has_fragment_header: false };
     let (mut has_routing, mut destination_options_count) = (false, 0);
     for step in 0..=EXTENSION_HEADERS_MAX {
         let number = chain.protocol;
         let is_extension = matches!(
             number,
-            protocol::HOP_BY_HOP
-                | protocol::ROUTING
-                | protocol::FRAGMENT
-                | protocol::DESTINATION_OPTIONS
+            protocol::HOP_BY_HOP | protocol::ROUTING | protocol::FRAGMENT | protocol::DESTINATION_OPTIONS
         );
         if !is_extension {
             return if protocol::is_unwalked_extension(number) {
@@ -156,11 +141,7 @@ pub(super) fn walk(bytes: &[u8], first: u8, start: usize) -> Result<Chain, Malfo
         if number == protocol::HOP_BY_HOP && step != 0 {
             return Err(Malformed::HopByHopNotFirst);
         }
-        let missing = if chain.fragment.is_some() {
-            Malformed::FirstFragmentIncomplete
-        } else {
-            Malformed::Truncated
-        };
+        let missing = if chain.fragment.is_some() { Malformed::FirstFragmentIncomplete } else { Malformed::Truncated };
         let header = extension_at(bytes, number, chain.offset).ok_or(missing)?;
         match number {
             protocol::HOP_BY_HOP => check_options(header)?,
@@ -197,11 +178,7 @@ pub(super) fn walk(bytes: &[u8], first: u8, start: usize) -> Result<Chain, Malfo
 /// The extension header at `offset`, at least 8 bytes, if all of it is there.
 fn extension_at(bytes: &[u8], number: u8, offset: usize) -> Option<&[u8]> {
     let header = bytes.get(offset..)?;
-    let len = if number == protocol::FRAGMENT {
-        FRAGMENT_HEADER_LEN
-    } else {
-        (usize::from(*header.get(1)?) + 1) * 8
-    };
+    let len = if number == protocol::FRAGMENT { FRAGMENT_HEADER_LEN } else { (usize::from(*header.get(1)?) + 1) * 8 };
     header.get(..len)
 }
 

@@ -152,8 +152,7 @@ impl<'a> Packet<'a> {
     #[inline]
     pub fn tcp(&self) -> Option<TcpView<'a>> {
         let header_len = self.headers.payload_offset - self.headers.transport_offset;
-        (self.headers.transport == Transport::Tcp)
-            .then(|| TcpView::read(self.segment(), usize::from(header_len)))
+        (self.headers.transport == Transport::Tcp).then(|| TcpView::read(self.segment(), usize::from(header_len)))
     }
 
     /// The ICMP header, of either family.
@@ -171,24 +170,20 @@ impl<'a> Packet<'a> {
     /// The ARP packet.
     #[inline]
     pub fn arp(&self) -> Option<ArpView> {
-        (self.headers.network == Network::Arp)
-            .then(|| ArpView::read(&self.network_bytes::<{ arp::PACKET_LEN }>(0)))
+        (self.headers.network == Network::Arp).then(|| ArpView::read(&self.network_bytes::<{ arp::PACKET_LEN }>(0)))
     }
 
     /// The neighbour discovery message.
     pub fn neighbour(&self) -> Option<NeighbourView> {
-        let is_neighbour = self.headers.transport == Transport::Icmp6
-            && icmp::is_neighbour_discovery(self.segment()[0]);
-        is_neighbour
-            .then(|| NeighbourView::read(self.segment()).ok())
-            .flatten()
+        let is_neighbour =
+            self.headers.transport == Transport::Icmp6 && icmp::is_neighbour_discovery(self.segment()[0]);
+        is_neighbour.then(|| NeighbourView::read(self.segment()).ok()).flatten()
     }
 
     /// Whether this is an ICMP message that reports an error and quotes the packet that caused it.
     pub fn is_icmp_error(&self) -> bool {
         let is_v6 = self.headers.network == Network::Ipv6;
-        self.icmp()
-            .is_some_and(|message| icmp::is_error(message.kind, is_v6))
+        self.icmp().is_some_and(|message| icmp::is_error(message.kind, is_v6))
     }
 
     /// For an ICMP error, the flow of the packet that it quotes and the way in which that packet went. A related error

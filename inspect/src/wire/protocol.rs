@@ -36,9 +36,7 @@ pub(super) fn is_unwalked_extension(number: u8) -> bool {
 pub(super) fn check_for_ipv4(number: u8) -> Result<(), Malformed> {
     match number {
         HOP_BY_HOP | RESERVED => Err(Malformed::ProtocolReserved),
-        ROUTING | FRAGMENT | ICMP6 | NO_NEXT_HEADER | DESTINATION_OPTIONS => {
-            Err(Malformed::ProtocolOfOtherFamily)
-        }
+        ROUTING | FRAGMENT | ICMP6 | NO_NEXT_HEADER | DESTINATION_OPTIONS => Err(Malformed::ProtocolOfOtherFamily),
         // Receivers walk it as they do in IPv6, so what stands behind it would reach them unread.
         AUTHENTICATION => Err(Malformed::ExtensionHeaderUnknown),
         _ => Ok(()),

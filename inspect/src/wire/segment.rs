@@ -61,11 +61,7 @@ impl<'a> Segments<'a> {
     ///
     /// # Errors
     /// When the frame cannot be cut; see [`NotSegmentable`].
-    pub fn new(
-        frame: &'a [u8],
-        headers: &Headers,
-        payload_len_max: u16,
-    ) -> Result<Self, NotSegmentable> {
+    pub fn new(frame: &'a [u8], headers: &Headers, payload_len_max: u16) -> Result<Self, NotSegmentable> {
         if headers.transport != Transport::Tcp {
             return Err(NotSegmentable::NotTcp);
         }
@@ -73,12 +69,7 @@ impl<'a> Segments<'a> {
         if flags.intersects(TcpFlags::SYN | TcpFlags::RST | TcpFlags::URG) {
             return Err(NotSegmentable::Flags);
         }
-        let segments = Self {
-            frame,
-            headers: *headers,
-            payload_len_max: payload_len_max.into(),
-            written_count: 0,
-        };
+        let segments = Self { frame, headers: *headers, payload_len_max: payload_len_max.into(), written_count: 0 };
         if payload_len_max == 0 || segments.count() > SEGMENTS_PER_FRAME_MAX {
             return Err(NotSegmentable::SegmentSize);
         }
@@ -127,8 +118,7 @@ impl<'a> Segments<'a> {
         let datagram_len = piece.len() - at;
         match self.headers.network {
             Network::Ipv4 => {
-                let identification =
-                    u16::from_be_bytes([piece[at + 4], piece[at + 5]]).wrapping_add(index as u16);
+                let identification = u16::from_be_bytes([piece[at + 4], piece[at + 5]]).wrapping_add(index as u16);
                 let header_len = usize::from(piece[at] & 0xf) * 4;
                 piece[at + 2..at + 4].copy_from_slice(&(datagram_len as u16).to_be_bytes());
                 piece[at + 4..at + 6].copy_from_slice(&identification.to_be_bytes());
@@ -155,10 +145,7 @@ impl<'a> Segments<'a> {
             flags = flags.without(TcpFlags::CWR);
         }
         piece[at + 13] = flags.0;
-        let headers = Headers {
-            end: piece.len() as u32,
-            ..self.headers
-        };
+        let headers = Headers { end: piece.len() as u32, ..self.headers };
         checksum::complete_transport_checksum(piece, &headers);
     }
 }

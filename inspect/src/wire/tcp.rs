@@ -102,14 +102,7 @@ impl<'a> TcpView<'a> {
     /// Reads the header of a segment that [`check`] passed, `header_len` as it answered.
     #[inline]
     pub(super) fn read(segment: &'a [u8], header_len: usize) -> Self {
-        let word = |at: usize| {
-            u32::from_be_bytes([
-                segment[at],
-                segment[at + 1],
-                segment[at + 2],
-                segment[at + 3],
-            ])
-        };
+        let word = |at: usize| u32::from_be_bytes([segment[at], segment[at + 1], segment[at + 2], segment[at + 3]]);
         Self {
             seq: word(4),
             ack: word(8),
@@ -122,10 +115,7 @@ impl<'a> TcpView<'a> {
 
     /// The options in order, without padding. Ends early at bytes that are no option.
     pub fn options(&self) -> TcpOptions<'a> {
-        TcpOptions {
-            bytes: self.option_bytes,
-            is_broken: false,
-        }
+        TcpOptions { bytes: self.option_bytes, is_broken: false }
     }
 
     /// The window shift that the segment offers, at most [`WINDOW_SHIFT_MAX`] as RFC 7323 section 2.3 has receivers cap it.
@@ -138,19 +128,12 @@ impl<'a> TcpView<'a> {
 
     /// The maximum segment size that the segment announces, in bytes.
     pub fn mss(&self) -> Option<u16> {
-        self.options().find_map(|option| {
-            if let TcpOption::Mss(mss) = option {
-                Some(mss)
-            } else {
-                None
-            }
-        })
+        self.options().find_map(|option| if let TcpOption::Mss(mss) = option { Some(mss) } else { None })
     }
 
     /// Whether the segment permits selective acknowledgements.
     pub fn is_sack_permitted(&self) -> bool {
-        self.options()
-            .any(|option| option == TcpOption::SackPermitted)
+        self.options().any(|option| option == TcpOption::SackPermitted)
     }
 
     /// The segment's timestamp and echo.
@@ -196,9 +179,7 @@ fn take_option<'a>(bytes: &mut &'a [u8]) -> Option<TcpOption<'a>> {
         (2, &[b0, b1]) => Some(TcpOption::Mss(u16::from_be_bytes([b0, b1]))),
         (3, &[shift]) => Some(TcpOption::WindowScale(shift)),
         (4, &[]) => Some(TcpOption::SackPermitted),
-        (5, blocks) if !blocks.is_empty() && blocks.len().is_multiple_of(8) => {
-            Some(TcpOption::Sack(blocks))
-        }
+        (5, blocks) if !blocks.is_empty() && blocks.len().is_multiple_of(8) => Some(TcpOption::Sack(blocks)),
         (8, &[v0, v1, v2, v3, e0, e1, e2, e3]) => Some(TcpOption::Timestamps {
             value: u32::from_be_bytes([v0, v1, v2, v3]),
             echo: u32::from_be_bytes([e0, e1, e2, e3]),
@@ -270,14 +251,7 @@ fn check_options(bytes: &[u8]) -> Result<(), Malformed> {
 }
 
 fn walk_options(bytes: &[u8]) -> Result<(), Malformed> {
-    let mut options = TcpOptions {
-        bytes,
-        is_broken: false,
-    };
+    let mut options = TcpOptions { bytes, is_broken: false };
     while options.next().is_some() {}
-    if options.is_broken {
-        Err(Malformed::TcpOptionLength)
-    } else {
-        Ok(())
-    }
+    if options.is_broken { Err(Malformed::TcpOptionLength) } else { Ok(()) }
 }

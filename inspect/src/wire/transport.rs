@@ -1,9 +1,7 @@
 //! The step from the IP headers to what they carry: which transport, where its payload starts, whether its checksum holds.
 
 use super::ethernet::HEADER_LEN as NETWORK_OFFSET;
-use super::{
-    Checksums, Fragment, Headers, Malformed, Network, Transport, checksum, icmp, protocol, tcp, udp,
-};
+use super::{Checksums, Fragment, Headers, Malformed, Network, Transport, checksum, icmp, protocol, tcp, udp};
 
 /// What the IP headers say of the datagram, every offset within the frame.
 #[derive(Clone, Copy)]
@@ -39,10 +37,7 @@ impl Datagram {
 
     /// The headers of a fragment whose part of the datagram's payload starts at `offset`.
     pub(super) fn fragment_headers(&self, fragment: Fragment) -> Headers {
-        Headers {
-            fragment: Some(fragment),
-            ..self.headers(Transport::None, 0)
-        }
+        Headers { fragment: Some(fragment), ..self.headers(Transport::None, 0) }
     }
 
     /// Checks a checksum that covers the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1).
@@ -57,11 +52,7 @@ impl Datagram {
 }
 
 #[inline(always)]
-pub(super) fn parse(
-    frame: &[u8],
-    datagram: &Datagram,
-    checksums: Checksums,
-) -> Result<Headers, Malformed> {
+pub(super) fn parse(frame: &[u8], datagram: &Datagram, checksums: Checksums) -> Result<Headers, Malformed> {
     let segment = &frame[datagram.offset..datagram.end];
     match datagram.protocol {
         protocol::TCP => {
@@ -99,11 +90,7 @@ fn parse_uncommon(frame: &[u8], datagram: &Datagram, segment: &[u8]) -> Result<H
         protocol::ICMP6 => {
             icmp::check_length(segment)?;
             datagram.check_sum(frame, segment)?;
-            icmp::check_neighbour_discovery(
-                segment,
-                datagram.hop_limit,
-                datagram.has_fragment_header,
-            )?;
+            icmp::check_neighbour_discovery(segment, datagram.hop_limit, datagram.has_fragment_header)?;
             Ok(datagram.headers(Transport::Icmp6, icmp::HEADER_LEN))
         }
         protocol::NO_NEXT_HEADER => Ok(datagram.headers(Transport::None, 0)),

@@ -9,11 +9,7 @@ pub(super) const CHECKSUM_AT: usize = 6;
 
 /// Checks the header and answers whether it carries a checksum.
 #[inline(always)]
-pub(super) fn check(
-    segment: &[u8],
-    network: Network,
-    checksums: Checksums,
-) -> Result<bool, Malformed> {
+pub(super) fn check(segment: &[u8], network: Network, checksums: Checksums) -> Result<bool, Malformed> {
     let Some(&[s0, s1, d0, d1, l0, l1, c0, c1]) = segment.first_chunk::<HEADER_LEN>() else {
         return Err(Malformed::Truncated);
     };

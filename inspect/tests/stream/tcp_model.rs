@@ -71,14 +71,7 @@ impl Host {
         let window = ((self.promised - self.expected) >> shift).min(65_535) as u16;
         // What the field cannot say is not promised.
         self.promised = self.expected + (u64::from(window) << shift);
-        let segment = Segment {
-            from: self.index,
-            flags,
-            seq,
-            ack: self.expected,
-            len,
-            window,
-        };
+        let segment = Segment { from: self.index, flags, seq, ack: self.expected, len, window };
         self.sent = self.sent.max(segment.end());
         segment
     }
@@ -88,11 +81,7 @@ impl Host {
         let last = self.fin_at.unwrap_or(u64::MAX).min(limit).max(seq);
         let len = len.min(last - seq);
         let has_fin = self.fin_at == Some(seq + len);
-        let flags = if has_fin {
-            TcpFlags::ACK | TcpFlags::FIN
-        } else {
-            TcpFlags::ACK
-        };
+        let flags = if has_fin { TcpFlags::ACK | TcpFlags::FIN } else { TcpFlags::ACK };
         self.segment(flags, seq, len)
     }
 
@@ -108,38 +97,28 @@ impl Host {
                 return Some(self.segment(TcpFlags::ACK, seq, 0));
             }
             self.edge = self.edge.max(1 + u64::from(segment.window));
-            return (!self.is_established)
-                .then(|| self.segment(TcpFlags::SYN | TcpFlags::ACK, 0, 0));
+            return (!self.is_established).then(|| self.segment(TcpFlags::SYN | TcpFlags::ACK, 0, 0));
         }
         if self.expected == 0 {
             return None;
         }
         self.is_established = true;
         self.unacked = self.unacked.max(segment.ack);
-        self.edge = self
-            .edge
-            .max(segment.ack + (u64::from(segment.window) << peer_shift));
+        self.edge = self.edge.max(segment.ack + (u64::from(segment.window) << peer_shift));
         let is_next = segment.seq <= self.expected && segment.end() > self.expected;
         if is_next {
             // Data beyond the window is cut off, and a FIN behind it with it.
             let data_end = segment.seq + segment.len;
-            self.expected = if data_end <= self.promised {
-                segment.end()
-            } else {
-                self.promised.max(self.expected)
-            };
+            self.expected = if data_end <= self.promised { segment.end() } else { self.promised.max(self.expected) };
         }
         let seq = self.sent;
-        (segment.len > 0 || segment.end() > segment.seq)
-            .then(|| self.segment(TcpFlags::ACK, seq, 0))
+        (segment.len > 0 || segment.end() > segment.seq).then(|| self.segment(TcpFlags::ACK, seq, 0))
     }
 
     /// Whether this host learns nothing from `segment`.
     fn knows(&self, segment: &Segment) -> bool {
         segment.end() <= self.expected
-            && (segment.ack <= self.unacked
-                || segment.flags.contains(TcpFlags::SYN)
-                || segment.seq + 1 < self.expected)
+            && (segment.ack <= self.unacked || segment.flags.contains(TcpFlags::SYN) || segment.seq + 1 < self.expected)
     }
 }
 
@@ -226,8 +205,7 @@ impl World {
             }),
             Action::Probe { host } => self.with_established(host, |host| {
                 let seq = host.sent;
-                (host.fin_at.is_none() && host.edge == seq)
-                    .then(|| host.segment(TcpFlags::ACK, seq, 1))
+                (host.fin_at.is_none() && host.edge == seq).then(|| host.segment(TcpFlags::ACK, seq, 1))
             }),
             Action::Window { host, window } => self.hosts[host].window = window,
             Action::Fin { host } => self.with_established(host, |host| {
@@ -301,11 +279,7 @@ impl World {
             urgent: 0,
             option_bytes: if has_option { &option } else { &[] },
         };
-        let direction = if segment.from == 0 {
-            Direction::ToServer
-        } else {
-            Direction::ToClient
-        };
+        let direction = if segment.from == 0 { Direction::ToServer } else { Direction::ToClient };
         let answer = match &mut self.tracker {
             Some(tracker) => tracker.on_segment(direction, &view, segment.len as usize),
             None => TcpState::open(&view, segment.len as usize).map(|state| {
@@ -315,22 +289,14 @@ impl World {
         };
         match answer {
             Ok(_) => self.passed_count += 1,
-            Err(why) => assert!(
-                other.knows(segment),
-                "{why}: {segment:?}\n{:?}\n{other:?}",
-                self.tracker
-            ),
+            Err(why) => assert!(other.knows(segment), "{why}: {segment:?}\n{:?}\n{other:?}", self.tracker),
         }
         answer.is_ok()
     }
 }
 
 fn take(queue: &mut Vec<Segment>, at: usize) -> Option<Segment> {
-    if queue.is_empty() {
-        None
-    } else {
-        Some(queue.remove(at % queue.len()))
-    }
+    if queue.is_empty() { None } else { Some(queue.remove(at % queue.len())) }
 }
 
 /// Everything still in flight arrives, in order and without loss, until both hosts have said and heard all.
@@ -348,17 +314,11 @@ fn settle(world: &mut World) {
                 }
             }
         }
-        if world
-            .tracker
-            .is_some_and(|tracker| tracker.phase() == TcpPhase::TimeWait)
-        {
+        if world.tracker.is_some_and(|tracker| tracker.phase() == TcpPhase::TimeWait) {
             return;
         }
     }
-    panic!(
-        "the connection did not end: {:?}\n{:?}",
-        world.tracker, world.hosts
-    );
+    panic!("the connection did not end: {:?}\n{:?}", world.tracker, world.hosts);
 }
 
 proptest! {

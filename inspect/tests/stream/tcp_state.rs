@@ -34,15 +34,7 @@ fn step(
     len: usize,
     expected: Result<Transition, TcpRefused>,
 ) -> Step {
-    Step {
-        direction,
-        flags,
-        seq,
-        ack,
-        len,
-        window: 1000,
-        expected,
-    }
+    Step { direction, flags, seq, ack, len, window: 1000, expected }
 }
 
 impl Step {
@@ -76,33 +68,19 @@ fn syn_ack() -> Step {
 }
 
 fn handshake() -> Vec<Step> {
-    vec![
-        syn(),
-        syn_ack(),
-        step(ToServer, ACK, (0, 0), 0, Ok(Entered(Established))),
-    ]
+    vec![syn(), syn_ack(), step(ToServer, ACK, (0, 0), 0, Ok(Entered(Established)))]
 }
 
 /// Runs a conversation whose first step is the opening SYN, at several positions in the sequence space, so that every case
 /// also runs across the wrap.
 fn check(name: &str, steps: &[Step]) -> TcpState {
     let mut last = None;
-    for base in [
-        1,
-        1_000_000,
-        u32::MAX,
-        u32::MAX - 500,
-        1 << 31,
-        (1 << 31) - 300,
-    ] {
+    for base in [1, 1_000_000, u32::MAX, u32::MAX - 500, 1 << 31, (1 << 31) - 300] {
         let mut state = TcpState::open(&steps[0].view(base), steps[0].len).expect(name);
         for (index, step) in steps.iter().enumerate().skip(1) {
             let before = state;
             let answer = state.on_segment(step.direction, &step.view(base), step.len);
-            assert_eq!(
-                answer, step.expected,
-                "{name}: step {index}, base {base:#x}, {state:?}"
-            );
+            assert_eq!(answer, step.expected, "{name}: step {index}, base {base:#x}, {state:?}");
             if answer.is_err() {
                 assert_eq!(state, before, "{name}: a refused segment changes nothing");
             }
@@ -143,11 +121,7 @@ fn a_whole_connection() {
 fn only_a_bare_syn_opens() {
     for bits in 0..=255 {
         let flags = TcpFlags(bits);
-        let expected = if flags.contains(SYN) && !flags.contains(ACK) {
-            None
-        } else {
-            Some(Midstream)
-        };
+        let expected = if flags.contains(SYN) && !flags.contains(ACK) { None } else { Some(Midstream) };
         let view = Step { flags, ..syn() }.view(7);
         assert_eq!(TcpState::open(&view, 0).err(), expected, "flags {bits:#x}");
     }
@@ -157,36 +131,11 @@ fn only_a_bare_syn_opens() {
 #[test]
 fn handshakes() {
     check("syn again", &[syn(), syn(), syn_ack()]);
-    check(
-        "another attempt",
-        &[
-            step(ToServer, SYN, (-9, 0), 0, Ok(Unchanged)),
-            syn(),
-            syn_ack(),
-        ],
-    );
+    check("another attempt", &[step(ToServer, SYN, (-9, 0), 0, Ok(Unchanged)), syn(), syn_ack()]);
     let wrong = |seq, ack, why| step(ToClient, SYN_ACK, (seq, ack), 0, Err(why));
-    check(
-        "wrong acknowledgement",
-        &[
-            syn(),
-            wrong(-1, 1, SynAckWrong),
-            wrong(-1, -1, SynAckWrong),
-            syn_ack(),
-        ],
-    );
-    check(
-        "another answer",
-        &[syn(), syn_ack(), wrong(5, 0, SynUnexpected)],
-    );
-    check(
-        "answer again",
-        &[
-            syn(),
-            syn_ack(),
-            step(ToClient, SYN_ACK, (-1, 0), 0, Ok(Unchanged)),
-        ],
-    );
+    check("wrong acknowledgement", &[syn(), wrong(-1, 1, SynAckWrong), wrong(-1, -1, SynAckWrong), syn_ack()]);
+    check("another answer", &[syn(), syn_ack(), wrong(5, 0, SynUnexpected)]);
+    check("answer again", &[syn(), syn_ack(), step(ToClient, SYN_ACK, (-1, 0), 0, Ok(Unchanged))]);
     check("answer again, last segment lost", &{
         let mut steps = handshake();
         steps.push(step(ToServer, ACK, (0, 0), 100, Ok(Unchanged)));
@@ -195,56 +144,13 @@ fn handshakes() {
         steps.push(step(ToClient, SYN_ACK, (-1, 0), 0, Err(SynUnexpected)));
         steps
     });
-    check(
-        "answer with data",
-        &[syn(), step(ToClient, SYN_ACK, (-1, 0), 5, Err(SynData))],
-    );
-    check(
-        "data before the answer",
-        &[
-            syn(),
-            step(ToServer, ACK, (0, 0), 5, Err(HandshakeIncomplete)),
-        ],
-    );
-    check(
-        "acknowledgement before the answer",
-        &[
-            syn(),
-            step(ToClient, ACK, (0, 0), 0, Err(HandshakeIncomplete)),
-        ],
-    );
-    check(
-        "acknowledges nothing",
-        &[
-            syn(),
-            syn_ack(),
-            step(ToServer, ACK, (0, -1), 0, Err(AckTooOld)),
-        ],
-    );
-    check(
-        "acknowledges too much",
-        &[
-            syn(),
-            syn_ack(),
-            step(ToServer, ACK, (0, 1), 0, Err(AckUnsent)),
-        ],
-    );
-    check(
-        "with data",
-        &[
-            syn(),
-            syn_ack(),
-            step(ToServer, ACK, (0, 0), 99, Ok(Entered(Established))),
-        ],
-    );
-    check(
-        "with everything",
-        &[
-            syn(),
-            syn_ack(),
-            step(ToServer, FIN_ACK, (0, 0), 99, Ok(Entered(Closing))),
-        ],
-    );
+    check("answer with data", &[syn(), step(ToClient, SYN_ACK, (-1, 0), 5, Err(SynData))]);
+    check("data before the answer", &[syn(), step(ToServer, ACK, (0, 0), 5, Err(HandshakeIncomplete))]);
+    check("acknowledgement before the answer", &[syn(), step(ToClient, ACK, (0, 0), 0, Err(HandshakeIncomplete))]);
+    check("acknowledges nothing", &[syn(), syn_ack(), step(ToServer, ACK, (0, -1), 0, Err(AckTooOld))]);
+    check("acknowledges too much", &[syn(), syn_ack(), step(ToServer, ACK, (0, 1), 0, Err(AckUnsent))]);
+    check("with data", &[syn(), syn_ack(), step(ToServer, ACK, (0, 0), 99, Ok(Entered(Established)))]);
+    check("with everything", &[syn(), syn_ack(), step(ToServer, FIN_ACK, (0, 0), 99, Ok(Entered(Closing)))]);
     check(
         "simultaneous open",
         &[
@@ -275,10 +181,7 @@ fn syns_within_a_connection_are_refused() {
                 if (flags, direction, seq) != (SYN_ACK, ToClient, -1)
                     && (flags, direction, seq) != (SYN_ACK, ToServer, -1)
                 {
-                    check_established(
-                        "syn",
-                        &[step(direction, flags, (seq, 0), 0, Err(SynUnexpected))],
-                    );
+                    check_established("syn", &[step(direction, flags, (seq, 0), 0, Err(SynUnexpected))]);
                 }
             }
         }
@@ -333,37 +236,19 @@ fn windows() {
 #[test]
 fn windows_are_scaled_when_both_ends_agree() {
     let option: &[u8] = &[1, 3, 3, 4];
-    for (client_options, server_options, window) in [
-        (option, option, 16_000),
-        (option, &[][..], 1000),
-        (&[], option, 1000),
-    ] {
-        let view = |step: Step, option_bytes| TcpView {
-            option_bytes,
-            ..step.view(77)
-        };
+    for (client_options, server_options, window) in
+        [(option, option, 16_000), (option, &[][..], 1000), (&[], option, 1000)]
+    {
+        let view = |step: Step, option_bytes| TcpView { option_bytes, ..step.view(77) };
         let mut state = TcpState::open(&view(syn(), client_options), 0).expect("a SYN");
-        state
-            .on_segment(ToClient, &view(syn_ack(), server_options), 0)
-            .expect("an answer");
+        state.on_segment(ToClient, &view(syn_ack(), server_options), 0).expect("an answer");
         let ack = step(ToServer, ACK, (0, 0), 0, Ok(Unchanged));
-        state
-            .on_segment(ToServer, &ack.view(77), 0)
-            .expect("the last segment of the handshake");
+        state.on_segment(ToServer, &ack.view(77), 0).expect("the last segment of the handshake");
         // Windows of SYNs are never scaled, so the client may send 1,000 bytes first.
         let early = ack.view(77);
         assert_eq!(state.on_segment(ToServer, &early, 1002), Err(BeyondWindow));
-        state
-            .on_segment(
-                ToClient,
-                &step(ToClient, ACK, (0, 0), 0, Ok(Unchanged)).view(77),
-                0,
-            )
-            .expect("a window");
-        assert_eq!(
-            state.on_segment(ToServer, &early, window + 2),
-            Err(BeyondWindow)
-        );
+        state.on_segment(ToClient, &step(ToClient, ACK, (0, 0), 0, Ok(Unchanged)).view(77), 0).expect("a window");
+        assert_eq!(state.on_segment(ToServer, &early, window + 2), Err(BeyondWindow));
         assert_eq!(state.on_segment(ToServer, &early, window), Ok(Unchanged));
     }
 }
@@ -371,18 +256,12 @@ fn windows_are_scaled_when_both_ends_agree() {
 #[test]
 fn resets() {
     let rst = |seq, expected| step(ToServer, RST, (seq, 0), 0, expected);
-    let data = [
-        step(ToServer, ACK, (0, 0), 300, Ok(Unchanged)),
-        step(ToClient, ACK, (0, 100), 0, Ok(Unchanged)),
-    ];
+    let data = [step(ToServer, ACK, (0, 0), 300, Ok(Unchanged)), step(ToClient, ACK, (0, 100), 0, Ok(Unchanged))];
     let with_data = |steps: &[Step]| [&data[..], steps].concat();
     let entered = Ok(Entered(Reset));
     check_established("at what is acknowledged", &with_data(&[rst(100, entered)]));
     check_established("at what was sent", &with_data(&[rst(300, entered)]));
-    check_established(
-        "elsewhere in the window",
-        &with_data(&[rst(200, Ok(Unchanged)), rst(1100, Ok(Unchanged))]),
-    );
+    check_established("elsewhere in the window", &with_data(&[rst(200, Ok(Unchanged)), rst(1100, Ok(Unchanged))]));
     check_established(
         "outside",
         &with_data(&[
@@ -405,33 +284,13 @@ fn resets() {
     );
     let refusal = |flags, ack, expected| step(ToClient, flags, (-1, ack), 0, expected);
     let reset_answer = |expected| refusal(RST_ACK, 0, expected);
-    check(
-        "a refused connection",
-        &[
-            syn(),
-            reset_answer(entered),
-            step(ToServer, SYN, (50, 0), 0, Ok(Reopen)),
-        ],
-    );
+    check("a refused connection", &[syn(), reset_answer(entered), step(ToServer, SYN, (50, 0), 0, Ok(Reopen))]);
     check(
         "a forged refusal",
-        &[
-            syn(),
-            refusal(RST_ACK, 1, Err(ResetOutOfWindow)),
-            refusal(RST, 0, Err(ResetOutOfWindow)),
-        ],
+        &[syn(), refusal(RST_ACK, 1, Err(ResetOutOfWindow)), refusal(RST, 0, Err(ResetOutOfWindow))],
     );
-    check(
-        "the originator gives up",
-        &[syn(), syn_ack(), step(ToServer, RST, (0, 0), 0, entered)],
-    );
-    check(
-        "a reset before the SYN",
-        &[
-            syn(),
-            step(ToServer, RST, (-1, 0), 0, Err(ResetOutOfWindow)),
-        ],
-    );
+    check("the originator gives up", &[syn(), syn_ack(), step(ToServer, RST, (0, 0), 0, entered)]);
+    check("a reset before the SYN", &[syn(), step(ToServer, RST, (-1, 0), 0, Err(ResetOutOfWindow))]);
 }
 
 #[test]
@@ -454,69 +313,31 @@ fn fins() {
             data(101, 0, Ok(Unchanged)),
         ],
     );
-    check_established(
-        "a FIN before sent data",
-        &[data(0, 100, Ok(Unchanged)), fin(50, 0, Err(FinMoved))],
-    );
-    check_established(
-        "a FIN takes no window",
-        &[fin(0, 1000, Ok(Entered(Closing)))],
-    );
-    check_established(
-        "a FIN overtakes data",
-        &[
-            fin(100, 0, Ok(Entered(Closing))),
-            data(0, 100, Ok(Unchanged)),
-        ],
-    );
+    check_established("a FIN before sent data", &[data(0, 100, Ok(Unchanged)), fin(50, 0, Err(FinMoved))]);
+    check_established("a FIN takes no window", &[fin(0, 1000, Ok(Entered(Closing)))]);
+    check_established("a FIN overtakes data", &[fin(100, 0, Ok(Entered(Closing))), data(0, 100, Ok(Unchanged))]);
 }
 
 #[test]
 fn urgent_data_is_refused() {
-    check_established(
-        "urgent",
-        &[step(ToServer, ACK | TcpFlags::URG, (0, 0), 1, Err(Urgent))],
-    );
+    check_established("urgent", &[step(ToServer, ACK | TcpFlags::URG, (0, 0), 1, Err(Urgent))]);
 }
 
 #[test]
 fn super_segments() {
     let big = |seq, ack, expected| step(ToServer, ACK, (seq, ack), 65_483, expected);
-    let view = |step: Step, option_bytes| TcpView {
-        option_bytes,
-        ..step.view(1)
-    };
+    let view = |step: Step, option_bytes| TcpView { option_bytes, ..step.view(1) };
     let option: &[u8] = &[1, 3, 3, 7];
     let mut state = TcpState::open(&view(syn(), option), 0).expect("a SYN");
+    state.on_segment(ToClient, &view(syn_ack(), option), 0).expect("an answer");
+    state.on_segment(ToServer, &handshake()[2].view(1), 0).expect("established");
     state
-        .on_segment(ToClient, &view(syn_ack(), option), 0)
-        .expect("an answer");
-    state
-        .on_segment(ToServer, &handshake()[2].view(1), 0)
-        .expect("established");
-    state
-        .on_segment(
-            ToClient,
-            &step(ToClient, ACK, (0, 0), 0, Ok(Unchanged))
-                .window(2048)
-                .view(1),
-            0,
-        )
+        .on_segment(ToClient, &step(ToClient, ACK, (0, 0), 0, Ok(Unchanged)).window(2048).view(1), 0)
         .expect("a window");
     for index in 0..4 {
-        assert_eq!(
-            state.on_segment(
-                ToServer,
-                &big(index * 65_483, 0, Ok(Unchanged)).view(1),
-                65_483
-            ),
-            Ok(Unchanged)
-        );
+        assert_eq!(state.on_segment(ToServer, &big(index * 65_483, 0, Ok(Unchanged)).view(1), 65_483), Ok(Unchanged));
     }
-    assert_eq!(
-        state.on_segment(ToServer, &big(4 * 65_483, 0, Ok(Unchanged)).view(1), 65_483),
-        Err(BeyondWindow)
-    );
+    assert_eq!(state.on_segment(ToServer, &big(4 * 65_483, 0, Ok(Unchanged)).view(1), 65_483), Err(BeyondWindow));
 }
 
 #[test]
@@ -547,35 +368,15 @@ fn acknowledged_is_what_the_receiver_confirmed() {
 fn every_segment_has_an_answer() {
     for prefix in 1..=3 {
         for bits in 0..=255 {
-            for offset in [
-                0,
-                1,
-                999,
-                1000,
-                1001,
-                66_000,
-                1 << 20,
-                i32::MAX,
-                i32::MIN,
-                -1,
-                -1001,
-            ] {
+            for offset in [0, 1, 999, 1000, 1001, 66_000, 1 << 20, i32::MAX, i32::MIN, -1, -1001] {
                 for len in [0, 1, 1460, 65_535] {
                     for direction in [ToServer, ToClient] {
                         let steps = handshake();
                         let mut state = TcpState::open(&steps[0].view(9), 0).expect("a SYN");
                         for step in &steps[1..prefix] {
-                            state
-                                .on_segment(step.direction, &step.view(9), 0)
-                                .expect("legal");
+                            state.on_segment(step.direction, &step.view(9), 0).expect("legal");
                         }
-                        let any = step(
-                            direction,
-                            TcpFlags(bits),
-                            (offset, -offset.max(-9)),
-                            len,
-                            Ok(Unchanged),
-                        );
+                        let any = step(direction, TcpFlags(bits), (offset, -offset.max(-9)), len, Ok(Unchanged));
                         let before = state;
                         if state.on_segment(direction, &any.view(9), len).is_err() {
                             assert_eq!(state, before);

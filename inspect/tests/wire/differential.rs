@@ -13,51 +13,32 @@ fn check(name: &str, frame: &[u8], checksums: Checksums) {
     let Ok(packet) = Packet::parse(frame, checksums) else {
         return;
     };
-    let lax =
-        LaxSlicedPacket::from_ethernet(frame).expect("etherparse reads every frame that we accept");
+    let lax = LaxSlicedPacket::from_ethernet(frame).expect("etherparse reads every frame that we accept");
     let lax_payload = lax.ip_payload().map(|payload| payload.payload);
-    let sliced = SlicedPacket::from_ethernet(frame).unwrap_or_else(|error| {
-        panic!("{name}: we accept what etherparse refuses ({error}): {frame:02x?}")
-    });
+    let sliced = SlicedPacket::from_ethernet(frame)
+        .unwrap_or_else(|error| panic!("{name}: we accept what etherparse refuses ({error}): {frame:02x?}"));
     let headers = packet.headers();
     assert!(sliced.link_exts.is_empty(), "{name}: no tags");
-    let (source, destination): (IpAddr, IpAddr) =
-        match sliced.net.as_ref().expect("a network layer") {
-            NetSlice::Ipv4(ip) => {
-                assert_eq!(headers.network, Network::Ipv4);
-                assert_eq!(ip.payload_ip_number().0, headers.protocol, "{name}");
-                assert_eq!(
-                    (ip.header().ttl(), Some(ip.header().identification())),
-                    (packet.ttl(), packet.ip_id())
-                );
-                (
-                    ip.header().source_addr().into(),
-                    ip.header().destination_addr().into(),
-                )
-            }
-            NetSlice::Ipv6(ip) => {
-                assert_eq!(
-                    (headers.network, ip.header().hop_limit()),
-                    (Network::Ipv6, packet.ttl())
-                );
-                (
-                    ip.header().source_addr().into(),
-                    ip.header().destination_addr().into(),
-                )
-            }
-            NetSlice::Arp(arp) => {
-                assert_eq!(headers.network, Network::Arp);
-                let view = packet.arp().expect("ARP");
-                assert_eq!(arp.sender_hw_addr(), view.sender_mac);
-                assert_eq!(arp.target_protocol_addr(), view.target_address.octets());
-                return;
-            }
-        };
-    assert_eq!(
-        (source, destination),
-        (packet.source(), packet.destination()),
-        "{name}"
-    );
+    let (source, destination): (IpAddr, IpAddr) = match sliced.net.as_ref().expect("a network layer") {
+        NetSlice::Ipv4(ip) => {
+            assert_eq!(headers.network, Network::Ipv4);
+            assert_eq!(ip.payload_ip_number().0, headers.protocol, "{name}");
+            assert_eq!((ip.header().ttl(), Some(ip.header().identification())), (packet.ttl(), packet.ip_id()));
+            (ip.header().source_addr().into(), ip.header().destination_addr().into())
+        }
+        NetSlice::Ipv6(ip) => {
+            assert_eq!((headers.network, ip.header().hop_limit()), (Network::Ipv6, packet.ttl()));
+            (ip.header().source_addr().into(), ip.header().destination_addr().into())
+        }
+        NetSlice::Arp(arp) => {
+            assert_eq!(headers.network, Network::Arp);
+            let view = packet.arp().expect("ARP");
+            assert_eq!(arp.sender_hw_addr(), view.sender_mac);
+            assert_eq!(arp.target_protocol_addr(), view.target_address.octets());
+            return;
+        }
+    };
+    assert_eq!((source, destination), (packet.source(), packet.destination()), "{name}");
     let segment = sliced.ip_payload().expect("a payload");
     assert_eq!(lax_payload, Some(segment.payload), "{name}");
     assert_eq!(segment.fragmented, headers.fragment.is_some(), "{name}");
@@ -74,21 +55,9 @@ fn check_transport(name: &str, packet: &Packet<'_>, theirs: Option<&TransportSli
         (Transport::Tcp, Some(TransportSlice::Tcp(tcp))) => {
             let ours = packet.tcp().expect("TCP");
             assert_eq!((tcp.source_port(), tcp.destination_port()), ports, "{name}");
-            assert_eq!(
-                (tcp.sequence_number(), tcp.acknowledgment_number()),
-                (ours.seq, ours.ack),
-                "{name}"
-            );
-            assert_eq!(
-                (tcp.window_size(), tcp.urgent_pointer()),
-                (ours.window, ours.urgent),
-                "{name}"
-            );
-            assert_eq!(
-                (tcp.options(), tcp.payload()),
-                (ours.option_bytes, packet.payload()),
-                "{name}"
-            );
+            assert_eq!((tcp.sequence_number(), tcp.acknowledgment_number()), (ours.seq, ours.ack), "{name}");
+            assert_eq!((tcp.window_size(), tcp.urgent_pointer()), (ours.window, ours.urgent), "{name}");
+            assert_eq!((tcp.options(), tcp.payload()), (ours.option_bytes, packet.payload()), "{name}");
         }
         (Transport::Udp, Some(TransportSlice::Udp(udp))) => {
             assert_eq!((udp.source_port(), udp.destination_port()), ports, "{name}");
@@ -96,19 +65,11 @@ fn check_transport(name: &str, packet: &Packet<'_>, theirs: Option<&TransportSli
         }
         (Transport::Icmp4, Some(TransportSlice::Icmpv4(icmp))) => {
             let ours = packet.icmp().expect("ICMP");
-            assert_eq!(
-                (icmp.type_u8(), icmp.code_u8()),
-                (ours.kind, ours.code),
-                "{name}"
-            );
+            assert_eq!((icmp.type_u8(), icmp.code_u8()), (ours.kind, ours.code), "{name}");
         }
         (Transport::Icmp6, Some(TransportSlice::Icmpv6(icmp))) => {
             let ours = packet.icmp().expect("ICMPv6");
-            assert_eq!(
-                (icmp.type_u8(), icmp.code_u8()),
-                (ours.kind, ours.code),
-                "{name}"
-            );
+            assert_eq!((icmp.type_u8(), icmp.code_u8()), (ours.kind, ours.code), "{name}");
         }
         (Transport::Other | Transport::None, None) => {}
         // We name IGMP by its number only.
@@ -121,10 +82,7 @@ fn check_transport(name: &str, packet: &Packet<'_>, theirs: Option<&TransportSli
 fn naive(bytes: &[u8]) -> u16 {
     let mut sum = 0u32;
     for pair in bytes.chunks(2) {
-        sum += u32::from(u16::from_be_bytes([
-            pair[0],
-            pair.get(1).copied().unwrap_or(0),
-        ]));
+        sum += u32::from(u16::from_be_bytes([pair[0], pair.get(1).copied().unwrap_or(0)]));
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
@@ -196,11 +154,7 @@ fn checksums_of_extremes() {
     for len in [0, 1, 2, 7, 8, 31, 32, 33, 65_535] {
         for byte in [0, 0xff] {
             let bytes = vec![byte; len];
-            assert_eq!(
-                checksum::field(checksum::sum(&bytes)),
-                naive(&bytes).to_be_bytes(),
-                "{len} times {byte:#x}"
-            );
+            assert_eq!(checksum::field(checksum::sum(&bytes)), naive(&bytes).to_be_bytes(), "{len} times {byte:#x}");
         }
     }
 }

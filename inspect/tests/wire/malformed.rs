@@ -9,11 +9,7 @@ use crate::{seeds, tcp4, tcp6, udp4, udp6};
 type Expected = Result<(), Malformed>;
 
 fn check(name: &str, frame: &[u8], expected: Expected) {
-    assert_eq!(
-        parse(frame, Checksums::Verify).map(|_| ()),
-        expected,
-        "{name}"
-    );
+    assert_eq!(parse(frame, Checksums::Verify).map(|_| ()), expected, "{name}");
 }
 
 /// `frame` with the byte at `at` replaced.
@@ -43,11 +39,7 @@ fn every_prefix_of_a_sound_frame_is_refused() {
         let end = parse(&frame, Checksums::Verify).expect(name).end as usize;
         for len in 0..frame.len() {
             let answer = parse(&frame[..len], Checksums::Verify);
-            assert_eq!(
-                answer.is_ok(),
-                len >= end,
-                "{name} cut to {len} bytes: {answer:?}"
-            );
+            assert_eq!(answer.is_ok(), len >= end, "{name} cut to {len} bytes: {answer:?}");
         }
     }
 }
@@ -61,11 +53,7 @@ fn padding_changes_nothing() {
         for (len, byte) in [(1, 0), (18, 0xff), (1500, 0x45)] {
             let mut padded = frame[..end].to_vec();
             padded.resize(end + len, byte);
-            assert_eq!(
-                parse(&padded, Checksums::Verify),
-                sound,
-                "{name} with {len} bytes of padding"
-            );
+            assert_eq!(parse(&padded, Checksums::Verify), sound, "{name} with {len} bytes of padding");
         }
     }
 }
@@ -74,37 +62,13 @@ fn padding_changes_nothing() {
 fn link_layer() {
     use Malformed::*;
     let udp = || emit::any_udp4(b"x");
-    check(
-        "zero destination",
-        &udp4().macs(emit::SOURCE_MAC, [0; 6]).build(),
-        Err(DestinationMacZero),
-    );
-    check(
-        "zero source",
-        &udp4().macs([0; 6], emit::DESTINATION_MAC).build(),
-        Err(SourceMacZero),
-    );
-    check(
-        "broadcast source",
-        &udp4().macs([0xff; 6], emit::DESTINATION_MAC).build(),
-        Err(SourceMacMulticast),
-    );
-    check(
-        "multicast source",
-        &udp4()
-            .macs([1, 0, 0, 0, 0, 1], emit::DESTINATION_MAC)
-            .build(),
-        Err(SourceMacMulticast),
-    );
+    check("zero destination", &udp4().macs(emit::SOURCE_MAC, [0; 6]).build(), Err(DestinationMacZero));
+    check("zero source", &udp4().macs([0; 6], emit::DESTINATION_MAC).build(), Err(SourceMacZero));
+    check("broadcast source", &udp4().macs([0xff; 6], emit::DESTINATION_MAC).build(), Err(SourceMacMulticast));
+    check("multicast source", &udp4().macs([1, 0, 0, 0, 0, 1], emit::DESTINATION_MAC).build(), Err(SourceMacMulticast));
     for last in 0..=0x1f {
-        let frame = udp4()
-            .macs(emit::SOURCE_MAC, [0x01, 0x80, 0xc2, 0, 0, last])
-            .build();
-        let expected = if last < 0x10 {
-            Err(DestinationMacReserved)
-        } else {
-            Ok(())
-        };
+        let frame = udp4().macs(emit::SOURCE_MAC, [0x01, 0x80, 0xc2, 0, 0, last]).build();
+        let expected = if last < 0x10 { Err(DestinationMacReserved) } else { Ok(()) };
         check(&format!("bridge group address {last:#x}"), &frame, expected);
     }
     for tag in [0x8100u16, 0x88a8, 0x9100, 0x9200, 0x9300] {
@@ -119,11 +83,7 @@ fn link_layer() {
             0..0x600 => Err(LlcLength),
             _ => Err(UnknownEthertype),
         };
-        let frame = with(
-            udp4().payload([0; 40]).build(),
-            12,
-            &ethertype.to_be_bytes(),
-        );
+        let frame = with(udp4().payload([0; 40]).build(), 12, &ethertype.to_be_bytes());
         check(&format!("type {ethertype:#06x}"), &frame, expected);
     }
     check("oversize", &with(vec![0; 65_590], 0, &udp()), Err(Oversize));
@@ -139,33 +99,13 @@ fn arp() {
         check("format", &with(request(), at, &[byte]), Err(ArpFormat));
     }
     for operation in 0..=u16::MAX {
-        let expected = if matches!(operation, 1 | 2) {
-            Ok(())
-        } else {
-            Err(ArpOperation)
-        };
-        check(
-            "operation",
-            &with(request(), 20, &operation.to_be_bytes()),
-            expected,
-        );
+        let expected = if matches!(operation, 1 | 2) { Ok(()) } else { Err(ArpOperation) };
+        check("operation", &with(request(), 20, &operation.to_be_bytes()), expected);
     }
-    check(
-        "zero sender",
-        &with(request(), 22, &[0; 6]),
-        Err(ArpSenderMac),
-    );
-    check(
-        "broadcast sender",
-        &with(request(), 22, &[0xff; 6]),
-        Err(ArpSenderMac),
-    );
+    check("zero sender", &with(request(), 22, &[0; 6]), Err(ArpSenderMac));
+    check("broadcast sender", &with(request(), 22, &[0xff; 6]), Err(ArpSenderMac));
     for sender in [[224, 0, 0, 1], [255, 255, 255, 255], [127, 0, 0, 1]] {
-        check(
-            "sender address",
-            &with(request(), 28, &sender),
-            Err(ArpSenderAddress),
-        );
+        check("sender address", &with(request(), 28, &sender), Err(ArpSenderAddress));
     }
     check("probe", &with(request(), 28, &[0; 4]), Ok(()));
 }
@@ -178,42 +118,17 @@ fn ipv4_header() {
         ("version 6", 0, &[0x65], Err(IpVersion)),
         ("header of 16 bytes", 0, &[0x44], Err(Ipv4HeaderLength)),
         ("header beyond the datagram", 2, &[0, 20], Err(Truncated)),
-        (
-            "total length under the header",
-            2,
-            &[0, 19],
-            Err(Ipv4TotalLength),
-        ),
-        (
-            "total length beyond the frame",
-            2,
-            &[0, 36],
-            Err(Ipv4TotalLength),
-        ),
+        ("total length under the header", 2, &[0, 19], Err(Ipv4TotalLength)),
+        ("total length beyond the frame", 2, &[0, 36], Err(Ipv4TotalLength)),
         ("reserved flag", 6, &[0x80, 0], Err(Ipv4ReservedFlag)),
         ("don't fragment", 6, &[0x40, 0], Ok(())),
         ("ttl zero", 8, &[0], Err(TtlZero)),
         ("multicast source", 12, &[224, 0, 0, 1], Err(SourceAddress)),
         ("broadcast source", 12, &[255; 4], Err(SourceAddress)),
         ("loopback source", 12, &[127, 0, 0, 1], Err(SourceAddress)),
-        (
-            "unspecified destination",
-            16,
-            &[0; 4],
-            Err(DestinationAddress),
-        ),
-        (
-            "loopback destination",
-            16,
-            &[127, 9, 9, 9],
-            Err(DestinationAddress),
-        ),
-        (
-            "source is destination",
-            16,
-            &[10, 0, 0, 1],
-            Err(SourceIsDestination),
-        ),
+        ("unspecified destination", 16, &[0; 4], Err(DestinationAddress)),
+        ("loopback destination", 16, &[127, 9, 9, 9], Err(DestinationAddress)),
+        ("source is destination", 16, &[10, 0, 0, 1], Err(SourceIsDestination)),
     ];
     for (name, at, bytes, expected) in edits {
         check(name, &with_ipv4(udp(), *at, bytes), *expected);
@@ -221,37 +136,18 @@ fn ipv4_header() {
     for bit in 0..160 {
         let mut frame = udp();
         frame[14 + bit / 8] ^= 1 << (bit % 8);
-        assert!(
-            parse(&frame, Checksums::Verify).is_err(),
-            "header bit {bit} flipped"
-        );
+        assert!(parse(&frame, Checksums::Verify).is_err(), "header bit {bit} flipped");
     }
     let dhcp = emit::udp(([0, 0, 0, 0], 68), ([255, 255, 255, 255], 67)).build();
     check("unspecified source to broadcast", &dhcp, Ok(()));
     for (name, options, expected) in [
         ("record route", &[7, 7, 4, 0, 0, 0, 0, 0][..], Ok(())),
-        (
-            "loose source route",
-            &[131, 7, 4, 10, 0, 0, 3, 0],
-            Err(Ipv4SourceRoute),
-        ),
-        (
-            "strict source route",
-            &[1, 137, 7, 4, 10, 0, 0, 3],
-            Err(Ipv4SourceRoute),
-        ),
+        ("loose source route", &[131, 7, 4, 10, 0, 0, 3, 0], Err(Ipv4SourceRoute)),
+        ("strict source route", &[1, 137, 7, 4, 10, 0, 0, 3], Err(Ipv4SourceRoute)),
         ("source route behind the end", &[0, 131, 7, 4], Ok(())),
         ("option of length 1", &[7, 1, 0, 0], Err(Ipv4OptionLength)),
-        (
-            "option beyond the header",
-            &[7, 5, 0, 0],
-            Err(Ipv4OptionLength),
-        ),
-        (
-            "option without length",
-            &[1, 1, 1, 7],
-            Err(Ipv4OptionLength),
-        ),
+        ("option beyond the header", &[7, 5, 0, 0], Err(Ipv4OptionLength)),
+        ("option without length", &[1, 1, 1, 7], Err(Ipv4OptionLength)),
     ] {
         check(name, &udp4().ip_options(options).build(), expected);
     }
@@ -270,13 +166,8 @@ fn every_protocol_number() {
             _ => Ok(()),
         };
         check(&format!("IPv4 protocol {number}"), &v4, expected);
-        let v6 = emit::ip(
-            [0, 0, 0, 0, 0, 0, 0, 5u16],
-            [0, 0, 0, 0, 0, 0, 0, 6u16],
-            number,
-        )
-        .extension(60, &[1, 4])
-        .build();
+        let v6 =
+            emit::ip([0, 0, 0, 0, 0, 0, 0, 5u16], [0, 0, 0, 0, 0, 0, 0, 6u16], number).extension(60, &[1, 4]).build();
         let expected = match number {
             0 => Err(HopByHopNotFirst),
             1 => Err(ProtocolOfOtherFamily),
@@ -297,63 +188,22 @@ fn ipv6_header() {
     let global = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1];
     let multicast = [0xff02, 0, 0, 0, 0, 0, 0, 1u16];
     let loopback = [0, 0, 0, 0, 0, 0, 0, 1];
-    let between =
-        |source: [u16; 8], destination: [u16; 8]| emit::udp((source, 1), (destination, 2)).build();
-    check(
-        "mapped source",
-        &between(mapped, global),
-        Err(MappedAddress),
-    );
-    check(
-        "mapped destination",
-        &between(global, mapped),
-        Err(MappedAddress),
-    );
-    check(
-        "multicast source",
-        &between(multicast, global),
-        Err(SourceAddress),
-    );
+    let between = |source: [u16; 8], destination: [u16; 8]| emit::udp((source, 1), (destination, 2)).build();
+    check("mapped source", &between(mapped, global), Err(MappedAddress));
+    check("mapped destination", &between(global, mapped), Err(MappedAddress));
+    check("multicast source", &between(multicast, global), Err(SourceAddress));
     check("multicast destination", &between(global, multicast), Ok(()));
-    check(
-        "loopback source",
-        &between(loopback, global),
-        Err(SourceAddress),
-    );
-    check(
-        "loopback destination",
-        &between(global, loopback),
-        Err(DestinationAddress),
-    );
-    check(
-        "unspecified destination",
-        &between(global, [0; 8]),
-        Err(DestinationAddress),
-    );
+    check("loopback source", &between(loopback, global), Err(SourceAddress));
+    check("loopback destination", &between(global, loopback), Err(DestinationAddress));
+    check("unspecified destination", &between(global, [0; 8]), Err(DestinationAddress));
     check("unspecified source", &between([0; 8], multicast), Ok(()));
-    check(
-        "source is destination",
-        &between(global, global),
-        Err(SourceIsDestination),
-    );
+    check("source is destination", &between(global, global), Err(SourceIsDestination));
     let udp = || udp6().payload(b"payload").build();
     check("version 4", &with(udp(), 14, &[0x40]), Err(IpVersion));
-    check(
-        "payload length zero",
-        &with(udp(), 18, &[0, 0]),
-        Err(Ipv6PayloadLength),
-    );
-    check(
-        "payload length beyond the frame",
-        &with(udp(), 18, &[0, 16]),
-        Err(Ipv6PayloadLength),
-    );
+    check("payload length zero", &with(udp(), 18, &[0, 0]), Err(Ipv6PayloadLength));
+    check("payload length beyond the frame", &with(udp(), 18, &[0, 16]), Err(Ipv6PayloadLength));
     check("hop limit zero", &udp6().ttl(0).build(), Err(TtlZero));
-    check(
-        "mixed families",
-        &emit::udp(([10, 0, 0, 1], 1), (global, 2)).build(),
-        Err(MappedAddress),
-    );
+    check("mixed families", &emit::udp(([10, 0, 0, 1], 1), (global, 2)).build(), Err(MappedAddress));
 }
 
 /// Attack N03.
@@ -366,83 +216,24 @@ fn extension_headers() {
     const DESTINATION: u8 = 60;
     type Extensions<'a> = &'a [(u8, &'a [u8])];
     let chain = |headers: Extensions<'_>| {
-        headers
-            .iter()
-            .fold(udp6(), |frame, (number, body)| {
-                frame.extension(*number, body)
-            })
-            .payload(b"x")
-            .build()
+        headers.iter().fold(udp6(), |frame, (number, body)| frame.extension(*number, body)).payload(b"x").build()
     };
     let pad: &[u8] = &[1, 4];
     let cases: &[(&str, Extensions<'_>, Expected)] = &[
-        (
-            "the recommended order",
-            &[
-                (HOP, pad),
-                (DESTINATION, pad),
-                (ROUTING, &[4, 0]),
-                (DESTINATION, pad),
-            ],
-            Ok(()),
-        ),
-        (
-            "hop-by-hop twice",
-            &[(HOP, pad), (HOP, pad)],
-            Err(HopByHopNotFirst),
-        ),
-        (
-            "hop-by-hop late",
-            &[(DESTINATION, pad), (HOP, pad)],
-            Err(HopByHopNotFirst),
-        ),
-        (
-            "three destination options",
-            &[(DESTINATION, pad); 3],
-            Err(ExtensionHeaderOrder),
-        ),
-        (
-            "routing twice",
-            &[(ROUTING, &[4, 0][..]); 2],
-            Err(ExtensionHeaderOrder),
-        ),
-        (
-            "fragment header twice",
-            &[(FRAGMENT, &[0; 6][..]); 2],
-            Err(ExtensionHeaderOrder),
-        ),
-        (
-            "routing type 0",
-            &[(ROUTING, &[0, 0])],
-            Err(RoutingTypeZero),
-        ),
-        (
-            "segments left",
-            &[(ROUTING, &[4, 1])],
-            Err(RoutingSegmentsLeft),
-        ),
+        ("the recommended order", &[(HOP, pad), (DESTINATION, pad), (ROUTING, &[4, 0]), (DESTINATION, pad)], Ok(())),
+        ("hop-by-hop twice", &[(HOP, pad), (HOP, pad)], Err(HopByHopNotFirst)),
+        ("hop-by-hop late", &[(DESTINATION, pad), (HOP, pad)], Err(HopByHopNotFirst)),
+        ("three destination options", &[(DESTINATION, pad); 3], Err(ExtensionHeaderOrder)),
+        ("routing twice", &[(ROUTING, &[4, 0][..]); 2], Err(ExtensionHeaderOrder)),
+        ("fragment header twice", &[(FRAGMENT, &[0; 6][..]); 2], Err(ExtensionHeaderOrder)),
+        ("routing type 0", &[(ROUTING, &[0, 0])], Err(RoutingTypeZero)),
+        ("segments left", &[(ROUTING, &[4, 1])], Err(RoutingSegmentsLeft)),
         ("authentication", &[(51, pad)], Err(ExtensionHeaderUnknown)),
-        (
-            "option to discard",
-            &[(DESTINATION, &[0x40, 0, 1, 0])],
-            Err(Ipv6OptionInvalid),
-        ),
+        ("option to discard", &[(DESTINATION, &[0x40, 0, 1, 0])], Err(Ipv6OptionInvalid)),
         ("option to skip", &[(DESTINATION, &[0x3e, 2, 0, 0])], Ok(())),
-        (
-            "option beyond the header",
-            &[(DESTINATION, &[1, 5])],
-            Err(Ipv6OptionInvalid),
-        ),
-        (
-            "option without length",
-            &[(DESTINATION, &[1, 3, 0, 0, 0, 1])],
-            Err(Ipv6OptionInvalid),
-        ),
-        (
-            "a header of paddings",
-            &[(DESTINATION, &[0; 30])],
-            Err(Ipv6OptionInvalid),
-        ),
+        ("option beyond the header", &[(DESTINATION, &[1, 5])], Err(Ipv6OptionInvalid)),
+        ("option without length", &[(DESTINATION, &[1, 3, 0, 0, 0, 1])], Err(Ipv6OptionInvalid)),
+        ("a header of paddings", &[(DESTINATION, &[0; 30])], Err(Ipv6OptionInvalid)),
     ];
     for (name, headers, expected) in cases {
         check(name, &chain(headers), *expected);
@@ -457,31 +248,13 @@ fn extension_headers() {
 fn fragments() {
     use Malformed::*;
     for (family, udp, tcp) in [("v4", udp4(), tcp4()), ("v6", udp6(), tcp6())] {
-        let check = |name: &str, frame: &[u8], expected| {
-            check(&format!("{name}, {family}"), frame, expected)
-        };
-        check(
-            "middle of odd length",
-            &udp.fragment(8, true, &[0; 12]),
-            Err(FragmentLength),
-        );
-        check(
-            "last of odd length",
-            &udp.fragment(8, false, &[0; 13]),
-            Ok(()),
-        );
+        let check = |name: &str, frame: &[u8], expected| check(&format!("{name}, {family}"), frame, expected);
+        check("middle of odd length", &udp.fragment(8, true, &[0; 12]), Err(FragmentLength));
+        check("last of odd length", &udp.fragment(8, false, &[0; 13]), Ok(()));
         check("empty", &udp.fragment(8, true, &[]), Err(FragmentLength));
-        check(
-            "ping of death",
-            &udp.fragment(65_528, false, &[0; 8]),
-            Err(FragmentBeyondDatagram),
-        );
+        check("ping of death", &udp.fragment(65_528, false, &[0; 8]), Err(FragmentBeyondDatagram));
         let first = |payload: &[u8], builder: &FrameBuilder| builder.fragment(0, true, payload);
-        check(
-            "tiny first fragment of TCP",
-            &first(&tcp.segment()[..16], &tcp),
-            Err(FirstFragmentIncomplete),
-        );
+        check("tiny first fragment of TCP", &first(&tcp.segment()[..16], &tcp), Err(FirstFragmentIncomplete));
         check(
             "first fragment with all of TCP's header",
             &first(&tcp.clone().payload([0; 8]).segment()[..24], &tcp),
@@ -493,31 +266,15 @@ fn fragments() {
             &first(&optioned.segment()[..24], &tcp),
             Err(FirstFragmentIncomplete),
         );
-        check(
-            "first fragment of UDP",
-            &first(&udp.clone().payload([0; 8]).segment()[..8], &udp),
-            Ok(()),
-        );
+        check("first fragment of UDP", &first(&udp.clone().payload([0; 8]).segment()[..8], &udp), Ok(()));
     }
     let v6 = |last| std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, last);
     let chain_cut = emit::ip(v6(1), v6(2), 60).fragment(0, true, &[17, 1, 1, 4, 0, 0, 0, 0]);
-    check(
-        "chain continues in the second fragment",
-        &chain_cut,
-        Err(FirstFragmentIncomplete),
-    );
+    check("chain continues in the second fragment", &chain_cut, Err(FirstFragmentIncomplete));
     let advertisement = emit::router_advertisement(emit::SOURCE_MAC, v6(1));
-    check(
-        "fragmented advertisement",
-        &advertisement.fragments(16)[0],
-        Err(NdFragmented),
-    );
+    check("fragmented advertisement", &advertisement.fragments(16)[0], Err(NdFragmented));
     let atomic = advertisement.extension(44, &[0; 6]).build();
-    check(
-        "advertisement in an atomic fragment",
-        &atomic,
-        Err(NdFragmented),
-    );
+    check("advertisement in an atomic fragment", &atomic, Err(NdFragmented));
 }
 
 #[test]
@@ -528,23 +285,10 @@ fn every_set_of_tcp_flags() {
         let flags = TcpFlags(bits);
         let core = flags.without(ecn | F::PSH | F::URG);
         let is_legal = [F::ACK, F::ACK | F::FIN].contains(&core)
-            || ([F::SYN, F::SYN | F::ACK, F::RST, F::RST | F::ACK].contains(&core)
-                && !flags.intersects(F::URG));
-        let expected = if is_legal {
-            Ok(())
-        } else {
-            Err(Malformed::TcpFlags)
-        };
-        check(
-            &format!("flags {bits:#04x}"),
-            &tcp4().flags(flags).build(),
-            expected,
-        );
-        check(
-            &format!("flags {bits:#04x}"),
-            &tcp6().flags(flags).build(),
-            expected,
-        );
+            || ([F::SYN, F::SYN | F::ACK, F::RST, F::RST | F::ACK].contains(&core) && !flags.intersects(F::URG));
+        let expected = if is_legal { Ok(()) } else { Err(Malformed::TcpFlags) };
+        check(&format!("flags {bits:#04x}"), &tcp4().flags(flags).build(), expected);
+        check(&format!("flags {bits:#04x}"), &tcp6().flags(flags).build(), expected);
     }
 }
 
@@ -560,37 +304,13 @@ fn transport_headers() {
     let tcp = || tcp4().payload(b"payload").build();
     let udp = || emit::any_udp4(b"payload");
     for (name, frame, at, bytes, expected) in [
-        (
-            "TCP source port 0",
-            tcp(),
-            34,
-            &[0, 0][..],
-            Err(SourcePortZero),
-        ),
-        (
-            "TCP destination port 0",
-            tcp(),
-            36,
-            &[0, 0],
-            Err(DestinationPortZero),
-        ),
+        ("TCP source port 0", tcp(), 34, &[0, 0][..], Err(SourcePortZero)),
+        ("TCP destination port 0", tcp(), 36, &[0, 0], Err(DestinationPortZero)),
         ("TCP data offset 4", tcp(), 46, &[0x40], Err(TcpDataOffset)),
-        (
-            "TCP data offset beyond the segment",
-            tcp(),
-            46,
-            &[0x70],
-            Err(TcpDataOffset),
-        ),
+        ("TCP data offset beyond the segment", tcp(), 46, &[0x70], Err(TcpDataOffset)),
         ("TCP reserved bits", tcp(), 46, &[0x5e], Ok(())),
         ("UDP source port 0", udp(), 34, &[0, 0], Err(SourcePortZero)),
-        (
-            "UDP destination port 0",
-            udp(),
-            36,
-            &[0, 0],
-            Err(DestinationPortZero),
-        ),
+        ("UDP destination port 0", udp(), 36, &[0, 0], Err(DestinationPortZero)),
         ("UDP length short", udp(), 38, &[0, 14], Err(UdpLength)),
         ("UDP length long", udp(), 38, &[0, 16], Err(UdpLength)),
         ("UDP length 0", udp(), 38, &[0, 0], Err(UdpLength)),
@@ -598,39 +318,15 @@ fn transport_headers() {
         let sound = frame.clone();
         check(name, &repaired(frame, at, bytes, &sound), expected);
     }
-    check(
-        "UDP without checksum, v4",
-        &with(udp(), 40, &[0, 0]),
-        Ok(()),
-    );
-    check(
-        "UDP without checksum, v6",
-        &with(udp6().build(), 60, &[0, 0]),
-        Err(UdpChecksumMissing),
-    );
+    check("UDP without checksum, v4", &with(udp(), 40, &[0, 0]), Ok(()));
+    check("UDP without checksum, v6", &with(udp6().build(), 60, &[0, 0]), Err(UdpChecksumMissing));
     for (name, options, expected) in [
-        (
-            "option of length 1",
-            &[8, 1, 0, 0][..],
-            Err(TcpOptionLength),
-        ),
-        (
-            "option beyond the header",
-            &[254, 5, 0, 0],
-            Err(TcpOptionLength),
-        ),
-        (
-            "segment size of 3 bytes",
-            &[2, 3, 0, 1],
-            Err(TcpOptionLength),
-        ),
+        ("option of length 1", &[8, 1, 0, 0][..], Err(TcpOptionLength)),
+        ("option beyond the header", &[254, 5, 0, 0], Err(TcpOptionLength)),
+        ("segment size of 3 bytes", &[2, 3, 0, 1], Err(TcpOptionLength)),
         ("no options behind the end", &[0, 8, 1, 0], Ok(())),
         ("unknown option", &[254, 4, 0, 0], Ok(())),
-        (
-            "timestamps after paddings",
-            &[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0],
-            Ok(()),
-        ),
+        ("timestamps after paddings", &[1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 0], Ok(())),
     ] {
         check(name, &tcp4().tcp_options(options).build(), expected);
     }
@@ -646,35 +342,18 @@ fn checksums() {
             let mut flipped = frame.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             let has_sum = !matches!(name, "gre4" | "no next header") && headers.fragment.is_none();
-            assert_eq!(
-                parse(&flipped, Checksums::Verify).is_err(),
-                has_sum,
-                "{name}, bit {bit}"
-            );
+            assert_eq!(parse(&flipped, Checksums::Verify).is_err(), has_sum, "{name}, bit {bit}");
         }
         if is_offloadable {
-            let at = from
-                + usize::from(
-                    inspect::wire::expected_partial(&headers)
-                        .expect("checked")
-                        .1,
-                );
+            let at = from + usize::from(inspect::wire::expected_partial(&headers).expect("checked").1);
             let mut partial = with(frame.clone(), at, &[0x12, 0x34]);
             check(name, &partial, Err(Malformed::TransportChecksum));
-            assert_eq!(
-                parse(&partial, Checksums::TransportPartial),
-                Ok(headers),
-                "{name}"
-            );
+            assert_eq!(parse(&partial, Checksums::TransportPartial), Ok(headers), "{name}");
             inspect::wire::complete_transport_checksum(&mut partial, &headers);
             assert_eq!(partial, frame, "{name} completed");
         }
     }
-    check(
-        "partial as drivers write it",
-        &tcp4().partial_checksum().build(),
-        Err(Malformed::TransportChecksum),
-    );
+    check("partial as drivers write it", &tcp4().partial_checksum().build(), Err(Malformed::TransportChecksum));
 }
 
 #[test]
@@ -684,72 +363,21 @@ fn neighbour_discovery() {
     let advertisement = || emit::neighbour_advertisement(emit::SOURCE_MAC, v6(1), v6(2), v6(1));
     let target = v6(1).octets();
     let multicast = std::net::Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1).octets();
-    let with_options = |options: &[u8]| {
-        advertisement()
-            .payload([&target[..], options].concat())
-            .build()
-    };
+    let with_options = |options: &[u8]| advertisement().payload([&target[..], options].concat()).build();
     let option = [2, 1, 1, 2, 3, 4, 5, 6];
-    check(
-        "hop limit 254",
-        &advertisement().ttl(254).build(),
-        Err(NdHopLimit),
-    );
-    check(
-        "code 1",
-        &emit::icmp(v6(1), v6(2), 136, 1, [0; 4])
-            .ttl(255)
-            .payload(target)
-            .build(),
-        Err(NdCode),
-    );
-    check(
-        "multicast target",
-        &advertisement().payload(multicast).build(),
-        Err(NdTarget),
-    );
-    check(
-        "unspecified target",
-        &advertisement().payload([0; 16]).build(),
-        Err(NdTarget),
-    );
-    check(
-        "too short",
-        &advertisement().payload([1; 15]).build(),
-        Err(Truncated),
-    );
+    check("hop limit 254", &advertisement().ttl(254).build(), Err(NdHopLimit));
+    check("code 1", &emit::icmp(v6(1), v6(2), 136, 1, [0; 4]).ttl(255).payload(target).build(), Err(NdCode));
+    check("multicast target", &advertisement().payload(multicast).build(), Err(NdTarget));
+    check("unspecified target", &advertisement().payload([0; 16]).build(), Err(NdTarget));
+    check("too short", &advertisement().payload([1; 15]).build(), Err(Truncated));
     check("no option", &with_options(&[]), Ok(()));
-    check(
-        "option of length 0",
-        &with_options(&[2, 0, 1, 2, 3, 4, 5, 6]),
-        Err(NdOption),
-    );
-    check(
-        "option beyond the message",
-        &with_options(&[2, 2, 1, 2, 3, 4, 5, 6]),
-        Err(NdOption),
-    );
-    check(
-        "address option of 16 bytes",
-        &with_options(&[&[2, 2][..], &[0; 14]].concat()),
-        Err(NdOption),
-    );
-    check(
-        "repeated option",
-        &with_options(&[option, option].concat()),
-        Err(NdOption),
-    );
+    check("option of length 0", &with_options(&[2, 0, 1, 2, 3, 4, 5, 6]), Err(NdOption));
+    check("option beyond the message", &with_options(&[2, 2, 1, 2, 3, 4, 5, 6]), Err(NdOption));
+    check("address option of 16 bytes", &with_options(&[&[2, 2][..], &[0; 14]].concat()), Err(NdOption));
+    check("repeated option", &with_options(&[option, option].concat()), Err(NdOption));
     check("half an option", &with_options(&[2]), Err(NdOption));
-    check(
-        "too many options",
-        &with_options(&[14, 1, 0, 0, 0, 0, 0, 0].repeat(33)),
-        Err(NdOption),
-    );
-    check(
-        "as many as may be",
-        &with_options(&[14, 1, 0, 0, 0, 0, 0, 0].repeat(32)),
-        Ok(()),
-    );
+    check("too many options", &with_options(&[14, 1, 0, 0, 0, 0, 0, 0].repeat(33)), Err(NdOption));
+    check("as many as may be", &with_options(&[14, 1, 0, 0, 0, 0, 0, 0].repeat(32)), Ok(()));
 }
 
 /// The list is what metrics are made from: complete, in order, words unique.
@@ -759,12 +387,7 @@ fn the_list_of_causes() {
     for (index, cause) in Malformed::ALL.iter().enumerate() {
         assert_eq!(*cause as usize, index);
         assert!(words.insert(cause.name()), "{} twice", cause.name());
-        assert!(
-            cause
-                .name()
-                .chars()
-                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
-        );
+        assert!(cause.name().chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_'));
         assert!(cause.sentence().ends_with('.'));
     }
 }

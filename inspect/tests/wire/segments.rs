@@ -13,10 +13,7 @@ fn cut(frame: &[u8], payload_len_max: u16) -> Result<Vec<Vec<u8>>, NotSegmentabl
     let mut segments = Segments::new(frame, &headers, payload_len_max)?;
     let mut buffer = vec![0xee; segments.frame_len_max()];
     let mut pieces = Vec::new();
-    while let Some(len) = segments
-        .write_next(&mut buffer)
-        .expect("the buffer suffices")
-    {
+    while let Some(len) = segments.write_next(&mut buffer).expect("the buffer suffices") {
         pieces.push(buffer[..len].to_vec());
     }
     assert_eq!(pieces.len(), segments.count());
@@ -24,12 +21,7 @@ fn cut(frame: &[u8], payload_len_max: u16) -> Result<Vec<Vec<u8>>, NotSegmentabl
 }
 
 fn check(builder: &FrameBuilder, payload: &[u8], payload_len_max: u16) {
-    let frame = builder
-        .clone()
-        .payload(payload)
-        .padding(&[0xaa; 3])
-        .partial_checksum()
-        .build();
+    let frame = builder.clone().payload(payload).padding(&[0xaa; 3]).partial_checksum().build();
     let original = Packet::parse(&frame, Checksums::TransportPartial).expect("sound");
     let tcp = original.tcp().expect("TCP");
     let pieces = cut(&frame, payload_len_max).expect("cuttable");
@@ -39,18 +31,9 @@ fn check(builder: &FrameBuilder, payload: &[u8], payload_len_max: u16) {
         let view = packet.tcp().expect("TCP");
         assert_eq!(packet.headers().end as usize, piece.len());
         assert_eq!(view.seq, tcp.seq.wrapping_add(joined.len() as u32));
-        assert_eq!(
-            (view.ack, view.window, view.option_bytes),
-            (tcp.ack, tcp.window, tcp.option_bytes)
-        );
-        assert_eq!(
-            packet.ip_id(),
-            original.ip_id().map(|id| id.wrapping_add(index as u16))
-        );
-        assert_eq!(
-            (packet.source(), packet.destination()),
-            (original.source(), original.destination())
-        );
+        assert_eq!((view.ack, view.window, view.option_bytes), (tcp.ack, tcp.window, tcp.option_bytes));
+        assert_eq!(packet.ip_id(), original.ip_id().map(|id| id.wrapping_add(index as u16)));
+        assert_eq!((packet.source(), packet.destination()), (original.source(), original.destination()));
         let (is_first, is_last) = (index == 0, index + 1 == pieces.len());
         let mut expected = tcp.flags;
         if !is_last {
@@ -74,19 +57,12 @@ fn the_largest_frames() {
 
 #[test]
 fn what_is_not_cut() {
-    let cut_of =
-        |builder: &FrameBuilder, size| cut(&builder.clone().payload([0; 3000]).build(), size);
+    let cut_of = |builder: &FrameBuilder, size| cut(&builder.clone().payload([0; 3000]).build(), size);
     assert_eq!(cut_of(&udp4(), 1000), Err(NotSegmentable::NotTcp));
-    assert_eq!(
-        cut(&tcp4().payload([0; 99]).fragments(32)[0], 8),
-        Err(NotSegmentable::NotTcp)
-    );
+    assert_eq!(cut(&tcp4().payload([0; 99]).fragments(32)[0], 8), Err(NotSegmentable::NotTcp));
     assert_eq!(cut_of(&tcp4().syn(), 1000), Err(NotSegmentable::Flags));
     assert_eq!(cut_of(&tcp4().rst(), 1000), Err(NotSegmentable::Flags));
-    assert_eq!(
-        cut_of(&tcp4().flags(TcpFlags::ACK | TcpFlags::URG), 1000),
-        Err(NotSegmentable::Flags)
-    );
+    assert_eq!(cut_of(&tcp4().flags(TcpFlags::ACK | TcpFlags::URG), 1000), Err(NotSegmentable::Flags));
     assert_eq!(cut_of(&tcp4(), 0), Err(NotSegmentable::SegmentSize));
     let least = 3000usize.div_ceil(SEGMENTS_PER_FRAME_MAX) as u16;
     assert_eq!(cut_of(&tcp4(), least - 1), Err(NotSegmentable::SegmentSize));

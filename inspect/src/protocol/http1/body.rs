@@ -67,11 +67,7 @@ impl Body {
 
     /// The body is one file of this name.
     pub(super) fn is_file(&mut self, name: Vec<u8>, settings: &Settings) {
-        self.out.contents = Contents::File(FileStream::new(
-            self.out.transaction,
-            self.out.side,
-            settings,
-        ));
+        self.out.contents = Contents::File(FileStream::new(self.out.transaction, self.out.side, settings));
         self.out.file_name = name;
     }
 
@@ -80,12 +76,7 @@ impl Body {
         self.out.contents = Contents::Parts(Box::new(Multipart::new(boundary)));
     }
 
-    pub(super) fn data(
-        &mut self,
-        bytes: &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Result<(), Bomb> {
+    pub(super) fn data(&mut self, bytes: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Result<(), Bomb> {
         let out = &mut self.out;
         out.packed += bytes.len() as u64;
         let Some(unpacker) = &mut self.unpacker else {
@@ -121,16 +112,7 @@ impl Body {
             });
         }
         if out.has_begun {
-            sink.buffer(
-                out.transaction,
-                out.side,
-                out.buffer(),
-                Piece {
-                    first: false,
-                    last: true,
-                },
-                &[],
-            );
+            sink.buffer(out.transaction, out.side, out.buffer(), Piece { first: false, last: true }, &[]);
         }
         match out.contents {
             Contents::Nothing => {}
@@ -153,11 +135,7 @@ impl Out {
             Direction::ToServer => settings.request_body_bytes_max,
             Direction::ToClient => settings.response_body_bytes_max,
         };
-        let room = if bytes_max == 0 {
-            u64::MAX
-        } else {
-            bytes_max.saturating_sub(self.unpacked)
-        };
+        let room = if bytes_max == 0 { u64::MAX } else { bytes_max.saturating_sub(self.unpacked) };
         self.unpacked += bytes.len() as u64;
         let bytes = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
         if bytes.is_empty() {
@@ -165,16 +143,7 @@ impl Out {
         }
         let is_first = !self.has_begun;
         self.has_begun = true;
-        sink.buffer(
-            self.transaction,
-            self.side,
-            self.buffer(),
-            Piece {
-                first: is_first,
-                last: false,
-            },
-            bytes,
-        );
+        sink.buffer(self.transaction, self.side, self.buffer(), Piece { first: is_first, last: false }, bytes);
         match &mut self.contents {
             Contents::Nothing => {}
             Contents::File(file) => {

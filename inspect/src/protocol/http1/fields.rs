@@ -58,12 +58,7 @@ struct Short;
 
 impl<'a> Reader<'a> {
     pub(super) fn new(side: Direction, bytes: &'a [u8], at: usize, is_whole: bool) -> Self {
-        Reader {
-            side,
-            bytes,
-            at,
-            is_whole,
-        }
+        Reader { side, bytes, at, is_whole }
     }
 
     pub(super) fn next(&mut self) -> Next<'a> {
@@ -79,11 +74,7 @@ impl<'a> Reader<'a> {
             return Ok(Next::End);
         }
         if self.at >= self.bytes.len() {
-            return if self.is_whole {
-                Ok(Next::End)
-            } else {
-                Err(Short)
-            };
+            return if self.is_whole { Ok(Next::End) } else { Err(Short) };
         }
         let start = self.at;
         let colon = self.colon(start)?;
@@ -167,11 +158,7 @@ impl<'a> Reader<'a> {
             None if self.is_whole => rest.len(),
             None => return Err(Short),
         };
-        let length = if length > 0 && length < rest.len() && rest[length - 1] == b'\r' {
-            length - 1
-        } else {
-            length
-        };
+        let length = if length > 0 && length < rest.len() && rest[length - 1] == b'\r' { length - 1 } else { length };
         Ok((&rest[..length], start + length))
     }
 
@@ -235,10 +222,7 @@ impl<'a> Reader<'a> {
             }
             Direction::ToClient => {
                 if let Some(after) = self.follows(rest, b"\r\n\r")? {
-                    let blanks = after
-                        .iter()
-                        .take_while(|byte| matches!(byte, b'\r' | b' ' | b'\t'))
-                        .count();
+                    let blanks = after.iter().take_while(|byte| matches!(byte, b'\r' | b' ' | b'\t')).count();
                     if blanks == after.len() && !self.is_whole {
                         return Err(Short);
                     }
@@ -271,10 +255,7 @@ impl<'a> Reader<'a> {
         let rest = self.bytes.get(at..).unwrap_or_default();
         let is_blank = |byte: &&u8| matches!(**byte, b' ' | b'\t');
         let start = rest.iter().take_while(is_blank).count();
-        let token = rest[start..]
-            .iter()
-            .take_while(|byte| is_token(**byte))
-            .count();
+        let token = rest[start..].iter().take_while(|byte| is_token(**byte)).count();
         let end = start + token + rest[start + token..].iter().take_while(is_blank).count();
         match rest.get(end) {
             Some(&byte) => Ok(token > 0 && byte == b':'),
@@ -291,14 +272,8 @@ pub(super) fn is_space(byte: u8) -> bool {
 
 /// Removes white space from both ends.
 pub(super) fn trim(bytes: &[u8]) -> &[u8] {
-    let start = bytes
-        .iter()
-        .position(|&byte| !is_space(byte))
-        .unwrap_or(bytes.len());
-    let end = bytes
-        .iter()
-        .rposition(|&byte| !is_space(byte))
-        .map_or(start, |at| at + 1);
+    let start = bytes.iter().position(|&byte| !is_space(byte)).unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(|&byte| !is_space(byte)).map_or(start, |at| at + 1);
     &bytes[start..end]
 }
 
@@ -320,20 +295,8 @@ pub(super) fn is_named(bytes: &[u8], name: &[u8]) -> bool {
 
 /// Whether `bytes`, NULs left out, contain `text` in any case.
 pub(super) fn mentions(bytes: &[u8], text: &[u8]) -> bool {
-    let sought = |bytes: &[u8]| {
-        bytes
-            .windows(text.len())
-            .any(|window| window.eq_ignore_ascii_case(text))
-    };
-    sought(bytes)
-        || bytes.contains(&0)
-            && sought(
-                &bytes
-                    .iter()
-                    .copied()
-                    .filter(|&byte| byte != 0)
-                    .collect::<Vec<_>>(),
-            )
+    let sought = |bytes: &[u8]| bytes.windows(text.len()).any(|window| window.eq_ignore_ascii_case(text));
+    sought(bytes) || bytes.contains(&0) && sought(&bytes.iter().copied().filter(|&byte| byte != 0).collect::<Vec<_>>())
 }
 
 #[cfg(test)]
@@ -349,11 +312,7 @@ mod tests {
             loop {
                 match reader.next() {
                     Next::Field(field) => {
-                        text += &format!(
-                            "{}={};",
-                            field.name.escape_ascii(),
-                            field.value.escape_ascii()
-                        );
+                        text += &format!("{}={};", field.name.escape_ascii(), field.value.escape_ascii());
                     }
                     Next::End => return Some(text + &format!("+{}", bytes.len() - reader.at)),
                     Next::More => return None,
@@ -363,12 +322,8 @@ mod tests {
         assert_eq!(read(block, false).as_deref(), Some(expected));
         // Shorter blocks give the same, or ask for more.
         for end in 0..block.len() {
-            let shorter =
-                read(&block[..end], false).map(|text| text.split('+').next().unwrap().to_owned());
-            assert!(
-                shorter.is_none() || shorter.as_deref() == expected.split('+').next(),
-                "{end}: {shorter:?}"
-            );
+            let shorter = read(&block[..end], false).map(|text| text.split('+').next().unwrap().to_owned());
+            assert!(shorter.is_none() || shorter.as_deref() == expected.split('+').next(), "{end}: {shorter:?}");
         }
     }
 

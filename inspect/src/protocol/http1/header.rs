@@ -43,29 +43,20 @@ pub(super) fn measure(side: Direction, bytes: &[u8], from: usize, is_whole: bool
 }
 
 fn hash(name: &[u8]) -> u32 {
-    name.iter().fold(0x811c_9dc5, |hash: u32, byte| {
-        (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
-    })
+    name.iter()
+        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193))
 }
 
 /// A number with anything but digits before it and anything after it, as lax receivers read `Content-Length`.
 pub(super) fn content_length(value: &[u8]) -> Option<u64> {
     let start = value.iter().position(u8::is_ascii_digit)?;
-    let digits = value[start..]
-        .iter()
-        .take_while(|byte| byte.is_ascii_digit());
-    digits.into_iter().try_fold(0u64, |number, digit| {
-        number.checked_mul(10)?.checked_add(u64::from(digit - b'0'))
-    })
+    let digits = value[start..].iter().take_while(|byte| byte.is_ascii_digit());
+    digits.into_iter().try_fold(0u64, |number, digit| number.checked_mul(10)?.checked_add(u64::from(digit - b'0')))
 }
 
 impl<'a> Header<'a> {
     /// Reads a whole block. `report` hears of what is wrong, each thing once.
-    pub(super) fn read(
-        side: Direction,
-        block: &'a [u8],
-        report: &mut dyn FnMut(Anomaly),
-    ) -> Result<Self, Anomaly> {
+    pub(super) fn read(side: Direction, block: &'a [u8], report: &mut dyn FnMut(Anomaly)) -> Result<Self, Anomaly> {
         let mut header = Header::default();
         let mut reader = Reader::new(side, block, 0, true);
         let mut reported = Vec::new();
@@ -81,53 +72,32 @@ impl<'a> Header<'a> {
         Ok(header)
     }
 
-    fn add(
-        &mut self,
-        side: Direction,
-        field: Field<'a>,
-        report: &mut dyn FnMut(Anomaly),
-    ) -> Result<(), Anomaly> {
+    fn add(&mut self, side: Direction, field: Field<'a>, report: &mut dyn FnMut(Anomaly)) -> Result<(), Anomaly> {
         let is_request = side == Direction::ToServer;
         let pick = |request, response| if is_request { request } else { response };
         if field.lacks_colon {
-            report(pick(
-                Anomaly::HttpRequestFieldMissingColon,
-                Anomaly::HttpResponseFieldMissingColon,
-            ));
+            report(pick(Anomaly::HttpRequestFieldMissingColon, Anomaly::HttpResponseFieldMissingColon));
         } else if field.name.is_empty() || !field.name.iter().all(|&byte| is_token(byte)) {
-            report(pick(
-                Anomaly::HttpRequestHeaderInvalid,
-                Anomaly::HttpResponseHeaderInvalid,
-            ));
+            report(pick(Anomaly::HttpRequestHeaderInvalid, Anomaly::HttpResponseHeaderInvalid));
         }
         if field.is_misfolded {
-            report(pick(
-                Anomaly::HttpInvalidRequestFolding,
-                Anomaly::HttpInvalidResponseFolding,
-            ));
+            report(pick(Anomaly::HttpInvalidRequestFolding, Anomaly::HttpInvalidResponseFolding));
         }
         let hash = hash(field.name);
         let known = self
             .hashes
             .iter()
             .zip(&self.fields)
-            .position(|(&other, known)| {
-                other == hash && known.name.eq_ignore_ascii_case(field.name)
-            });
+            .position(|(&other, known)| other == hash && known.name.eq_ignore_ascii_case(field.name));
         match known {
             Some(place) => {
-                report(pick(
-                    Anomaly::HttpRequestHeaderRepetition,
-                    Anomaly::HttpResponseHeaderRepetition,
-                ));
+                report(pick(Anomaly::HttpRequestHeaderRepetition, Anomaly::HttpResponseHeaderRepetition));
                 let value = &mut self.fields[place].value;
                 if !field.name.eq_ignore_ascii_case(b"content-length") {
                     let value = value.to_mut();
                     value.extend_from_slice(b", ");
                     value.extend_from_slice(&field.value);
-                } else if content_length(value).is_none()
-                    || content_length(value) != content_length(&field.value)
-                {
+                } else if content_length(value).is_none() || content_length(value) != content_length(&field.value) {
                     report(pick(
                         Anomaly::HttpDuplicateRequestContentLength,
                         Anomaly::HttpDuplicateResponseContentLength,
@@ -135,10 +105,7 @@ impl<'a> Header<'a> {
                 }
             }
             None if self.fields.len() >= FIELDS_MAX => {
-                return Err(pick(
-                    Anomaly::HttpRequestTooManyHeaders,
-                    Anomaly::HttpResponseTooManyHeaders,
-                ));
+                return Err(pick(Anomaly::HttpRequestTooManyHeaders, Anomaly::HttpResponseTooManyHeaders));
             }
             None => {
                 self.hashes.push(hash);
@@ -150,21 +117,11 @@ impl<'a> Header<'a> {
 
     /// The value of a field; `name` in lower case.
     pub(super) fn value(&self, name: &[u8]) -> Option<&[u8]> {
-        self.fields
-            .iter()
-            .find(|field| is_named(field.name, name))
-            .map(|field| &*field.value)
+        self.fields.iter().find(|field| is_named(field.name, name)).map(|field| &*field.value)
     }
 
     /// Delivers every buffer that is made of fields. `line` is the first line without its end, `raw` the block as sent.
-    pub(super) fn deliver(
-        &self,
-        transaction: u32,
-        side: Direction,
-        line: &[u8],
-        raw: &[u8],
-        sink: &mut dyn Sink,
-    ) {
+    pub(super) fn deliver(&self, transaction: u32, side: Direction, line: &[u8], raw: &[u8], sink: &mut dyn Sink) {
         let mut give = |buffer, bytes: &[u8]| {
             if !bytes.is_empty() {
                 sink.buffer(transaction, side, buffer, Piece::WHOLE, bytes);
@@ -179,16 +136,8 @@ impl<'a> Header<'a> {
         text.extend_from_slice(b"\r\n");
         give(Buffer::HttpStart, &text);
         text.clear();
-        let cookie: &[u8] = if side == Direction::ToServer {
-            b"cookie"
-        } else {
-            b"set-cookie"
-        };
-        for field in self
-            .fields
-            .iter()
-            .filter(|field| !field.name.eq_ignore_ascii_case(cookie))
-        {
+        let cookie: &[u8] = if side == Direction::ToServer { b"cookie" } else { b"set-cookie" };
+        for field in self.fields.iter().filter(|field| !field.name.eq_ignore_ascii_case(cookie)) {
             push_field(&mut text, field);
         }
         give(Buffer::HttpHeader, &text);
@@ -254,27 +203,14 @@ fn buffer_of(side: Direction, name: &[u8]) -> Option<Buffer> {
         (b"location", Buffer::HttpLocation),
         (b"server", Buffer::HttpServer),
     ];
-    let table: &[(&[u8], Buffer)] = if side == Direction::ToServer {
-        &REQUEST
-    } else {
-        &RESPONSE
-    };
-    table
-        .iter()
-        .find(|(known, _)| is_named(name, known))
-        .map(|&(_, buffer)| buffer)
+    let table: &[(&[u8], Buffer)] = if side == Direction::ToServer { &REQUEST } else { &RESPONSE };
+    table.iter().find(|(known, _)| is_named(name, known)).map(|&(_, buffer)| buffer)
 }
 
 /// Splits at white space: what comes before, and the rest without it.
 pub(super) fn word(bytes: &[u8]) -> (&[u8], &[u8]) {
-    let end = bytes
-        .iter()
-        .position(|&byte| is_space(byte))
-        .unwrap_or(bytes.len());
-    let next = bytes[end..]
-        .iter()
-        .position(|&byte| !is_space(byte))
-        .map_or(bytes.len(), |at| end + at);
+    let end = bytes.iter().position(|&byte| is_space(byte)).unwrap_or(bytes.len());
+    let next = bytes[end..].iter().position(|&byte| !is_space(byte)).map_or(bytes.len(), |at| end + at);
     (&bytes[..end], &bytes[next..])
 }
 
@@ -356,15 +292,8 @@ pub(super) fn take_block<'a>(
     let before = kept.len();
     kept.extend_from_slice(input);
     // A block ends only behind a line end, or with the byte after one.
-    let may_end = input
-        .iter()
-        .chain(&kept[before - 1..before])
-        .any(|&byte| byte == b'\n' || byte == b'\r');
-    let block = if may_end {
-        measure(side, kept, *read, false)
-    } else {
-        Block::Open(*read)
-    };
+    let may_end = input.iter().chain(&kept[before - 1..before]).any(|&byte| byte == b'\n' || byte == b'\r');
+    let block = if may_end { measure(side, kept, *read, false) } else { Block::Open(*read) };
     match block {
         Block::Over(length) => {
             let mut block = std::mem::take(kept);
@@ -375,9 +304,7 @@ pub(super) fn take_block<'a>(
             *read = 0;
             TakenBlock::Block(Cow::Owned(block), behind)
         }
-        Block::Open(at)
-            if kept.len() <= super::HEADER_BYTES_MAX && kept.len() - at <= FIELD_BYTES_MAX =>
-        {
+        Block::Open(at) if kept.len() <= super::HEADER_BYTES_MAX && kept.len() - at <= FIELD_BYTES_MAX => {
             *read = at;
             *input = &[];
             TakenBlock::Open

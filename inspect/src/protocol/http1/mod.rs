@@ -110,14 +110,7 @@ struct Half {
 
 impl Half {
     fn new() -> Self {
-        Half {
-            state: State::Line,
-            kept: Vec::new(),
-            read: 0,
-            transaction: 0,
-            line: Vec::new(),
-            body: None,
-        }
+        Half { state: State::Line, kept: Vec::new(), read: 0, transaction: 0, line: Vec::new(), body: None }
     }
 }
 
@@ -144,12 +137,7 @@ pub(super) struct Http1 {
 
 impl Http1 {
     pub(super) fn new(first_transaction: u32) -> Self {
-        Http1 {
-            next: first_transaction,
-            waiting: VecDeque::new(),
-            request: Half::new(),
-            response: Half::new(),
-        }
+        Http1 { next: first_transaction, waiting: VecDeque::new(), request: Half::new(), response: Half::new() }
     }
 
     fn allocate(&mut self) -> u32 {
@@ -175,12 +163,9 @@ impl Http1 {
         let half = self.half(side);
         let transaction = half.transaction;
         let file_name = match (&half.body, side) {
-            (None, Direction::ToClient) => Some(
-                self.waiting
-                    .front()
-                    .map(|waiting| waiting.path.clone())
-                    .unwrap_or_default(),
-            ),
+            (None, Direction::ToClient) => {
+                Some(self.waiting.front().map(|waiting| waiting.path.clone()).unwrap_or_default())
+            }
             (None, Direction::ToServer) | (Some(_), _) => None,
         };
         let body = self.half(side).body.get_or_insert_with(|| {
@@ -212,11 +197,7 @@ impl Http1 {
                 *input = rest;
                 self.body_data(side, bytes, settings, sink)?;
                 let left = left - count as u64;
-                self.half(side).state = if left == 0 {
-                    State::Tail
-                } else {
-                    State::Length(left)
-                };
+                self.half(side).state = if left == 0 { State::Tail } else { State::Length(left) };
             }
             State::UntilClose => {
                 self.body_data(side, input, settings, sink)?;
@@ -238,11 +219,7 @@ impl Http1 {
                 *input = rest;
                 self.body_data(side, bytes, settings, sink)?;
                 let left = left - count as u64;
-                self.half(side).state = if left == 0 {
-                    State::ChunkEnd
-                } else {
-                    State::Chunk(left)
-                };
+                self.half(side).state = if left == 0 { State::ChunkEnd } else { State::Chunk(left) };
             }
             State::ChunkEnd => match memchr::memchr(b'\n', input) {
                 Some(at) => {
@@ -269,36 +246,26 @@ impl Http1 {
         let is_control = |byte: &u8| matches!(byte, b'\r' | b'\n' | b' ' | b'\t' | 0x0b | 0x0c);
         let half = self.half(side);
         let transaction = half.transaction;
-        let line =
-            match header::take_line(&mut half.kept, input, |bytes| memchr::memchr(b'\n', bytes)) {
-                header::Taken::Line(line) => line,
-                header::Taken::TooLong => return Err(Broken),
-                header::Taken::Open => {
-                    // What cannot become a number is not waited for.
-                    let start = half.kept.iter().position(|byte| !is_control(byte));
-                    if start.is_none_or(|start| half.kept[start].is_ascii_hexdigit()) {
-                        return Ok(());
-                    }
-                    let line = std::mem::take(&mut half.kept);
-                    return self.no_chunk(side, &line, settings, sink);
+        let line = match header::take_line(&mut half.kept, input, |bytes| memchr::memchr(b'\n', bytes)) {
+            header::Taken::Line(line) => line,
+            header::Taken::TooLong => return Err(Broken),
+            header::Taken::Open => {
+                // What cannot become a number is not waited for.
+                let start = half.kept.iter().position(|byte| !is_control(byte));
+                if start.is_none_or(|start| half.kept[start].is_ascii_hexdigit()) {
+                    return Ok(());
                 }
-            };
+                let line = std::mem::take(&mut half.kept);
+                return self.no_chunk(side, &line, settings, sink);
+            }
+        };
         if line.iter().all(is_control) {
             return Ok(());
         }
-        let start = line
-            .iter()
-            .position(|byte| !is_control(byte))
-            .unwrap_or(line.len());
-        let digits = line[start..]
-            .iter()
-            .take_while(|byte| byte.is_ascii_hexdigit())
-            .count();
+        let start = line.iter().position(|byte| !is_control(byte)).unwrap_or(line.len());
+        let digits = line[start..].iter().take_while(|byte| byte.is_ascii_hexdigit()).count();
         let text = std::str::from_utf8(&line[start..start + digits]).unwrap_or_default();
-        let Some(length) = u64::from_str_radix(text, 16)
-            .ok()
-            .filter(|&length| length <= i32::MAX as u64)
-        else {
+        let Some(length) = u64::from_str_radix(text, 16).ok().filter(|&length| length <= i32::MAX as u64) else {
             return self.no_chunk(side, &line, settings, sink);
         };
         if line[start + digits..].contains(&b';') {
@@ -308,11 +275,7 @@ impl Http1 {
             };
             sink.anomaly(transaction, side, anomaly);
         }
-        self.half(side).state = if length == 0 {
-            State::Trailer
-        } else {
-            State::Chunk(length)
-        };
+        self.half(side).state = if length == 0 { State::Trailer } else { State::Chunk(length) };
         Ok(())
     }
 
@@ -339,13 +302,7 @@ impl Http1 {
     }
 
     /// Ends the body and the message of one side.
-    fn complete(
-        &mut self,
-        side: Direction,
-        is_whole: bool,
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) {
+    fn complete(&mut self, side: Direction, is_whole: bool, settings: &Settings, sink: &mut dyn Sink) {
         let half = self.half(side);
         let transaction = half.transaction;
         if let Some(body) = half.body.take() {
@@ -369,10 +326,7 @@ impl Http1 {
     ) -> Progress {
         match result {
             Ok(Outcome::Taken) => Progress::More,
-            Ok(Outcome::Switched(used)) => Progress::Switch {
-                used,
-                held: std::mem::take(&mut self.request.kept),
-            },
+            Ok(Outcome::Switched(used)) => Progress::Switch { used, held: std::mem::take(&mut self.request.kept) },
             Err(Broken) => {
                 let half = self.half(side);
                 let transaction = half.transaction;
@@ -391,30 +345,16 @@ impl Parse for Http1 {
         self.next
     }
 
-    fn stream(
-        &mut self,
-        side: Direction,
-        bytes: &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Progress {
+    fn stream(&mut self, side: Direction, bytes: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Progress {
         let result = match side {
-            Direction::ToServer => self
-                .request_bytes(bytes, settings, sink)
-                .map(|()| Outcome::Taken),
+            Direction::ToServer => self.request_bytes(bytes, settings, sink).map(|()| Outcome::Taken),
             Direction::ToClient => self.response_bytes(bytes, settings, sink),
         };
         self.finish(side, result, settings, sink)
     }
 
     /// Bytes that are missing from a body leave the rest of it readable; elsewhere nothing can be made of what follows.
-    fn gap(
-        &mut self,
-        side: Direction,
-        length: u64,
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Progress {
+    fn gap(&mut self, side: Direction, length: u64, settings: &Settings, sink: &mut dyn Sink) -> Progress {
         let half = self.half(side);
         let rest = match half.state {
             State::UntilClose => State::UntilClose,
@@ -452,20 +392,13 @@ impl Parse for Http1 {
 
 /// The encodings that a `Content-Encoding` names, in the order of application. Unknown ones are passed over: a browser
 /// that does not know one shows the bytes as they are.
-fn encodings(
-    header: &Header<'_>,
-    layers_max: u32,
-    report: &mut dyn FnMut(Anomaly),
-) -> Vec<Encoding> {
+fn encodings(header: &Header<'_>, layers_max: u32, report: &mut dyn FnMut(Anomaly)) -> Vec<Encoding> {
     let Some(value) = header.value(b"content-encoding") else {
         return Vec::new();
     };
     let mut found = Vec::new();
     let mut layers = 0;
-    for name in value
-        .split(|&byte| byte == b',' || byte == b' ')
-        .filter(|name| !name.is_empty())
-    {
+    for name in value.split(|&byte| byte == b',' || byte == b' ').filter(|name| !name.is_empty()) {
         layers += 1;
         if layers > layers_max {
             report(Anomaly::HttpTooManyEncodingLayers);

@@ -39,8 +39,7 @@ enum State {
 /// The boundary that a `Content-Type` announces for a form, if it does.
 pub(super) fn boundary(content_type: &[u8]) -> Option<&[u8]> {
     const START: &[u8] = b"multipart/form-data";
-    if content_type.len() < START.len() || !content_type[..START.len()].eq_ignore_ascii_case(START)
-    {
+    if content_type.len() < START.len() || !content_type[..START.len()].eq_ignore_ascii_case(START) {
         return None;
     }
     let boundary = parameter(&content_type[START.len()..], b"boundary")?;
@@ -63,17 +62,11 @@ pub(in crate::protocol) fn parameter<'a>(mut rest: &'a [u8], name: &[u8]) -> Opt
         let value = trim(&rest[equals + 1..]);
         let (value, after) = match value.strip_prefix(b"\"") {
             Some(quoted) => {
-                let end = quoted
-                    .iter()
-                    .position(|&byte| byte == b'"')
-                    .unwrap_or(quoted.len());
+                let end = quoted.iter().position(|&byte| byte == b'"').unwrap_or(quoted.len());
                 (&quoted[..end], &quoted[end..])
             }
             None => {
-                let end = value
-                    .iter()
-                    .position(|&byte| byte == b';')
-                    .unwrap_or(value.len());
+                let end = value.iter().position(|&byte| byte == b';').unwrap_or(value.len());
                 (trim(&value[..end]), &value[end..])
             }
         };
@@ -88,21 +81,10 @@ impl Multipart {
     pub(super) fn new(boundary: &[u8]) -> Self {
         // The first delimiter has no line end before it; the body is read as if it had.
         let delimiter = [b"\r\n--", boundary].concat();
-        Multipart {
-            held: b"\r\n".to_vec(),
-            delimiter,
-            state: State::Data,
-            file: None,
-        }
+        Multipart { held: b"\r\n".to_vec(), delimiter, state: State::Data, file: None }
     }
 
-    pub(super) fn data(
-        &mut self,
-        transaction: u32,
-        bytes: &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) {
+    pub(super) fn data(&mut self, transaction: u32, bytes: &[u8], settings: &Settings, sink: &mut dyn Sink) {
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = match self.state {
@@ -134,11 +116,7 @@ impl Multipart {
         // What is held is a beginning of the delimiter: go on with it, or let go of as much as no longer fits.
         while !self.held.is_empty() {
             let wanted = &self.delimiter[self.held.len()..];
-            let shared = wanted
-                .iter()
-                .zip(rest)
-                .take_while(|(wanted, byte)| wanted == byte)
-                .count();
+            let shared = wanted.iter().zip(rest).take_while(|(wanted, byte)| wanted == byte).count();
             if shared == wanted.len() {
                 self.held.clear();
                 self.delimited(sink);
@@ -151,9 +129,7 @@ impl Multipart {
             self.held.extend_from_slice(&rest[..shared]);
             rest = &rest[shared..];
             let held = std::mem::take(&mut self.held);
-            let next = (1..held.len())
-                .find(|&at| self.delimiter.starts_with(&held[at..]))
-                .unwrap_or(held.len());
+            let next = (1..held.len()).find(|&at| self.delimiter.starts_with(&held[at..])).unwrap_or(held.len());
             self.give(&held[..next], sink);
             self.held = held[next..].to_vec();
         }
@@ -165,9 +141,7 @@ impl Multipart {
             }
             None => {
                 let tail = rest.len().saturating_sub(self.delimiter.len() - 1);
-                let keep = (tail..rest.len())
-                    .find(|&at| self.delimiter.starts_with(&rest[at..]))
-                    .unwrap_or(rest.len());
+                let keep = (tail..rest.len()).find(|&at| self.delimiter.starts_with(&rest[at..])).unwrap_or(rest.len());
                 self.give(&rest[..keep], sink);
                 self.held.extend_from_slice(&rest[keep..]);
                 &[]
@@ -183,13 +157,7 @@ impl Multipart {
     }
 
     /// Takes the rest of a delimiter's line and the part's header fields.
-    fn header<'a>(
-        &mut self,
-        transaction: u32,
-        rest: &'a [u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> &'a [u8] {
+    fn header<'a>(&mut self, transaction: u32, rest: &'a [u8], settings: &Settings, sink: &mut dyn Sink) -> &'a [u8] {
         let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
         self.held.extend_from_slice(&rest[..end]);
         if self.held.starts_with(b"--") {
@@ -266,14 +234,8 @@ mod tests {
 
     #[test]
     fn boundaries_are_read_from_the_content_type() {
-        assert_eq!(
-            boundary(b"multipart/form-data; boundary=abc"),
-            Some(b"abc".as_slice())
-        );
-        assert_eq!(
-            boundary(b"Multipart/Form-Data; charset=x; boundary=\"a c\""),
-            Some(b"a c".as_slice())
-        );
+        assert_eq!(boundary(b"multipart/form-data; boundary=abc"), Some(b"abc".as_slice()));
+        assert_eq!(boundary(b"Multipart/Form-Data; charset=x; boundary=\"a c\""), Some(b"a c".as_slice()));
         assert_eq!(boundary(b"multipart/form-data"), None);
         assert_eq!(boundary(b"text/plain; boundary=abc"), None);
     }

@@ -5,49 +5,15 @@ use super::fields::{is_space, mentions, trim};
 use super::header::{self, Header, Taken, TakenBlock, content_length, word};
 use super::multipart;
 use super::uri::{Target, is_host_name, normalise_host, split_host};
-use super::{
-    Broken, CONNECT_BYTES_MAX, Http1, Method, PATH_BYTES_MAX, PIPELINE_MAX, State, Waiting,
-    encodings,
-};
+use super::{Broken, CONNECT_BYTES_MAX, Http1, Method, PATH_BYTES_MAX, PIPELINE_MAX, State, Waiting, encodings};
 use crate::inspector::Direction;
 use crate::protocol::anomaly::Anomaly;
 use crate::protocol::buffer::Buffer;
+use crate::protocol::recognise::HTTP_METHODS as METHODS;
 use crate::protocol::settings::Settings;
 use crate::protocol::sink::{Piece, Sink, Stage};
 
 const SIDE: Direction = Direction::ToServer;
-
-/// Methods that end a body when they stand where it should be over.
-const METHODS: [&[u8]; 28] = [
-    b"GET",
-    b"PUT",
-    b"POST",
-    b"HEAD",
-    b"TRACE",
-    b"OPTIONS",
-    b"CONNECT",
-    b"DELETE",
-    b"PATCH",
-    b"PROPFIND",
-    b"PROPPATCH",
-    b"MKCOL",
-    b"COPY",
-    b"MOVE",
-    b"LOCK",
-    b"UNLOCK",
-    b"CHECKOUT",
-    b"UNCHECKOUT",
-    b"CHECKIN",
-    b"UPDATE",
-    b"LABEL",
-    b"REPORT",
-    b"MKWORKSPACE",
-    b"MKACTIVITY",
-    b"MERGE",
-    b"INVALID",
-    b"VERSION-CONTROL",
-    b"BASELINE-CONTROL",
-];
 
 /// A request line taken apart.
 struct RequestLine<'a> {
@@ -67,9 +33,7 @@ impl<'a> RequestLine<'a> {
         let (method, rest) = word(text);
         let delimiter = &text[method.len()..text.len() - rest.len()];
         let split = |ends: &dyn Fn(u8) -> bool| {
-            rest.iter()
-                .rposition(|&byte| ends(byte))
-                .map(|at| (trim(&rest[..at]), trim(&rest[at + 1..])))
+            rest.iter().rposition(|&byte| ends(byte)).map(|at| (trim(&rest[..at]), trim(&rest[at + 1..])))
         };
         let (target, protocol) = split(&|byte| byte == b' ').unwrap_or((rest, &[]));
         let has_odd_target_delimiter = target.iter().any(|&byte| is_space(byte) && byte != b' ');
@@ -103,10 +67,8 @@ impl Http1 {
             match self.request.state {
                 State::Tail => self.request_tail(&mut input, settings, sink)?,
                 State::Line => {
-                    match header::take_line(&mut self.request.kept, &mut input, |bytes| {
-                        memchr::memchr(b'\n', bytes)
-                    }) {
-                        Taken::Line(line) => self.request_line(&line, settings, sink)?,
+                    match header::take_line(&mut self.request.kept, &mut input, |bytes| memchr::memchr(b'\n', bytes)) {
+                        Taken::Line(line) => self.request_line(&line, sink)?,
                         Taken::Open => {}
                         Taken::TooLong => return Err(self.too_long(sink)),
                     }
@@ -153,27 +115,16 @@ impl Http1 {
     }
 
     /// What follows a request at once is the next request, unless its line does not start with a method.
-    fn request_tail(
-        &mut self,
-        input: &mut &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Result<(), Broken> {
+    fn request_tail(&mut self, input: &mut &[u8], settings: &Settings, sink: &mut dyn Sink) -> Result<(), Broken> {
         let end = memchr::memchr(b'\n', input).map(|at| at + 1);
         let method = word(trim(&input[..end.unwrap_or(input.len())])).0;
-        let is_next = METHODS
-            .iter()
-            .any(|known| method.eq_ignore_ascii_case(known));
+        let is_next = METHODS.iter().any(|known| method.eq_ignore_ascii_case(known));
         match end {
             Some(end) if !is_next => {
                 let (line, rest) = input.split_at(end);
                 *input = rest;
                 if !method.is_empty() {
-                    sink.anomaly(
-                        self.request.transaction,
-                        SIDE,
-                        Anomaly::HttpRequestBodyUnexpected,
-                    );
+                    sink.anomaly(self.request.transaction, SIDE, Anomaly::HttpRequestBodyUnexpected);
                 }
                 self.body_data(SIDE, line, settings, sink)
             }
@@ -184,16 +135,8 @@ impl Http1 {
         }
     }
 
-    fn request_line(
-        &mut self,
-        line: &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Result<(), Broken> {
-        let line = &line[..line
-            .iter()
-            .rposition(|byte| !matches!(byte, b'\r' | b'\n'))
-            .map_or(0, |at| at + 1)];
+    fn request_line(&mut self, line: &[u8], sink: &mut dyn Sink) -> Result<(), Broken> {
+        let line = &line[..line.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |at| at + 1)];
         if line.is_empty() {
             return Ok(());
         }
@@ -217,11 +160,7 @@ impl Http1 {
             b"HEAD" => Method::Head,
             _ => Method::Other,
         };
-        let target = if method == Method::Connect {
-            Target::default()
-        } else {
-            Target::parse(parts.target)
-        };
+        let target = if method == Method::Connect { Target::default() } else { Target::parse(parts.target) };
         let mut uri = Vec::with_capacity(parts.target.len());
         target.normalise(&mut uri);
         give(Buffer::HttpRequestLine, line);
@@ -232,17 +171,9 @@ impl Http1 {
         let mut path = target.normalised_path();
         path.truncate(PATH_BYTES_MAX);
         path.shrink_to_fit();
-        self.waiting.push_back(Waiting {
-            transaction,
-            method,
-            path,
-            has_continued: false,
-        });
+        self.waiting.push_back(Waiting { transaction, method, path, has_continued: false });
         for (is_so, anomaly) in [
-            (
-                parts.has_leading_space,
-                Anomaly::HttpRequestLineLeadingWhitespace,
-            ),
+            (parts.has_leading_space, Anomaly::HttpRequestLineLeadingWhitespace),
             (parts.has_odd_method_delimiter, Anomaly::HttpMethodDelimiter),
             (parts.has_odd_target_delimiter, Anomaly::HttpUriDelimiter),
         ] {
@@ -250,21 +181,15 @@ impl Http1 {
                 sink.anomaly(transaction, SIDE, anomaly);
             }
         }
-        let is_known = METHODS.iter().any(|known| parts.method == *known);
+        let is_known = METHODS.contains(&parts.method);
         if parts.protocol.is_empty() && !is_known {
             sink.anomaly(transaction, SIDE, Anomaly::HttpRequestLineInvalid);
         }
         sink.stage(transaction, SIDE, Stage::Line);
-        let _ = settings;
         Ok(())
     }
 
-    fn request_block(
-        &mut self,
-        block: &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Result<(), Broken> {
+    fn request_block(&mut self, block: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Result<(), Broken> {
         let transaction = self.request.transaction;
         let mut anomalies = Vec::new();
         let header = Header::read(SIDE, block, &mut |anomaly| anomalies.push(anomaly));
@@ -304,11 +229,7 @@ impl Http1 {
         let length = header.value(b"content-length");
         self.request.state = if let Some(coding) = header.value(b"transfer-encoding") {
             if !mentions(coding, b"chunked") {
-                sink.anomaly(
-                    transaction,
-                    SIDE,
-                    Anomaly::HttpInvalidRequestTransferEncoding,
-                );
+                sink.anomaly(transaction, SIDE, Anomaly::HttpInvalidRequestTransferEncoding);
                 return Err(Broken);
             }
             State::ChunkLength
@@ -330,20 +251,12 @@ impl Http1 {
         }
         let mut body = Body::new(transaction, SIDE);
         let mut report = |anomaly| sink.anomaly(transaction, SIDE, anomaly);
-        body.packed_with(&encodings(
-            header,
-            settings.encoding_layers_max,
-            &mut report,
-        ));
+        body.packed_with(&encodings(header, settings.encoding_layers_max, &mut report));
         let boundary = header.value(b"content-type").and_then(multipart::boundary);
         match boundary {
             Some(boundary) => body.is_form(boundary),
             None if matches!(parts.method, b"POST" | b"PUT") => {
-                let path = self
-                    .waiting
-                    .back()
-                    .map(|waiting| waiting.path.clone())
-                    .unwrap_or_default();
+                let path = self.waiting.back().map(|waiting| waiting.path.clone()).unwrap_or_default();
                 body.is_file(path, settings);
             }
             None => {}
@@ -353,11 +266,7 @@ impl Http1 {
     }
 
     /// The proxy has refused a CONNECT: what the client has sent since is HTTP again.
-    pub(super) fn connect_refused(
-        &mut self,
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Result<(), Broken> {
+    pub(super) fn connect_refused(&mut self, settings: &Settings, sink: &mut dyn Sink) -> Result<(), Broken> {
         if self.request.state == State::Connect {
             self.complete(SIDE, true, settings, sink);
             let kept = std::mem::take(&mut self.request.kept);
@@ -371,7 +280,7 @@ impl Http1 {
         // A line or block that the end of the connection ends counts as it stands; errors change nothing any more.
         match self.request.state {
             State::Line => {
-                if !kept.is_empty() && self.request_line(&kept, settings, sink).is_ok() {
+                if !kept.is_empty() && self.request_line(&kept, sink).is_ok() {
                     self.request_closed(settings, sink);
                 }
             }
@@ -397,20 +306,11 @@ impl Http1 {
 }
 
 /// Delivers the host, from the target where it has one, else from `Host` (RFC 9112 section 3.2.2).
-fn deliver_host(
-    transaction: u32,
-    parts: &RequestLine<'_>,
-    header: &Header<'_>,
-    sink: &mut dyn Sink,
-) {
+fn deliver_host(transaction: u32, parts: &RequestLine<'_>, header: &Header<'_>, sink: &mut dyn Sink) {
     let target = match parts.method {
         b"CONNECT" => {
             let (host, port) = split_host(parts.target);
-            Target {
-                host: Some(host).filter(|host| !host.is_empty()),
-                port,
-                ..Target::default()
-            }
+            Target { host: Some(host).filter(|host| !host.is_empty()), port, ..Target::default() }
         }
         _ => Target::parse(parts.target),
     };
@@ -428,38 +328,23 @@ fn deliver_host(
         (None, None) => {}
     }
     give(Buffer::HttpHost, &host);
-    give(
-        Buffer::HttpHostRaw,
-        field.or(target.host).unwrap_or_default(),
-    );
+    give(Buffer::HttpHostRaw, field.or(target.host).unwrap_or_default());
     let mut object = |is_so, anomaly| {
         if is_so {
             sink.anomaly(transaction, SIDE, anomaly);
         }
     };
-    object(
-        field.is_none() && parts.protocol.eq_ignore_ascii_case(b"HTTP/1.1"),
-        Anomaly::HttpMissingHostHeader,
-    );
-    object(
-        in_field.is_some_and(|name| !is_host_name(name)),
-        Anomaly::HttpRequestHeaderHostInvalid,
-    );
-    object(
-        target.host.is_some_and(|name| !is_host_name(name)),
-        Anomaly::HttpRequestUriHostInvalid,
-    );
-    let differ =
-        matches!((target.host, in_field), (Some(a), Some(b)) if !a.eq_ignore_ascii_case(b));
+    object(field.is_none() && parts.protocol.eq_ignore_ascii_case(b"HTTP/1.1"), Anomaly::HttpMissingHostHeader);
+    object(in_field.is_some_and(|name| !is_host_name(name)), Anomaly::HttpRequestHeaderHostInvalid);
+    object(target.host.is_some_and(|name| !is_host_name(name)), Anomaly::HttpRequestUriHostInvalid);
+    let differ = matches!((target.host, in_field), (Some(a), Some(b)) if !a.eq_ignore_ascii_case(b));
     object(differ, Anomaly::HttpHostHeaderAmbiguous);
 }
 
 fn check_authorization(transaction: u32, header: &Header<'_>, sink: &mut dyn Sink) {
     const KNOWN: [&[u8]; 3] = [b"basic", b"digest", b"bearer"];
     if let Some(value) = header.value(b"authorization")
-        && !KNOWN.iter().any(|known| {
-            value.len() >= known.len() && value[..known.len()].eq_ignore_ascii_case(known)
-        })
+        && !KNOWN.iter().any(|known| value.len() >= known.len() && value[..known.len()].eq_ignore_ascii_case(known))
     {
         sink.anomaly(transaction, SIDE, Anomaly::HttpRequestAuthUnrecognized);
     }

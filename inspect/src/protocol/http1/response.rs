@@ -25,34 +25,21 @@ struct StatusLine<'a> {
 
 impl<'a> StatusLine<'a> {
     fn parse(line: &'a [u8]) -> Self {
-        let start = line
-            .iter()
-            .position(|&byte| !is_space(byte) && byte != 0)
-            .unwrap_or(line.len());
+        let start = line.iter().position(|&byte| !is_space(byte) && byte != 0).unwrap_or(line.len());
         let (protocol, rest) = word(&line[start..]);
         let (status, message) = word(rest);
-        StatusLine {
-            protocol,
-            status,
-            message: trim(message),
-        }
+        StatusLine { protocol, status, message: trim(message) }
     }
 
     /// The status as a number, if it is one of three digits.
     fn code(&self) -> Option<u16> {
         let text = std::str::from_utf8(self.status).ok()?;
-        text.parse()
-            .ok()
-            .filter(|code| (100..=999).contains(code) && text.len() == 3)
+        text.parse().ok().filter(|code| (100..=999).contains(code) && text.len() == 3)
     }
 
     /// Whether the version is one that exists; zeros and spaces around it do not count.
     fn has_version(&self) -> bool {
-        let Some(rest) = self
-            .protocol
-            .get(4..)
-            .filter(|_| starts_http(self.protocol))
-        else {
+        let Some(rest) = self.protocol.get(4..).filter(|_| starts_http(self.protocol)) else {
             return false;
         };
         let Some(version) = rest.strip_prefix(b"/") else {
@@ -65,12 +52,8 @@ impl<'a> StatusLine<'a> {
 
 /// Whether a line can be a status line: anything else is taken for body, as browsers do.
 fn starts_http(line: &[u8]) -> bool {
-    let start = line
-        .iter()
-        .position(|&byte| !is_space(byte) && byte != 0)
-        .unwrap_or(line.len());
-    line.get(start..start + 4)
-        .is_some_and(|word| word.eq_ignore_ascii_case(b"http"))
+    let start = line.iter().position(|&byte| !is_space(byte) && byte != 0).unwrap_or(line.len());
+    line.get(start..start + 4).is_some_and(|word| word.eq_ignore_ascii_case(b"http"))
 }
 
 /// Whether the bytes, few as they are, may become a status line.
@@ -115,11 +98,7 @@ impl Http1 {
                         }
                         TakenBlock::Open => {}
                         TakenBlock::TooLong => {
-                            sink.anomaly(
-                                self.response.transaction,
-                                SIDE,
-                                Anomaly::HttpResponseFieldTooLong,
-                            );
+                            sink.anomaly(self.response.transaction, SIDE, Anomaly::HttpResponseFieldTooLong);
                             return Err(Broken);
                         }
                     }
@@ -141,25 +120,13 @@ impl Http1 {
 
     /// Ends the response, and lets the client go on that waited for it.
     fn response_over(&mut self, settings: &Settings, sink: &mut dyn Sink) -> Result<(), Broken> {
-        let is_connect = self
-            .waiting
-            .front()
-            .is_some_and(|waiting| waiting.method == Method::Connect);
+        let is_connect = self.waiting.front().is_some_and(|waiting| waiting.method == Method::Connect);
         self.complete(SIDE, true, settings, sink);
-        if is_connect {
-            self.connect_refused(settings, sink)
-        } else {
-            Ok(())
-        }
+        if is_connect { self.connect_refused(settings, sink) } else { Ok(()) }
     }
 
     /// What follows a response at once is the next response, or more of its body.
-    fn response_tail(
-        &mut self,
-        rest: &mut &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Result<(), Broken> {
+    fn response_tail(&mut self, rest: &mut &[u8], settings: &Settings, sink: &mut dyn Sink) -> Result<(), Broken> {
         let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
         if starts_http(&rest[..end]) || is_start_of_http(rest) {
             return self.response_over(settings, sink);
@@ -169,12 +136,7 @@ impl Http1 {
         self.body_data(SIDE, line, settings, sink)
     }
 
-    fn take_status_line(
-        &mut self,
-        rest: &mut &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Result<(), Broken> {
+    fn take_status_line(&mut self, rest: &mut &[u8], settings: &Settings, sink: &mut dyn Sink) -> Result<(), Broken> {
         // A CR that was last needs the byte behind it to be known for what it is.
         if self.response.kept.last() == Some(&b'\r') {
             if rest.first() == Some(&b'\n') {
@@ -188,11 +150,7 @@ impl Http1 {
             Taken::Line(line) => self.status_line(&line, settings, sink),
             Taken::Open => self.loose_line(settings, sink),
             Taken::TooLong => {
-                sink.anomaly(
-                    self.response.transaction,
-                    SIDE,
-                    Anomaly::HttpResponseFieldTooLong,
-                );
+                sink.anomaly(self.response.transaction, SIDE, Anomaly::HttpResponseFieldTooLong);
                 Err(Broken)
             }
         }
@@ -201,16 +159,9 @@ impl Http1 {
     /// Does not wait for the end of a line that cannot be a status line: a browser does not either.
     fn loose_line(&mut self, settings: &Settings, sink: &mut dyn Sink) -> Result<(), Broken> {
         let kept = &self.response.kept;
-        let start = kept
-            .iter()
-            .position(|&byte| !is_space(byte) && byte != 0)
-            .unwrap_or(kept.len());
+        let start = kept.iter().position(|&byte| !is_space(byte) && byte != 0).unwrap_or(kept.len());
         let may_be_skipped = kept.len() <= SKIPPED_LINE_BYTES_MAX + 1;
-        if may_be_skipped
-            || starts_http(kept)
-            || is_start_of_http(&kept[start..])
-            || kept.ends_with(b"\r")
-        {
+        if may_be_skipped || starts_http(kept) || is_start_of_http(&kept[start..]) || kept.ends_with(b"\r") {
             return Ok(());
         }
         let line = std::mem::take(&mut self.response.kept);
@@ -239,16 +190,8 @@ impl Http1 {
         transaction
     }
 
-    fn status_line(
-        &mut self,
-        line: &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Result<(), Broken> {
-        let text = &line[..line
-            .iter()
-            .rposition(|byte| !matches!(byte, b'\r' | b'\n'))
-            .map_or(0, |at| at + 1)];
+    fn status_line(&mut self, line: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Result<(), Broken> {
+        let text = &line[..line.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |at| at + 1)];
         if text.is_empty() && self.response.body.is_none() {
             return Ok(());
         }
@@ -274,12 +217,7 @@ impl Http1 {
     }
 
     /// Takes a header block; gives whether another protocol follows it.
-    fn response_block(
-        &mut self,
-        block: &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Result<bool, Broken> {
+    fn response_block(&mut self, block: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Result<bool, Broken> {
         let transaction = self.response.transaction;
         let mut anomalies = Vec::new();
         let header = Header::read(SIDE, block, &mut |anomaly| anomalies.push(anomaly));
@@ -299,9 +237,7 @@ impl Http1 {
         let parts = StatusLine::parse(&line);
         let length = header.value(b"content-length");
         let has_body_fields = length.is_some() || header.value(b"transfer-encoding").is_some();
-        if parts.code() == Some(100)
-            && (!has_body_fields || length.and_then(content_length) == Some(0))
-        {
+        if parts.code() == Some(100) && (!has_body_fields || length.and_then(content_length) == Some(0)) {
             if let Some(waiting) = self.waiting.front_mut() {
                 if waiting.has_continued {
                     sink.anomaly(transaction, SIDE, Anomaly::HttpContinueAlreadySeen);
@@ -323,13 +259,9 @@ impl Http1 {
         }
         header.deliver(transaction, SIDE, &line, block, sink);
         sink.stage(transaction, SIDE, Stage::Headers);
-        let method = self
-            .waiting
-            .front()
-            .map_or(Method::Other, |waiting| waiting.method);
+        let method = self.waiting.front().map_or(Method::Other, |waiting| waiting.method);
         let code = parts.code();
-        let is_tunnel =
-            method == Method::Connect && code.is_some_and(|code| (200..=299).contains(&code));
+        let is_tunnel = method == Method::Connect && code.is_some_and(|code| (200..=299).contains(&code));
         if is_tunnel || (code == Some(101) && !has_body_fields) {
             self.complete(SIDE, true, settings, sink);
             if matches!(self.request.state, State::Connect | State::Tail) {
@@ -354,17 +286,12 @@ impl Http1 {
         let length = header.value(b"content-length");
         let coding = header.value(b"transfer-encoding");
         let code = parts.code().unwrap_or(0);
-        let is_bodiless =
-            matches!(code, 100..=199 | 204 | 304) && length.is_none() && coding.is_none();
+        let is_bodiless = matches!(code, 100..=199 | 204 | 304) && length.is_none() && coding.is_none();
         self.response.state = if method == Method::Head || is_bodiless {
             State::Tail
         } else if let Some(coding) = coding.filter(|coding| mentions(coding, b"chunked")) {
             if !coding.eq_ignore_ascii_case(b"chunked") {
-                sink.anomaly(
-                    transaction,
-                    SIDE,
-                    Anomaly::HttpResponseAbnormalTransferEncoding,
-                );
+                sink.anomaly(transaction, SIDE, Anomaly::HttpResponseAbnormalTransferEncoding);
             }
             if parts.protocol.ends_with(b"1.0") || parts.protocol.ends_with(b".9") {
                 sink.anomaly(transaction, SIDE, Anomaly::HttpResponseChunkedOldProtocol);
@@ -384,19 +311,9 @@ impl Http1 {
         };
         let mut body = Body::new(transaction, SIDE);
         let mut report = |anomaly| sink.anomaly(transaction, SIDE, anomaly);
-        body.packed_with(&encodings(
-            header,
-            settings.encoding_layers_max,
-            &mut report,
-        ));
-        let named = header
-            .value(b"content-disposition")
-            .and_then(|value| parameter(value, b"filename"));
-        let path = self
-            .waiting
-            .front()
-            .map(|waiting| waiting.path.as_slice())
-            .unwrap_or_default();
+        body.packed_with(&encodings(header, settings.encoding_layers_max, &mut report));
+        let named = header.value(b"content-disposition").and_then(|value| parameter(value, b"filename"));
+        let path = self.waiting.front().map(|waiting| waiting.path.as_slice()).unwrap_or_default();
         body.is_file(named.unwrap_or(path).to_vec(), settings);
         if let Some(before) = self.response.body.replace(body) {
             before.end(false, settings, sink);
@@ -408,11 +325,12 @@ impl Http1 {
         let kept = std::mem::take(&mut self.response.kept);
         match self.response.state {
             State::Line => {
-                if !kept.is_empty() && self.status_line(&kept, settings, sink).is_ok() {
-                    if self.response.state == State::Fields {
-                        self.response_closed(settings, sink);
-                        return;
-                    }
+                if !kept.is_empty()
+                    && self.status_line(&kept, settings, sink).is_ok()
+                    && self.response.state == State::Fields
+                {
+                    self.response_closed(settings, sink);
+                    return;
                 }
                 if self.response.body.is_some() {
                     self.complete(SIDE, true, settings, sink);
@@ -421,12 +339,7 @@ impl Http1 {
             State::Fields => {
                 let _ = self.response_block(&kept, settings, sink);
                 if self.response.state != State::Line {
-                    self.complete(
-                        SIDE,
-                        matches!(self.response.state, State::Tail | State::UntilClose),
-                        settings,
-                        sink,
-                    );
+                    self.complete(SIDE, matches!(self.response.state, State::Tail | State::UntilClose), settings, sink);
                 }
             }
             State::Trailer => {

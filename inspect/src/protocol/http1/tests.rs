@@ -40,8 +40,14 @@ fn a_request_and_its_response() {
 fn pipelined_requests_are_answered_in_order() {
     check_stream_for(
         &[
-            Case(ToServer, b"GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 3\r\n\r\nxyzGET /c HTTP/1.1\r\n\r\n"),
-            Case(ToClient, b"HTTP/1.1 404 a\r\nContent-Length: 1\r\n\r\nAHTTP/1.1 304 b\r\n\r\nHTTP/1.1 200 c\r\n\r\nC"),
+            Case(
+                ToServer,
+                b"GET /a HTTP/1.1\r\n\r\nPOST /b HTTP/1.1\r\nContent-Length: 3\r\n\r\nxyzGET /c HTTP/1.1\r\n\r\n",
+            ),
+            Case(
+                ToClient,
+                b"HTTP/1.1 404 a\r\nContent-Length: 1\r\n\r\nAHTTP/1.1 304 b\r\n\r\nHTTP/1.1 200 c\r\n\r\nC",
+            ),
         ],
         &["http.uri", "http.request_body", "http.stat_code", "http.response_body"],
         "0> http.uri[/a]|1> http.uri[/b]|1> http.request_body[xyz]|2> http.uri[/c]|0< http.stat_code[404]\
@@ -51,63 +57,25 @@ fn pipelined_requests_are_answered_in_order() {
 
 #[test]
 fn bodies_end_where_receivers_end_them() {
-    let chunked = |head: &str| {
-        format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n")
-            .into_bytes()
-    };
-    check_bodies(
-        &chunked("Transfer-Encoding: chunked"),
-        "0< file.data[abcde]",
-    );
-    check_bodies(
-        &chunked("Transfer-Encoding: xchunked"),
-        "0< file.data[abcde]",
-    );
-    check_bodies(
-        &chunked("Transfer-Encoding:\r\n chunked"),
-        "0< file.data[abcde]",
-    );
-    check_bodies(
-        &chunked("Transfer\0-Encoding: chun\0ked"),
-        "0< file.data[abcde]",
-    );
-    check_bodies(
-        &chunked("Content-Length: 2\r\nTransfer-Encoding: chunked"),
-        "0< file.data[abcde]",
-    );
-    check_bodies(
-        b"HTTP/1.1 200 OK\r\nContent-Length: xx5yy\r\n\r\nabcde",
-        "0< file.data[abcde]",
-    );
+    let chunked =
+        |head: &str| format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\n\r\n").into_bytes();
+    check_bodies(&chunked("Transfer-Encoding: chunked"), "0< file.data[abcde]");
+    check_bodies(&chunked("Transfer-Encoding: xchunked"), "0< file.data[abcde]");
+    check_bodies(&chunked("Transfer-Encoding:\r\n chunked"), "0< file.data[abcde]");
+    check_bodies(&chunked("Transfer\0-Encoding: chun\0ked"), "0< file.data[abcde]");
+    check_bodies(&chunked("Content-Length: 2\r\nTransfer-Encoding: chunked"), "0< file.data[abcde]");
+    check_bodies(b"HTTP/1.1 200 OK\r\nContent-Length: xx5yy\r\n\r\nabcde", "0< file.data[abcde]");
     check_bodies(b"HTTP/1.1 200 OK\r\n\r\nabcde", "0< file.data[abcde]");
     check_bodies(b"HTTP/1.1 200 OK\n\nabcde", "0< file.data[abcde]");
     check_bodies(b"http/9 x\n\nabcde", "0< file.data[abcde]");
-    check_bodies(
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnot chunked",
-        "0< file.data[not chunked]",
-    );
-    check_bodies(
-        b"HTTP/1.1 100 Go on\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabcde",
-        "0< file.data[abcde]",
-    );
-    check_bodies(
-        b"\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabcde",
-        "0< file.data[abcde]",
-    );
-    check_bodies(
-        b"HTTP/1.1 204 None\r\nContent-Length: 5\r\n\r\nabcde",
-        "0< file.data[abcde]",
-    );
+    check_bodies(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnot chunked", "0< file.data[not chunked]");
+    check_bodies(b"HTTP/1.1 100 Go on\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabcde", "0< file.data[abcde]");
+    check_bodies(b"\r\n\r\nHTTP/1.1 200 OK\r\n\r\nabcde", "0< file.data[abcde]");
+    check_bodies(b"HTTP/1.1 204 None\r\nContent-Length: 5\r\n\r\nabcde", "0< file.data[abcde]");
     check_bodies(b"HTTP/1.1 204 None\r\n\r\n", "");
     check_bodies(b"no header at all", "0< file.data[no header at all]");
-    check_bodies(
-        b"no header\r\nin\rlines\nhere",
-        "0< file.data[no header\\r\\nin\\rlines\\nhere]",
-    );
-    check_bodies(
-        b"junk\r\nHTTP/1.1 200 OK\r\n\r\nabcde",
-        "0< file.data[junk\\r\\n]|0< file.data[abcde]",
-    );
+    check_bodies(b"no header\r\nin\rlines\nhere", "0< file.data[no header\\r\\nin\\rlines\\nhere]");
+    check_bodies(b"junk\r\nHTTP/1.1 200 OK\r\n\r\nabcde", "0< file.data[junk\\r\\n]|0< file.data[abcde]");
 }
 
 #[test]
@@ -117,15 +85,7 @@ fn a_packed_body_is_unpacked() {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
     encoder.write_all(b"packed exploit").unwrap();
     let packed = encoder.finish().unwrap();
-    for encoding in [
-        "gzip",
-        "x-gzip",
-        "GZIP",
-        "deflate",
-        "identity, gzip",
-        "br",
-        "xgzipx",
-    ] {
+    for encoding in ["gzip", "x-gzip", "GZIP", "deflate", "identity, gzip", "br", "xgzipx"] {
         let head = format!("HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n");
         let expected = "0< file.data[packed exploit]";
         check_bodies(&[head.as_bytes(), &packed].concat(), expected);
@@ -136,25 +96,12 @@ fn a_packed_body_is_unpacked() {
 fn methods_and_targets_survive_odd_spacing() {
     let check = |line: &[u8], expected: &str| {
         let bytes = [line, b"\r\n\r\n"].concat();
-        check_stream_for(
-            &[Case(ToServer, &bytes)],
-            &["http.method", "http.uri", "http.protocol"],
-            expected,
-        );
+        check_stream_for(&[Case(ToServer, &bytes)], &["http.method", "http.uri", "http.protocol"], expected);
     };
-    check(
-        b"GET /a b HTTP/1.1",
-        "0> http.method[GET]|0> http.uri[/a b]|0> http.protocol[HTTP/1.1]",
-    );
-    check(
-        b"GET\t/a\tHTTP/1.1",
-        "0> http.method[GET]|0> http.uri[/a]|0> http.protocol[HTTP/1.1]",
-    );
+    check(b"GET /a b HTTP/1.1", "0> http.method[GET]|0> http.uri[/a b]|0> http.protocol[HTTP/1.1]");
+    check(b"GET\t/a\tHTTP/1.1", "0> http.method[GET]|0> http.uri[/a]|0> http.protocol[HTTP/1.1]");
     check(b"GET /a", "0> http.method[GET]|0> http.uri[/a]");
-    check(
-        b"GET http://h/a HTTP/1.0",
-        "0> http.method[GET]|0> http.uri[/a]|0> http.protocol[HTTP/1.0]",
-    );
+    check(b"GET http://h/a HTTP/1.0", "0> http.method[GET]|0> http.uri[/a]|0> http.protocol[HTTP/1.0]");
 }
 
 #[test]
@@ -167,19 +114,12 @@ fn a_tunnel_is_recognised_anew() {
         "0> http.host[h]|1> http.uri[/inner]",
     );
     check_stream_for(
-        &[
-            connect,
-            inner,
-            Case(ToClient, b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n"),
-        ],
+        &[connect, inner, Case(ToClient, b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")],
         &["http.uri", "http.host"],
         "0> http.host[h]|1> http.uri[/inner]",
     );
     let hello = Case(ToServer, &[0x16, 3, 1, 0, 100, 1, 0]);
-    assert_eq!(
-        protocol_of(&[connect, Case(ToClient, b"HTTP/1.1 200 OK\r\n\r\n"), hello]),
-        Some(AppProtocol::Tls)
-    );
+    assert_eq!(protocol_of(&[connect, Case(ToClient, b"HTTP/1.1 200 OK\r\n\r\n"), hello]), Some(AppProtocol::Tls));
 }
 
 #[test]
@@ -190,17 +130,9 @@ fn a_gap_in_a_body_leaves_the_rest_readable() {
     let mut conversation = Conversation::new();
     let settings = Settings::default();
     conversation.stream(ToServer, GET.1, &settings, &mut recorder);
-    conversation.stream(
-        ToClient,
-        b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc",
-        &settings,
-        &mut recorder,
-    );
+    conversation.stream(ToClient, b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc", &settings, &mut recorder);
     conversation.gap(ToClient, 4, &settings, &mut recorder);
     let status = conversation.stream(ToClient, b"hi", &settings, &mut recorder);
     assert_eq!(status, Status::Speaking(AppProtocol::Http1));
-    assert_eq!(
-        recorder.text(),
-        "0> http.uri[/]|0< http.response_body[abc]|0< http.response_body[hi]"
-    );
+    assert_eq!(recorder.text(), "0> http.uri[/]|0< http.response_body[abc]|0< http.response_body[hi]");
 }

@@ -51,13 +51,7 @@ pub(super) struct Unpacker {
 impl Unpacker {
     /// `encodings` in the order in which they were applied, which is that of `Content-Encoding`.
     pub(super) fn new(encodings: &[Encoding]) -> Self {
-        Unpacker {
-            layers: encodings
-                .iter()
-                .rev()
-                .map(|&encoding| Layer::new(encoding))
-                .collect(),
-        }
+        Unpacker { layers: encodings.iter().rev().map(|&encoding| Layer::new(encoding)).collect() }
     }
 
     /// Unpacks the next bytes and hands out what comes of them.
@@ -153,10 +147,7 @@ impl Codec {
                     allow_incomplete: true,
                     ..lzma_rs::decompress::Options::default()
                 };
-                Codec::Lzma(Box::new(lzma_rs::decompress::Stream::new_with_options(
-                    &options,
-                    Vec::new(),
-                )))
+                Codec::Lzma(Box::new(lzma_rs::decompress::Stream::new_with_options(&options, Vec::new())))
             }
         }
     }
@@ -166,12 +157,9 @@ impl Codec {
             Codec::Gzip(gzip) => match gzip.header.data(bytes) {
                 Err(Broken) => Fed::Failed,
                 Ok(None) => Fed::On,
-                Ok(Some(rest)) => inflate(
-                    gzip.inner
-                        .get_or_insert_with(|| Box::new(Decompress::new(false))),
-                    rest,
-                    out,
-                ),
+                Ok(Some(rest)) => {
+                    inflate(gzip.inner.get_or_insert_with(|| Box::new(Decompress::new(false))), rest, out)
+                }
             },
             Codec::Deflate(inner) => inflate(inner, bytes, out),
             Codec::Brotli(state) => unbrotli(state, bytes, out),
@@ -187,14 +175,7 @@ impl Codec {
 
 impl Layer {
     fn new(encoding: Encoding) -> Self {
-        Layer {
-            codec: Codec::new(encoding),
-            encoding,
-            fed: Vec::new(),
-            can_retry: true,
-            tries: 0,
-            has_failed: false,
-        }
+        Layer { codec: Codec::new(encoding), encoding, fed: Vec::new(), can_retry: true, tries: 0, has_failed: false }
     }
 
     fn data(&mut self, bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
@@ -251,11 +232,7 @@ impl Layer {
             Encoding::Deflate => Encoding::Zlib,
             Encoding::Zlib => Encoding::Gzip,
         };
-        self.codec = if self.tries > 3 {
-            Codec::Through
-        } else {
-            Codec::new(self.encoding)
-        };
+        self.codec = if self.tries > 3 { Codec::Through } else { Codec::new(self.encoding) };
     }
 }
 
@@ -287,9 +264,8 @@ fn unbrotli(state: &mut Brotli, bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) 
     let (mut left, mut taken, mut total) = (bytes.len(), 0, 0);
     loop {
         let (mut room, mut given) = (PIECE_BYTES, 0);
-        let result = BrotliDecompressStream(
-            &mut left, &mut taken, bytes, &mut room, &mut given, &mut piece, &mut total, state,
-        );
+        let result =
+            BrotliDecompressStream(&mut left, &mut taken, bytes, &mut room, &mut given, &mut piece, &mut total, state);
         if given > 0 && out(&piece[..given]) == Go::Stop {
             return Fed::Stop;
         }
@@ -302,11 +278,7 @@ fn unbrotli(state: &mut Brotli, bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) 
     }
 }
 
-fn unlzma(
-    stream: &mut lzma_rs::decompress::Stream<Vec<u8>>,
-    bytes: &[u8],
-    out: &mut dyn FnMut(&[u8]) -> Go,
-) -> Fed {
+fn unlzma(stream: &mut lzma_rs::decompress::Stream<Vec<u8>>, bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) -> Fed {
     use std::io::Write;
     for part in bytes.chunks(LZMA_FEED_BYTES) {
         let result = stream.write_all(part);
@@ -460,11 +432,7 @@ mod tests {
                     Go::On
                 });
             }
-            assert_eq!(
-                given.escape_ascii().to_string(),
-                expected.escape_ascii().to_string(),
-                "in pieces of {step}"
-            );
+            assert_eq!(given.escape_ascii().to_string(), expected.escape_ascii().to_string(), "in pieces of {step}");
         }
     }
 
@@ -475,11 +443,7 @@ mod tests {
             check(&[encoding], &deflate(TEXT), TEXT);
             check(&[encoding], &zlib(TEXT), TEXT);
         }
-        check(
-            &[Encoding::Gzip],
-            b"plain text all along",
-            b"plain text all along",
-        );
+        check(&[Encoding::Gzip], b"plain text all along", b"plain text all along");
     }
 
     #[test]
@@ -490,23 +454,13 @@ mod tests {
 
     #[test]
     fn layers_are_undone_from_the_outermost() {
-        check(
-            &[Encoding::Deflate, Encoding::Gzip],
-            &gzip(&deflate(TEXT)),
-            TEXT,
-        );
-        check(
-            &[Encoding::Gzip, Encoding::Gzip, Encoding::Gzip],
-            &gzip(&gzip(&gzip(TEXT))),
-            TEXT,
-        );
+        check(&[Encoding::Deflate, Encoding::Gzip], &gzip(&deflate(TEXT)), TEXT);
+        check(&[Encoding::Gzip, Encoding::Gzip, Encoding::Gzip], &gzip(&gzip(&gzip(TEXT))), TEXT);
     }
 
     #[test]
     fn headers_with_every_part_are_skipped() {
-        let mut packed = vec![
-            0x1f, 0x8b, 8, 0x1e, 0, 0, 0, 0, 0, 0, 3, 0, b'a', b'b', b'c',
-        ];
+        let mut packed = vec![0x1f, 0x8b, 8, 0x1e, 0, 0, 0, 0, 0, 0, 3, 0, b'a', b'b', b'c'];
         packed.extend_from_slice(b"name\0comment\0\x12\x34");
         packed.extend_from_slice(&deflate(TEXT));
         check(&[Encoding::Gzip], &packed, TEXT);
@@ -534,10 +488,7 @@ mod tests {
             calls += 1;
             Go::Stop
         };
-        assert_eq!(
-            Unpacker::new(&[Encoding::Gzip]).data(&packed, &mut stop),
-            Go::Stop
-        );
+        assert_eq!(Unpacker::new(&[Encoding::Gzip]).data(&packed, &mut stop), Go::Stop);
         assert_eq!(calls, 1);
     }
 }

@@ -17,12 +17,7 @@ pub(super) struct Target<'a> {
 
 /// Splits at the first of the bytes, which stays with the second half.
 fn split_at_any<'a>(bytes: &'a [u8], any: &[u8]) -> (&'a [u8], &'a [u8]) {
-    bytes.split_at(
-        bytes
-            .iter()
-            .position(|byte| any.contains(byte))
-            .unwrap_or(bytes.len()),
-    )
+    bytes.split_at(bytes.iter().position(|byte| any.contains(byte)).unwrap_or(bytes.len()))
 }
 
 impl<'a> Target<'a> {
@@ -79,11 +74,7 @@ impl<'a> Target<'a> {
     /// The normalised path alone.
     pub(super) fn normalised_path(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        Target {
-            path: self.path,
-            ..Target::default()
-        }
-        .normalise(&mut out);
+        Target { path: self.path, ..Target::default() }.normalise(&mut out);
         out
     }
 }
@@ -94,33 +85,16 @@ pub(super) fn split_host(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
     let bytes = trim_spaces(bytes);
     let bytes = bytes.strip_prefix(b"//").unwrap_or(bytes);
     let end = match bytes.first() {
-        Some(b'[') => bytes
-            .iter()
-            .position(|&byte| byte == b']')
-            .map_or(bytes.len(), |at| at + 1),
-        _ => bytes
-            .iter()
-            .position(|byte| b"/?#:".contains(byte))
-            .unwrap_or(bytes.len()),
+        Some(b'[') => bytes.iter().position(|&byte| byte == b']').map_or(bytes.len(), |at| at + 1),
+        _ => bytes.iter().position(|byte| b"/?#:".contains(byte)).unwrap_or(bytes.len()),
     };
-    let port = bytes[end..]
-        .strip_prefix(b":")
-        .map(|port| trim_spaces(split_at_any(port, b"/?#").0));
-    (
-        trim_spaces(&bytes[..end]),
-        port.filter(|port| !port.is_empty()),
-    )
+    let port = bytes[end..].strip_prefix(b":").map(|port| trim_spaces(split_at_any(port, b"/?#").0));
+    (trim_spaces(&bytes[..end]), port.filter(|port| !port.is_empty()))
 }
 
 fn trim_spaces(bytes: &[u8]) -> &[u8] {
-    let start = bytes
-        .iter()
-        .position(|&byte| byte != b' ')
-        .unwrap_or(bytes.len());
-    let end = bytes
-        .iter()
-        .rposition(|&byte| byte != b' ')
-        .map_or(start, |at| at + 1);
+    let start = bytes.iter().position(|&byte| byte != b' ').unwrap_or(bytes.len());
+    let end = bytes.iter().rposition(|&byte| byte != b' ').map_or(start, |at| at + 1);
     &bytes[start..end]
 }
 
@@ -131,18 +105,12 @@ pub(super) fn is_host_name(bytes: &[u8]) -> bool {
     }
     if bytes[0] == b'[' {
         let inner = bytes[1..].strip_suffix(b"]").unwrap_or_default();
-        return std::str::from_utf8(inner)
-            .is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
+        return std::str::from_utf8(inner).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok());
     }
-    let labels = bytes
-        .strip_suffix(b".")
-        .unwrap_or(bytes)
-        .split(|&byte| byte == b'.');
+    let labels = bytes.strip_suffix(b".").unwrap_or(bytes).split(|&byte| byte == b'.');
     labels.into_iter().all(|label| {
         (1..=63).contains(&label.len())
-            && label
-                .iter()
-                .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            && label.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
     })
 }
 
@@ -165,14 +133,7 @@ fn percent(rest: &[u8]) -> Option<(u8, usize)> {
         [b'u' | b'U', a, b, c, d, ..] => {
             let high = hex(a)? << 4 | hex(b)?;
             let low = hex(c)? << 4 | hex(d)?;
-            Some((
-                if high == 0 {
-                    low
-                } else {
-                    best_fit(u32::from(high) << 8 | u32::from(low))
-                },
-                5,
-            ))
+            Some((if high == 0 { low } else { best_fit(u32::from(high) << 8 | u32::from(low)) }, 5))
         }
         [b'u' | b'U', ..] => None,
         [a, b, ..] => Some((hex(a)? << 4 | hex(b)?, 2)),
@@ -234,14 +195,9 @@ fn fit_utf8(path: &mut Vec<u8>) {
         if length == 1 {
             out.push(byte);
             at += 1;
-        } else if length > 1
-            && tail.len() + 1 == length
-            && tail.iter().all(|byte| byte & 0xc0 == 0x80)
-        {
+        } else if length > 1 && tail.len() + 1 == length && tail.iter().all(|byte| byte & 0xc0 == 0x80) {
             let lead = u32::from(byte) & (0x7f >> length);
-            let code = tail
-                .iter()
-                .fold(lead, |code, &byte| code << 6 | u32::from(byte & 0x3f));
+            let code = tail.iter().fold(lead, |code, &byte| code << 6 | u32::from(byte & 0x3f));
             out.push(best_fit(code));
             at += length;
         } else {
@@ -283,10 +239,7 @@ fn remove_dot_segments(path: &mut Vec<u8>) {
         return;
     }
     let mut rest: &[u8] = path;
-    while let Some(after) = rest
-        .strip_prefix(b"./")
-        .or_else(|| rest.strip_prefix(b"../"))
-    {
+    while let Some(after) = rest.strip_prefix(b"./").or_else(|| rest.strip_prefix(b"../")) {
         rest = after;
     }
     if matches!(rest, b"." | b"..") {
@@ -324,10 +277,7 @@ mod tests {
     fn check(target: &[u8], expected: &[u8]) {
         let mut out = Vec::new();
         Target::parse(target).normalise(&mut out);
-        assert_eq!(
-            out.escape_ascii().to_string(),
-            expected.escape_ascii().to_string()
-        );
+        assert_eq!(out.escape_ascii().to_string(), expected.escape_ascii().to_string());
     }
 
     #[test]
@@ -366,25 +316,13 @@ mod tests {
 
     #[test]
     fn hosts_lose_their_port() {
-        assert_eq!(
-            split_host(b" a.b:80 "),
-            (b"a.b".as_slice(), Some(b"80".as_slice()))
-        );
-        assert_eq!(
-            split_host(b"[::1]:80"),
-            (b"[::1]".as_slice(), Some(b"80".as_slice()))
-        );
+        assert_eq!(split_host(b" a.b:80 "), (b"a.b".as_slice(), Some(b"80".as_slice())));
+        assert_eq!(split_host(b"[::1]:80"), (b"[::1]".as_slice(), Some(b"80".as_slice())));
         assert_eq!(split_host(b"a.b"), (b"a.b".as_slice(), None));
         let target = Target::parse(b"http://u:p@H.com:8/x@y");
-        assert_eq!(
-            (target.host, target.port),
-            (Some(b"H.com".as_slice()), Some(b"8".as_slice()))
-        );
+        assert_eq!((target.host, target.port), (Some(b"H.com".as_slice()), Some(b"8".as_slice())));
         assert!(
-            is_host_name(b"a-b.c_d.e")
-                && is_host_name(b"[::1]")
-                && !is_host_name(b"a..b")
-                && !is_host_name(b"a b")
+            is_host_name(b"a-b.c_d.e") && is_host_name(b"[::1]") && !is_host_name(b"a..b") && !is_host_name(b"a b")
         );
     }
 }

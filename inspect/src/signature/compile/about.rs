@@ -29,19 +29,14 @@ impl Draft {
             }
             "reference" => {
                 let pair = needed(name, value)?.split_once(',');
-                let (kind, place) =
-                    pair.ok_or_else(|| Cause::value(name, "a kind, a comma and a value"))?;
-                self.references
-                    .push((kind.trim().to_owned(), place.trim().to_owned()));
+                let (kind, place) = pair.ok_or_else(|| Cause::value(name, "a kind, a comma and a value"))?;
+                self.references.push((kind.trim().to_owned(), place.trim().to_owned()));
             }
             "metadata" => {
                 for entry in needed(name, value)?.split(',') {
                     let entry = entry.trim();
                     let (key, value) = entry.split_once(char::is_whitespace).unwrap_or((entry, ""));
-                    self.metadata.push((
-                        key.trim_end_matches(':').to_owned(),
-                        value.trim().to_owned(),
-                    ));
+                    self.metadata.push((key.trim_end_matches(':').to_owned(), value.trim().to_owned()));
                 }
             }
             "noalert" => {
@@ -78,18 +73,10 @@ fn text(keyword: &str, value: &str) -> Result<String, Cause> {
 }
 
 fn rate(keyword: &str, value: &str) -> Result<Rate, Cause> {
-    let error = || {
-        Cause::value(
-            keyword,
-            "type limit|threshold|both, track by_src|by_dst|..., count n, seconds n",
-        )
-    };
+    let error = || Cause::value(keyword, "type limit|threshold|both, track by_src|by_dst|..., count n, seconds n");
     let (mut kind, mut track, mut count, mut seconds) = (None, None, None, None);
     for part in value.split(',') {
-        let (name, word) = part
-            .trim()
-            .split_once(char::is_whitespace)
-            .ok_or_else(error)?;
+        let (name, word) = part.trim().split_once(char::is_whitespace).ok_or_else(error)?;
         let word = word.trim();
         match name {
             "type" if keyword == "threshold" => {
@@ -120,12 +107,7 @@ fn rate(keyword: &str, value: &str) -> Result<Rate, Cause> {
     }
     match (kind, track, count, seconds) {
         (Some(kind), Some(track), Some(count), Some(seconds)) if count > 0 && seconds > 0 => {
-            Ok(Rate {
-                kind,
-                track,
-                count,
-                window_ms: u64::from(seconds) * 1000,
-            })
+            Ok(Rate { kind, track, count, window_ms: u64::from(seconds) * 1000 })
         }
         _ => Err(error()),
     }

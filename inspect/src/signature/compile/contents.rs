@@ -65,17 +65,10 @@ impl Draft {
         content.fast = match value {
             None | Some("only") => FastPattern::Whole,
             Some(value) => {
-                let chop = value
-                    .split_once(',')
-                    .ok_or_else(|| Cause::value(keyword, "only, or offset,length"))?;
-                let (offset, length): (u16, u16) =
-                    (number(keyword, chop.0)?, number(keyword, chop.1)?);
-                if length == 0 || usize::from(offset) + usize::from(length) > content.pattern.len()
-                {
-                    return Err(Cause::value(
-                        keyword,
-                        "an offset and a length within the content",
-                    ));
+                let chop = value.split_once(',').ok_or_else(|| Cause::value(keyword, "only, or offset,length"))?;
+                let (offset, length): (u16, u16) = (number(keyword, chop.0)?, number(keyword, chop.1)?);
+                if length == 0 || usize::from(offset) + usize::from(length) > content.pattern.len() {
+                    return Err(Cause::value(keyword, "an offset and a length within the content"));
                 }
                 FastPattern::Chop(offset, length)
             }
@@ -96,18 +89,11 @@ impl Draft {
                 "relative" => relative = true,
                 "rawbytes" => {}
                 _ => {
-                    return Err(Cause::value(
-                        keyword,
-                        "a number, perhaps relative, perhaps rawbytes",
-                    ));
+                    return Err(Cause::value(keyword, "a number, perhaps relative, perhaps rawbytes"));
                 }
             }
         }
-        Ok(Op::IsDataAt {
-            count,
-            relative,
-            negated,
-        })
+        Ok(Op::IsDataAt { count, relative, negated })
     }
 }
 
@@ -119,16 +105,10 @@ fn length(content: &Content) -> i64 {
 fn place(keyword: &str, content: &mut Content, operand: Operand) -> Result<(), Cause> {
     let relative = matches!(keyword, "distance" | "within");
     if relative && (content.offset.is_some() || content.depth.is_some()) {
-        return Err(Cause::context(
-            keyword,
-            "the content has an offset or a depth, which excludes a relative place",
-        ));
+        return Err(Cause::context(keyword, "the content has an offset or a depth, which excludes a relative place"));
     }
     if !relative && content.is_relative() {
-        return Err(Cause::context(
-            keyword,
-            "the content has a relative place, which excludes offset and depth",
-        ));
+        return Err(Cause::context(keyword, "the content has a relative place, which excludes offset and depth"));
     }
     if let Operand::Literal(value) = operand {
         let too_short = matches!(keyword, "depth" | "within") && value < length(content);

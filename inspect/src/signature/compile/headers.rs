@@ -38,29 +38,23 @@ impl Draft {
             }
         }
         if self.only_stream && self.no_stream {
-            return Err(Cause::context(
-                NAME,
-                "only_stream and no_stream exclude each other",
-            ));
+            return Err(Cause::context(NAME, "only_stream and no_stream exclude each other"));
         }
         Ok(())
     }
 
     fn direction(&mut self, direction: Direction) -> Result<(), Cause> {
         match self.flow.direction.replace(direction) {
-            Some(other) if other != direction => {
-                Err(Cause::context("flow", "two directions exclude each other"))
-            }
+            Some(other) if other != direction => Err(Cause::context("flow", "two directions exclude each other")),
             _ => Ok(()),
         }
     }
 
     fn established(&mut self, established: bool) -> Result<(), Cause> {
         match self.flow.established.replace(established) {
-            Some(other) if other != established => Err(Cause::context(
-                "flow",
-                "established and not_established exclude each other",
-            )),
+            Some(other) if other != established => {
+                Err(Cause::context("flow", "established and not_established exclude each other"))
+            }
             _ => Ok(()),
         }
     }
@@ -83,9 +77,7 @@ fn header_test(name: &str, value: Option<&str>) -> Result<Option<PacketTest>, Ca
         "id" => PacketTest::IpIdentification(number(name, needed(name, value)?)?),
         "tos" => {
             // Suricata reads hexadecimal after a bare x here.
-            let value = needed(name, value)?
-                .replace(['x', 'X'], "0x")
-                .replace("00x", "0x");
+            let value = needed(name, value)?.replace(['x', 'X'], "0x").replace("00x", "0x");
             PacketTest::Tos(byte(&value)?)
         }
         "ip_proto" => PacketTest::IpProtocol(ip_protocol(name, needed(name, value)?)?),
@@ -103,10 +95,7 @@ fn header_test(name: &str, value: Option<&str>) -> Result<Option<PacketTest>, Ca
 }
 
 fn unquoted(value: &str) -> &str {
-    value
-        .strip_prefix('"')
-        .and_then(|value| value.strip_suffix('"'))
-        .unwrap_or(value)
+    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
 }
 
 fn tcp_flag(letter: char) -> Option<u8> {
@@ -134,11 +123,10 @@ fn fragment_bit(letter: char) -> Option<u8> {
 
 /// A protocol number or one of the common names.
 fn ip_protocol(keyword: &str, value: &str) -> Result<super::super::program::Interval, Cause> {
-    let (sign, word) =
-        match value.find(|character: char| !matches!(character, '!' | '<' | '>' | '=')) {
-            Some(start) => value.split_at(start),
-            None => ("", value),
-        };
+    let (sign, word) = match value.find(|character: char| !matches!(character, '!' | '<' | '>' | '=')) {
+        Some(start) => value.split_at(start),
+        None => ("", value),
+    };
     let named = match word.trim().to_ascii_lowercase().as_str() {
         "ip" => Some(0),
         "icmp" => Some(1),
@@ -184,12 +172,7 @@ fn ip_option(keyword: &str, value: &str) -> Result<Option<u8>, Cause> {
 }
 
 fn stream_size(keyword: &str, value: &str) -> Result<StreamSize, Cause> {
-    let error = || {
-        Cause::value(
-            keyword,
-            "server|client|both|either, a comparison and a number",
-        )
-    };
+    let error = || Cause::value(keyword, "server|client|both|either, a comparison and a number");
     let mut parts = value.split(',').map(str::trim);
     let side = match parts.next() {
         Some("server") => StreamSide::Server,

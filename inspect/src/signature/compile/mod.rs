@@ -40,42 +40,20 @@ pub(crate) struct Compiled {
 
 /// Compiles one rule line.
 pub(crate) fn compile(line: &RuleLine, vars: &Vars) -> Result<Compiled, Refused> {
-    let rule = parse::rule(line).map_err(|(position, cause)| Refused {
-        position,
-        sid: None,
-        cause,
-    })?;
-    let at = |position, cause| Refused {
-        position,
-        sid: rule.sid(),
-        cause,
-    };
+    let rule = parse::rule(line).map_err(|(position, cause)| Refused { position, sid: None, cause })?;
+    let at = |position, cause| Refused { position, sid: rule.sid(), cause };
     let mut draft = Draft::new(&rule);
-    draft
-        .protocol(&rule.protocol)
-        .map_err(|cause| at(rule.protocol_at, cause))?;
+    draft.protocol(&rule.protocol).map_err(|cause| at(rule.protocol_at, cause))?;
     for option in &rule.options {
-        draft
-            .option(option)
-            .map_err(|cause| at(option.position, cause))?;
+        draft.option(option).map_err(|cause| at(option.position, cause))?;
     }
     let (source, destination) = (&rule.source, &rule.destination);
-    let sources = vars
-        .addresses(&source.addresses)
-        .map_err(|cause| at(source.addresses_at, cause))?;
-    let source_ports = vars
-        .ports(&source.ports)
-        .map_err(|cause| at(source.ports_at, cause))?;
-    let destinations = vars
-        .addresses(&destination.addresses)
-        .map_err(|cause| at(destination.addresses_at, cause))?;
-    let destination_ports = vars
-        .ports(&destination.ports)
-        .map_err(|cause| at(destination.ports_at, cause))?;
+    let sources = vars.addresses(&source.addresses).map_err(|cause| at(source.addresses_at, cause))?;
+    let source_ports = vars.ports(&source.ports).map_err(|cause| at(source.ports_at, cause))?;
+    let destinations = vars.addresses(&destination.addresses).map_err(|cause| at(destination.addresses_at, cause))?;
+    let destination_ports = vars.ports(&destination.ports).map_err(|cause| at(destination.ports_at, cause))?;
     let sets = (sources, source_ports, destinations, destination_ports);
-    draft
-        .finish(&rule, sets)
-        .map_err(|cause| at(rule.position, cause))
+    draft.finish(&rule, sets).map_err(|cause| at(rule.position, cause))
 }
 
 /// Where and why a rule was refused.
@@ -199,10 +177,7 @@ impl Draft {
             scope.packet = true;
         }
         if !self.transports.meets(Transports::TCP) {
-            return Ok(Scope {
-                packet: true,
-                stream: false,
-            });
+            return Ok(Scope { packet: true, stream: false });
         }
         if !scope.packet && !scope.stream {
             let is_placed = |op: &Op| matches!(op, Op::Content(content) if content.offset.or(content.depth).is_some());
@@ -210,33 +185,19 @@ impl Draft {
             // A pattern at a fixed place is meant for the start of a packet as much as for the start of the stream.
             scope.packet = !scope.stream
                 || self.payload.iter().any(is_placed)
-                || self
-                    .tests
-                    .iter()
-                    .any(|test| matches!(test, PacketTest::StreamSize(_)));
+                || self.tests.iter().any(|test| matches!(test, PacketTest::StreamSize(_)));
         }
         Ok(scope)
     }
 
-    fn finish(
-        self,
-        rule: &Rule,
-        sets: (AddressSet, PortSet, AddressSet, PortSet),
-    ) -> Result<Compiled, Cause> {
+    fn finish(self, rule: &Rule, sets: (AddressSet, PortSet, AddressSet, PortSet)) -> Result<Compiled, Cause> {
         if self.payload.len() > STEPS_PER_RULE_MAX {
             return Err(Cause::Limit("steps"));
         }
         let scope = self.scope()?;
         let sid = self.sid.ok_or(Cause::NoSid)?;
-        let by_class = || {
-            self.classtype
-                .as_deref()
-                .map(super::classification::priority)
-        };
-        let priority = self
-            .priority
-            .or_else(by_class)
-            .unwrap_or(crate::limits::PRIORITY_DEFAULT);
+        let by_class = || self.classtype.as_deref().map(super::classification::priority);
+        let priority = self.priority.or_else(by_class).unwrap_or(crate::limits::PRIORITY_DEFAULT);
         let (sources, source_ports, destinations, destination_ports) = sets;
         let info = SignatureInfo {
             sid,

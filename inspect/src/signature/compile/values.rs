@@ -23,17 +23,12 @@ pub(super) fn number<T: TryFrom<i64>>(keyword: &str, text: &str) -> Result<T, Ca
         Some(digits) => (-1, digits),
         None => (1, text.strip_prefix('+').unwrap_or(text)),
     };
-    let parsed = match digits
-        .strip_prefix("0x")
-        .or_else(|| digits.strip_prefix("0X"))
-    {
+    let parsed = match digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X")) {
         Some(hex) => i64::from_str_radix(hex, 16).ok(),
         None if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse::<i64>().ok(),
         None => None,
     };
-    parsed
-        .and_then(|number| T::try_from(sign * number).ok())
-        .ok_or_else(|| Cause::value(keyword, "a number in range"))
+    parsed.and_then(|number| T::try_from(sign * number).ok()).ok_or_else(|| Cause::value(keyword, "a number in range"))
 }
 
 /// `5`, `!5`, `>5`, `>=5`, `<5`, `<=5`, `3<>7` or `3-7`, the last two without their ends, as Suricata reads them.
@@ -41,18 +36,11 @@ pub(super) fn interval(keyword: &str, text: &str, max: u64) -> Result<Interval, 
     let error = || Cause::value(keyword, "a number, <n, >n, <=n, >=n, !n or a<>b");
     let read = |text: &str| {
         let number: i64 = number(keyword, text)?;
-        u64::try_from(number)
-            .ok()
-            .filter(|&number| number <= max)
-            .ok_or_else(error)
+        u64::try_from(number).ok().filter(|&number| number <= max).ok_or_else(error)
     };
     let text = text.trim();
     let of = |first: Option<u64>, last: Option<u64>| match (first, last) {
-        (Some(first), Some(last)) if first <= last => Ok(Interval {
-            first,
-            last,
-            negated: false,
-        }),
+        (Some(first), Some(last)) if first <= last => Ok(Interval { first, last, negated: false }),
         _ => Err(error()),
     };
     if let Some(rest) = text.strip_prefix("<=") {
@@ -68,29 +56,18 @@ pub(super) fn interval(keyword: &str, text: &str, max: u64) -> Result<Interval, 
         return of(Some(0), read(rest)?.checked_sub(1));
     }
     if let Some(rest) = text.strip_prefix('>') {
-        return of(
-            read(rest)?.checked_add(1),
-            Some(max.max(read(rest)?.saturating_add(1))),
-        );
+        return of(read(rest)?.checked_add(1), Some(max.max(read(rest)?.saturating_add(1))));
     }
     let (negated, rest) = match text.strip_prefix('!').or_else(|| text.strip_prefix("!=")) {
         Some(rest) => (true, rest.strip_prefix('=').unwrap_or(rest)),
         None => (false, text.strip_prefix('=').unwrap_or(text)),
     };
     let value = read(rest)?;
-    Ok(Interval {
-        first: value,
-        last: value,
-        negated,
-    })
+    Ok(Interval { first: value, last: value, negated })
 }
 
 /// `[+*!]LETTERS[,LETTERS]`: bits by letter, the ones behind the comma do not matter.
-pub(super) fn flags(
-    keyword: &str,
-    text: &str,
-    letter: impl Fn(char) -> Option<u8>,
-) -> Result<FlagTest, Cause> {
+pub(super) fn flags(keyword: &str, text: &str, letter: impl Fn(char) -> Option<u8>) -> Result<FlagTest, Cause> {
     let error = || Cause::value(keyword, "flag letters, perhaps after one of + * !");
     let bits = |text: &str| {
         let mut bits = 0;
@@ -117,9 +94,5 @@ pub(super) fn flags(
     if letters.trim().is_empty() {
         return Err(error());
     }
-    Ok(FlagTest {
-        bits: bits(letters)?,
-        ignored: bits(ignored)?,
-        mode,
-    })
+    Ok(FlagTest { bits: bits(letters)?, ignored: bits(ignored)?, mode })
 }

@@ -9,69 +9,27 @@ use proptest::prelude::*;
 #[track_caller]
 fn check_refused(text: &str, expected: &str) {
     let loaded = load(text);
-    let refused: Vec<String> = loaded
-        .refused
-        .iter()
-        .map(|refusal| format!("{}: {}", refusal.position, refusal.cause))
-        .collect();
+    let refused: Vec<String> =
+        loaded.refused.iter().map(|refusal| format!("{}: {}", refusal.position, refusal.cause)).collect();
     assert_eq!(refused.join("\n"), expected, "{text}");
 }
 
 #[test]
 fn refusals_name_place_and_cause() {
     for (text, expected) in [
-        (
-            "alarm tcp any any -> any any (sid:1;)",
-            r#"1:1: the action "alarm" is not one of alert, drop, reject, pass"#,
-        ),
-        (
-            "alert quux any any -> any any (sid:1;)",
-            r#"1:7: the protocol "quux" is not known"#,
-        ),
-        (
-            "\n# c\nalert tcp $NO any -> any any (sid:1;)",
-            "3:11: the variable $NO is not defined",
-        ),
-        (
-            "alert tcp any any -> any 70000 (sid:1;)",
-            "1:26: expected a port, a range, a list, $VARIABLE or any",
-        ),
-        (
-            "alert tcp any any - any any (sid:1;)",
-            "1:19: expected -> or <>",
-        ),
-        (
-            "alert tcp any any -> any any",
-            "1:29: expected ( before the options",
-        ),
-        (
-            "alert tcp any any -> any any (sid:1;",
-            "1:37: expected ) behind the options",
-        ),
-        (
-            "alert tcp any any -> any any (sid:1)",
-            "1:31: expected ; behind the option",
-        ),
-        (
-            "alert tcp any any -> any any (sid:1;) x",
-            "1:38: expected nothing behind the closing )",
-        ),
-        (
-            "alert tcp any any -> any any (msg:\"x\";)",
-            "1:1: the rule has no sid",
-        ),
-        (
-            "alert tcp any any -> any any (lua:x; sid:1;)",
-            r#"1:31: the keyword "lua" is not known"#,
-        ),
-        (
-            "alert tcp any any -> \\\n  any any (sid:1; nonesuch:x;)",
-            r#"2:19: the keyword "nonesuch" is not known"#,
-        ),
-        (
-            "alert tcp any any -> any any (nocase; sid:1;)",
-            "1:31: nocase: there is no content before it",
-        ),
+        ("alarm tcp any any -> any any (sid:1;)", r#"1:1: the action "alarm" is not one of alert, drop, reject, pass"#),
+        ("alert quux any any -> any any (sid:1;)", r#"1:7: the protocol "quux" is not known"#),
+        ("\n# c\nalert tcp $NO any -> any any (sid:1;)", "3:11: the variable $NO is not defined"),
+        ("alert tcp any any -> any 70000 (sid:1;)", "1:26: expected a port, a range, a list, $VARIABLE or any"),
+        ("alert tcp any any - any any (sid:1;)", "1:19: expected -> or <>"),
+        ("alert tcp any any -> any any", "1:29: expected ( before the options"),
+        ("alert tcp any any -> any any (sid:1;", "1:37: expected ) behind the options"),
+        ("alert tcp any any -> any any (sid:1)", "1:31: expected ; behind the option"),
+        ("alert tcp any any -> any any (sid:1;) x", "1:38: expected nothing behind the closing )"),
+        ("alert tcp any any -> any any (msg:\"x\";)", "1:1: the rule has no sid"),
+        ("alert tcp any any -> any any (lua:x; sid:1;)", r#"1:31: the keyword "lua" is not known"#),
+        ("alert tcp any any -> \\\n  any any (sid:1; nonesuch:x;)", r#"2:19: the keyword "nonesuch" is not known"#),
+        ("alert tcp any any -> any any (nocase; sid:1;)", "1:31: nocase: there is no content before it"),
         (
             "alert tcp any any -> any any (content:\"|4|\"; sid:1;)",
             "1:31: content: expected bytes, |hex| and the escapes \\\" \\; \\: \\\\",
@@ -112,10 +70,7 @@ fn one_refusal_leaves_the_others() {
     );
     assert_eq!(loaded.rules.len(), 2);
     assert_eq!(loaded.refused.len(), 1);
-    assert_eq!(
-        loaded.refused[0].to_string(),
-        "test.rules:2:31: sid 2: the keyword \"lua\" is not known"
-    );
+    assert_eq!(loaded.refused[0].to_string(), "test.rules:2:31: sid 2: the keyword \"lua\" is not known");
     assert_eq!(loaded.refused[0].cause.group(), "unknown keyword lua");
 }
 
@@ -142,9 +97,7 @@ fn order_is_by_action_then_priority() {
          pass tcp any any -> any any (sid:4;)
          alert tcp any any -> any any (priority:2; sid:5;)",
     );
-    let sids: Vec<u32> = (0..5)
-        .map(|index| rules.signature(index).unwrap().sid)
-        .collect();
+    let sids: Vec<u32> = (0..5).map(|index| rules.signature(index).unwrap().sid).collect();
     assert_eq!(sids, [4, 3, 2, 1, 5]);
 }
 
@@ -153,8 +106,7 @@ fn expression(leaf: impl Strategy<Value = String> + 'static) -> impl Strategy<Va
     leaf.prop_recursive(3, 12, 4, |inner| {
         prop_oneof![
             inner.clone().prop_map(|inner| format!("!{inner}")),
-            proptest::collection::vec(inner, 1..4)
-                .prop_map(|members| format!("[{}]", members.join(", "))),
+            proptest::collection::vec(inner, 1..4).prop_map(|members| format!("[{}]", members.join(", "))),
         ]
     })
 }

@@ -60,40 +60,16 @@ fn contents() {
         (r#"content:"a"; content:"b"; distance:1;"#, "axb", true),
         (r#"content:"a"; content:"b"; within:1;"#, "axb", false),
         (r#"content:"a"; content:"b"; within:2;"#, "axb", true),
-        (
-            r#"content:"b"; content:"a"; distance:-2; within:2;"#,
-            "ab",
-            true,
-        ),
-        (
-            r#"content:"a"; content:"b"; distance:1; within:1;"#,
-            "axb",
-            true,
-        ),
-        (
-            r#"content:"a"; content:"b"; distance:1; within:1;"#,
-            "axxb",
-            false,
-        ),
+        (r#"content:"b"; content:"a"; distance:-2; within:2;"#, "ab", true),
+        (r#"content:"a"; content:"b"; distance:1; within:1;"#, "axb", true),
+        (r#"content:"a"; content:"b"; distance:1; within:1;"#, "axxb", false),
         // Another occurrence of the first pattern is what the second needs.
         (r#"content:"a"; content:"b"; within:1;"#, "axxab", true),
-        (
-            r#"content:"a"; content:"b"; within:1; content:"c"; within:1;"#,
-            "ab-aab-abc",
-            true,
-        ),
+        (r#"content:"a"; content:"b"; within:1; content:"c"; within:1;"#, "ab-aab-abc", true),
         (r#"content:"a"; content:!"b"; within:1;"#, "abab", false),
         (r#"content:"a"; content:!"b"; within:1;"#, "abac", true),
-        (
-            r#"content:"a"; content:!"b"; distance:0; content:"c"; distance:0;"#,
-            "abac",
-            true,
-        ),
-        (
-            r#"content:"a"; fast_pattern; content:"bcd"; fast_pattern:1,2;"#,
-            "abcd",
-            true,
-        ),
+        (r#"content:"a"; content:!"b"; distance:0; content:"c"; distance:0;"#, "abac", true),
+        (r#"content:"a"; fast_pattern; content:"bcd"; fast_pattern:1,2;"#, "abcd", true),
         (r#"content:"abc"; isdataat:1,relative;"#, "abcd", true),
         (r#"content:"abc"; isdataat:1,relative;"#, "abc", false),
         (r#"content:"abc"; isdataat:!1,relative;"#, "abc", true),
@@ -122,11 +98,7 @@ fn flow_and_header_fields() {
         ("flow:to_client;", plain.clone(), false),
         ("flow:to_client;", plain.clone().to_client(), true),
         ("flow:established;", plain.clone().not_established(), false),
-        (
-            "flow:not_established;",
-            plain.clone().not_established(),
-            true,
-        ),
+        ("flow:not_established;", plain.clone().not_established(), true),
         ("flow:stateless;", plain.clone().not_established(), true),
         ("flags:PA;", plain.clone(), true),
         ("flags:A;", plain.clone(), false),
@@ -164,12 +136,7 @@ fn flow_and_header_fields() {
         ("icmp_seq:8;", false),
         (r#"content:"x"; dsize:1;"#, true),
     ] {
-        check(
-            "icmp any any -> any any",
-            options,
-            &icmp(8, 0, b"x"),
-            matches,
-        );
+        check("icmp any any -> any any", options, &icmp(8, 0, b"x"), matches);
     }
 }
 
@@ -191,10 +158,7 @@ fn check_sequence(text: &str, mode: Mode, drafts: &[Draft], expected: &[(char, &
             (letter, sids)
         })
         .collect();
-    let expected: Vec<(char, Vec<u32>)> = expected
-        .iter()
-        .map(|&(letter, sids)| (letter, sids.to_vec()))
-        .collect();
+    let expected: Vec<(char, Vec<u32>)> = expected.iter().map(|&(letter, sids)| (letter, sids.to_vec())).collect();
     assert_eq!(got, expected);
 }
 
@@ -208,110 +172,45 @@ fn actions() {
         &[good.clone(), bad.clone(), good.clone()],
         &[('.', &[]), ('X', &[1]), ('F', &[])],
     );
-    check_sequence(
-        drop,
-        Mode::Prevent,
-        &[bad.clone(), bad.clone().slot(1)],
-        &[('X', &[1]), ('X', &[1])],
-    );
-    check_sequence(
-        drop,
-        Mode::Detect,
-        &[bad.clone(), bad.clone()],
-        &[('.', &[1]), ('.', &[1])],
-    );
+    check_sequence(drop, Mode::Prevent, &[bad.clone(), bad.clone().slot(1)], &[('X', &[1]), ('X', &[1])]);
+    check_sequence(drop, Mode::Detect, &[bad.clone(), bad.clone()], &[('.', &[1]), ('.', &[1])]);
     let reject = drop.replace("drop", "reject");
-    check_sequence(
-        &reject,
-        Mode::Prevent,
-        &[bad.clone(), good.clone()],
-        &[('X', &[1]), ('F', &[])],
-    );
+    check_sequence(&reject, Mode::Prevent, &[bad.clone(), good.clone()], &[('X', &[1]), ('F', &[])]);
     // A datagram speaks for itself only.
     let datagram = r#"drop udp any any -> any any (content:"bad"; sid:1;)"#;
-    check_sequence(
-        datagram,
-        Mode::Prevent,
-        &[udp(b"bad"), udp(b"good")],
-        &[('X', &[1]), ('.', &[])],
-    );
+    check_sequence(datagram, Mode::Prevent, &[udp(b"bad"), udp(b"good")], &[('X', &[1]), ('.', &[])]);
     let both = r#"
         alert tcp any any -> any any (content:"bad"; sid:3;)
         drop tcp any any -> any any (content:"bad"; sid:2;)
         pass tcp any any -> any 8080 (content:"bad"; sid:1;)"#;
     check_sequence(both, Mode::Prevent, &[bad.clone()], &[('X', &[2, 3])]);
     let elsewhere = bad.clone().to([8, 8, 8, 8], 8080);
-    check_sequence(
-        both,
-        Mode::Prevent,
-        &[elsewhere.clone(), elsewhere],
-        &[('.', &[]), ('.', &[])],
-    );
-    check_sequence(
-        &drop.replace("sid:1;", "noalert; sid:1;"),
-        Mode::Prevent,
-        &[bad],
-        &[('X', &[])],
-    );
+    check_sequence(both, Mode::Prevent, &[elsewhere.clone(), elsewhere], &[('.', &[]), ('.', &[])]);
+    check_sequence(&drop.replace("sid:1;", "noalert; sid:1;"), Mode::Prevent, &[bad], &[('X', &[])]);
 }
 
 #[test]
 fn rates() {
     let one = tcp(b"bad");
-    let many = [
-        one.clone(),
-        one.clone(),
-        one.clone(),
-        one.clone().from([10, 0, 0, 2], 1024),
-    ];
-    let with = |action: &str, rate: &str| {
-        format!(r#"{action} tcp any any -> any any (content:"bad"; {rate}; sid:1;)"#)
-    };
-    let limit = with(
-        "alert",
-        "threshold:type limit, track by_src, count 1, seconds 60",
-    );
-    check_sequence(
-        &limit,
-        Mode::Prevent,
-        &many,
-        &[('.', &[1]), ('.', &[]), ('.', &[]), ('.', &[1])],
-    );
-    let threshold = with(
-        "alert",
-        "threshold:type threshold, track by_dst, count 2, seconds 60",
-    );
-    check_sequence(
-        &threshold,
-        Mode::Prevent,
-        &many,
-        &[('.', &[]), ('.', &[1]), ('.', &[]), ('.', &[1])],
-    );
-    let filter = with(
-        "drop",
-        "detection_filter:track by_rule, count 2, seconds 60",
-    );
-    check_sequence(
-        &filter,
-        Mode::Prevent,
-        &many,
-        &[('.', &[]), ('.', &[]), ('X', &[1]), ('F', &[])],
-    );
+    let many = [one.clone(), one.clone(), one.clone(), one.clone().from([10, 0, 0, 2], 1024)];
+    let with = |action: &str, rate: &str| format!(r#"{action} tcp any any -> any any (content:"bad"; {rate}; sid:1;)"#);
+    let limit = with("alert", "threshold:type limit, track by_src, count 1, seconds 60");
+    check_sequence(&limit, Mode::Prevent, &many, &[('.', &[1]), ('.', &[]), ('.', &[]), ('.', &[1])]);
+    let threshold = with("alert", "threshold:type threshold, track by_dst, count 2, seconds 60");
+    check_sequence(&threshold, Mode::Prevent, &many, &[('.', &[]), ('.', &[1]), ('.', &[]), ('.', &[1])]);
+    let filter = with("drop", "detection_filter:track by_rule, count 2, seconds 60");
+    check_sequence(&filter, Mode::Prevent, &many, &[('.', &[]), ('.', &[]), ('X', &[1]), ('F', &[])]);
 }
 
 #[test]
 fn alerts_are_bounded() {
-    let text: String = (1..=40)
-        .map(|sid| format!("alert tcp any any -> any any (content:\"bad\"; sid:{sid};)\n"))
-        .collect();
+    let text: String =
+        (1..=40).map(|sid| format!("alert tcp any any -> any any (content:\"bad\"; sid:{sid};)\n")).collect();
     let rules = rules(&text);
     let mut inspector = Inspector::new(Mode::Prevent);
     let (_, sids) = tcp(b"bad").show(&mut inspector, &rules, 0);
     assert_eq!(sids.len(), ALERTS_PER_PACKET_MAX);
-    assert_eq!(
-        inspector.suppressed_count(),
-        40 - ALERTS_PER_PACKET_MAX as u64
-    );
+    assert_eq!(inspector.suppressed_count(), 40 - ALERTS_PER_PACKET_MAX as u64);
 }
 
 #[test]
@@ -336,9 +235,5 @@ fn groups_tell_what_needs_no_look() {
     assert!(!group(6, 80, Direction::ToClient));
     assert!(!group(17, 80, Direction::ToServer));
     assert!(group(1, 0, Direction::ToClient) && group(58, 0, Direction::ToServer));
-    assert!(
-        RuleSet::empty()
-            .group(6, 1, 2, Direction::ToServer)
-            .is_none()
-    );
+    assert!(RuleSet::empty().group(6, 1, 2, Direction::ToServer).is_none());
 }

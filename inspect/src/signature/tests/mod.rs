@@ -11,10 +11,7 @@ use crate::wire::{Checksums, Packet, parse};
 
 /// Compiles one file of rules.
 pub(super) fn load(text: &str) -> Loaded {
-    let file = RuleFile {
-        name: "test.rules".into(),
-        text: text.into(),
-    };
+    let file = RuleFile { name: "test.rules".into(), text: text.into() };
     RuleSet::compile(&[file], &Vars::conventional())
 }
 
@@ -59,28 +56,16 @@ pub(super) fn tcp(payload: &[u8]) -> Draft {
         ttl: 64,
         payload: payload.to_vec(),
         flags: "PA",
-        view: FlowView {
-            slot,
-            direction: Direction::ToServer,
-            established: true,
-            is_first: false,
-        },
+        view: FlowView { slot, direction: Direction::ToServer, established: true, is_first: false },
     }
 }
 
 pub(super) fn udp(payload: &[u8]) -> Draft {
-    Draft {
-        transport: Kind::Udp,
-        destination_port: 53,
-        ..tcp(payload)
-    }
+    Draft { transport: Kind::Udp, destination_port: 53, ..tcp(payload) }
 }
 
 pub(super) fn icmp(kind: u8, code: u8, payload: &[u8]) -> Draft {
-    Draft {
-        transport: Kind::Icmp(kind, code),
-        ..tcp(payload)
-    }
+    Draft { transport: Kind::Icmp(kind, code), ..tcp(payload) }
 }
 
 impl Draft {
@@ -140,24 +125,15 @@ impl Draft {
                 }
                 step.write(&mut frame, &self.payload)
             }
-            Kind::Udp => ip
-                .udp(self.source_port, self.destination_port)
-                .write(&mut frame, &self.payload),
-            Kind::Icmp(kind, code) => ip
-                .icmpv4_raw(kind, code, [0, 7, 0, 9])
-                .write(&mut frame, &self.payload),
+            Kind::Udp => ip.udp(self.source_port, self.destination_port).write(&mut frame, &self.payload),
+            Kind::Icmp(kind, code) => ip.icmpv4_raw(kind, code, [0, 7, 0, 9]).write(&mut frame, &self.payload),
         };
         written.unwrap();
         frame
     }
 
     /// Shows the packet to an inspector: the verdict, and the signature ids of the alerts.
-    pub(super) fn show(
-        &self,
-        inspector: &mut Inspector,
-        rules: &RuleSet,
-        now_ms: u64,
-    ) -> (Verdict, Vec<u32>) {
+    pub(super) fn show(&self, inspector: &mut Inspector, rules: &RuleSet, now_ms: u64) -> (Verdict, Vec<u32>) {
         let frame = self.frame();
         let packet = Packet::new(&frame, parse(&frame, Checksums::Verify).unwrap());
         let mut alerts: Vec<Alert> = Vec::new();
@@ -173,9 +149,5 @@ pub(super) fn check(header: &str, options: &str, draft: &Draft, matches: bool) {
     let rules = rules(&format!("alert {header} ({options} sid:1;)"));
     let (verdict, sids) = draft.show(&mut Inspector::new(Mode::Prevent), &rules, 0);
     assert_eq!(verdict, Verdict::Forward);
-    assert_eq!(
-        sids,
-        if matches { vec![1] } else { vec![] },
-        "{header} ({options}) on {draft:?}"
-    );
+    assert_eq!(sids, if matches { vec![1] } else { vec![] }, "{header} ({options}) on {draft:?}");
 }

@@ -22,9 +22,8 @@ mod write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub use messages::{
-    arp_reply, arp_request, icmp, icmp_echo_reply, icmp_echo_request, icmp_error,
-    neighbour_advertisement, neighbour_solicitation, redirect, router_advertisement,
-    router_solicitation,
+    arp_reply, arp_request, icmp, icmp_echo_reply, icmp_echo_request, icmp_error, neighbour_advertisement,
+    neighbour_solicitation, redirect, router_advertisement, router_solicitation,
 };
 
 use super::TcpFlags;
@@ -54,21 +53,10 @@ pub struct FrameBuilder {
 
 #[derive(Clone, Debug)]
 enum Body {
-    Arp {
-        operation: u16,
-        sender_mac: [u8; 6],
-        target_mac: [u8; 6],
-    },
+    Arp { operation: u16, sender_mac: [u8; 6], target_mac: [u8; 6] },
     Tcp(Tcp),
-    Udp {
-        source_port: u16,
-        destination_port: u16,
-    },
-    Icmp {
-        kind: u8,
-        code: u8,
-        rest: [u8; 4],
-    },
+    Udp { source_port: u16, destination_port: u16 },
+    Icmp { kind: u8, code: u8, rest: [u8; 4] },
     Raw(u8),
 }
 
@@ -104,10 +92,7 @@ pub fn tcp(source: impl Into<SocketAddr>, destination: impl Into<SocketAddr>) ->
 /// A UDP datagram between two ends of one family.
 pub fn udp(source: impl Into<SocketAddr>, destination: impl Into<SocketAddr>) -> FrameBuilder {
     let (source, destination) = (source.into(), destination.into());
-    let body = Body::Udp {
-        source_port: source.port(),
-        destination_port: destination.port(),
-    };
+    let body = Body::Udp { source_port: source.port(), destination_port: destination.port() };
     FrameBuilder::new(source.ip(), destination.ip(), body)
 }
 
@@ -118,12 +103,7 @@ pub fn ip(source: impl Into<IpAddr>, destination: impl Into<IpAddr>, protocol: u
 
 /// A UDP datagram over IPv4 between ports 1000 and 2000 of 10.0.0.1 and 10.0.0.2: any frame that is sound.
 pub fn any_udp4(payload: &[u8]) -> Vec<u8> {
-    udp(
-        (Ipv4Addr::new(10, 0, 0, 1), 1000),
-        (Ipv4Addr::new(10, 0, 0, 2), 2000),
-    )
-    .payload(payload)
-    .build()
+    udp((Ipv4Addr::new(10, 0, 0, 1), 1000), (Ipv4Addr::new(10, 0, 0, 2), 2000)).payload(payload).build()
 }
 
 impl FrameBuilder {
@@ -131,9 +111,7 @@ impl FrameBuilder {
         // A mixed pair is written as IPv6 with a mapped address, which the parser refuses by name.
         let (source, destination) = match (source, destination) {
             (IpAddr::V4(source), IpAddr::V6(_)) => (source.to_ipv6_mapped().into(), destination),
-            (IpAddr::V6(_), IpAddr::V4(destination)) => {
-                (source, destination.to_ipv6_mapped().into())
-            }
+            (IpAddr::V6(_), IpAddr::V4(destination)) => (source, destination.to_ipv6_mapped().into()),
             same => same,
         };
         Self {
@@ -284,8 +262,6 @@ impl FrameBuilder {
 
     /// Appends the timestamps option.
     pub fn timestamps(self, value: u32, echo: u32) -> Self {
-        self.tcp_options(&[1, 1, 8, 10])
-            .tcp_options(&value.to_be_bytes())
-            .tcp_options(&echo.to_be_bytes())
+        self.tcp_options(&[1, 1, 8, 10]).tcp_options(&value.to_be_bytes()).tcp_options(&echo.to_be_bytes())
     }
 }

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use etherparse::checksum::u64_16bit_word as words;
 use etherparse::{
-    ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, IpFragOffset, IpNumber,
-    Ipv4Header, Ipv4Options, Ipv6FragmentHeader, Ipv6Header, TcpHeader, UdpHeader,
+    ArpHardwareId, ArpOperation, ArpPacket, EtherType, Ethernet2Header, IpFragOffset, IpNumber, Ipv4Header,
+    Ipv4Options, Ipv6FragmentHeader, Ipv6Header, TcpHeader, UdpHeader,
 };
 
 use super::{Body, FrameBuilder, Tcp};
@@ -23,11 +23,9 @@ impl FrameBuilder {
     pub fn build(&self) -> Vec<u8> {
         let mut frame = self.ethernet();
         match &self.body {
-            Body::Arp {
-                operation,
-                sender_mac,
-                target_mac,
-            } => frame.extend(self.arp(*operation, *sender_mac, *target_mac)),
+            Body::Arp { operation, sender_mac, target_mac } => {
+                frame.extend(self.arp(*operation, *sender_mac, *target_mac))
+            }
             Body::Tcp(_) | Body::Udp { .. } | Body::Icmp { .. } | Body::Raw(_) => {
                 let segment = self.segment();
                 frame.extend(self.ip_headers(segment.len(), None));
@@ -44,9 +42,8 @@ impl FrameBuilder {
         let segment = self.segment();
         let len_max = (len_max & !7).max(8);
         let count = segment.len().div_ceil(len_max);
-        let fragment = |(index, data): (usize, &[u8])| {
-            self.fragment((index * len_max) as u16, index + 1 != count, data)
-        };
+        let fragment =
+            |(index, data): (usize, &[u8])| self.fragment((index * len_max) as u16, index + 1 != count, data);
         segment.chunks(len_max).enumerate().map(fragment).collect()
     }
 
@@ -65,23 +62,10 @@ impl FrameBuilder {
             Body::Arp { .. } => return Vec::new(),
             Body::Raw(_) => return self.payload.clone(),
             Body::Tcp(tcp) => (tcp_header(tcp), 16),
-            Body::Udp {
-                source_port,
-                destination_port,
-            } => {
+            Body::Udp { source_port, destination_port } => {
                 let length = (UdpHeader::LEN + self.payload.len()) as u16;
                 let (source_port, destination_port) = (*source_port, *destination_port);
-                (
-                    UdpHeader {
-                        source_port,
-                        destination_port,
-                        length,
-                        checksum: 0,
-                    }
-                    .to_bytes()
-                    .to_vec(),
-                    6,
-                )
+                (UdpHeader { source_port, destination_port, length, checksum: 0 }.to_bytes().to_vec(), 6)
             }
             Body::Icmp { kind, code, rest } => ([&[*kind, *code, 0, 0], &rest[..]].concat(), 2),
         };
@@ -131,13 +115,7 @@ impl FrameBuilder {
             (_, IpAddr::V4(_)) => EtherType::IPV4,
             (_, IpAddr::V6(_)) => EtherType::IPV6,
         };
-        Ethernet2Header {
-            source: self.source_mac,
-            destination: self.destination_mac,
-            ether_type,
-        }
-        .to_bytes()
-        .to_vec()
+        Ethernet2Header { source: self.source_mac, destination: self.destination_mac, ether_type }.to_bytes().to_vec()
     }
 
     fn arp(&self, operation: u16, sender_mac: [u8; 6], target_mac: [u8; 6]) -> Vec<u8> {
@@ -161,19 +139,11 @@ impl FrameBuilder {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
                 self.ipv4_header(source.octets(), destination.octets(), payload_len, piece)
             }
-            (source, destination) => {
-                self.ipv6_headers(octets(source), octets(destination), payload_len, piece)
-            }
+            (source, destination) => self.ipv6_headers(octets(source), octets(destination), payload_len, piece),
         }
     }
 
-    fn ipv4_header(
-        &self,
-        source: [u8; 4],
-        destination: [u8; 4],
-        payload_len: usize,
-        piece: Option<Piece>,
-    ) -> Vec<u8> {
+    fn ipv4_header(&self, source: [u8; 4], destination: [u8; 4], payload_len: usize, piece: Option<Piece>) -> Vec<u8> {
         let mut options = self.ip_options.clone();
         options.resize(options.len().next_multiple_of(4).min(40), 0);
         let mut header = Ipv4Header {
@@ -200,19 +170,12 @@ impl FrameBuilder {
         payload_len: usize,
         piece: Option<Piece>,
     ) -> Vec<u8> {
-        let mut chain: Vec<(u8, Vec<u8>)> = self
-            .extensions
-            .iter()
-            .map(|(number, body)| (*number, padded(body)))
-            .collect();
+        let mut chain: Vec<(u8, Vec<u8>)> =
+            self.extensions.iter().map(|(number, body)| (*number, padded(body))).collect();
         if piece.is_some() {
             chain.push((protocol::FRAGMENT, Vec::new()));
         }
-        let numbers: Vec<u8> = chain
-            .iter()
-            .map(|(number, _)| *number)
-            .chain([self.protocol()])
-            .collect();
+        let numbers: Vec<u8> = chain.iter().map(|(number, _)| *number).chain([self.protocol()]).collect();
         let mut bytes = Vec::new();
         for ((number, body), next) in chain.iter().zip(&numbers[1..]) {
             if let (protocol::FRAGMENT, Some(piece), true) = (*number, piece, body.is_empty()) {
@@ -225,11 +188,7 @@ impl FrameBuilder {
                 bytes.extend(fragment.to_bytes());
             } else {
                 // The length of a fragment header is fixed; its second byte is reserved.
-                let units = if *number == protocol::FRAGMENT {
-                    0
-                } else {
-                    (body.len() + 2) / 8 - 1
-                };
+                let units = if *number == protocol::FRAGMENT { 0 } else { (body.len() + 2) / 8 - 1 };
                 bytes.extend([*next, units as u8]);
                 bytes.extend_from_slice(body);
             }
@@ -248,9 +207,7 @@ impl FrameBuilder {
 }
 
 fn fragment_offset(piece: Option<Piece>) -> IpFragOffset {
-    piece.map_or(IpFragOffset::ZERO, |piece| {
-        IpFragOffset::try_new(piece.offset / 8).unwrap_or_default()
-    })
+    piece.map_or(IpFragOffset::ZERO, |piece| IpFragOffset::try_new(piece.offset / 8).unwrap_or_default())
 }
 
 /// An extension header's body filled up with zeros, so that its two first bytes make it a multiple of 8.
