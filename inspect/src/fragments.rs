@@ -112,11 +112,7 @@ struct Domain {
 impl FragmentTable {
     /// An empty table.
     pub fn new(limits: FragmentLimits) -> Self {
-        Self {
-            limits,
-            domains: BTreeMap::new(),
-            byte_count: 0,
-        }
+        Self { limits, domains: BTreeMap::new(), byte_count: 0 }
     }
 
     /// Bytes held in all domains, overhead included; never more than the limit.
@@ -126,10 +122,7 @@ impl FragmentTable {
 
     /// Incomplete datagrams in all domains, doomed ones included.
     pub fn datagram_count(&self) -> usize {
-        self.domains
-            .values()
-            .map(|domain| domain.datagrams.len())
-            .sum()
+        self.domains.values().map(|domain| domain.datagrams.len()).sum()
     }
 
     /// Frames held in all domains.
@@ -150,10 +143,7 @@ impl FragmentTable {
         now_ms: u64,
         discarded: &mut Vec<Discarded>,
     ) -> Result<FragmentOutcome, FragmentRefused> {
-        let fragment = packet
-            .headers()
-            .fragment
-            .ok_or(FragmentRefused::NotFragment)?;
+        let fragment = packet.headers().fragment.ok_or(FragmentRefused::NotFragment)?;
         self.expire_domain(domain, now_ms, discarded);
         let name = Name::of(packet, &fragment);
         let piece = Piece::new(packet, &fragment);
@@ -166,11 +156,7 @@ impl FragmentTable {
         entry.byte_count = entry.byte_count + after - before;
         self.byte_count = self.byte_count + after - before;
         match answer {
-            Err(why) if is_doomed && frame_count > 0 => discarded.push(Discarded {
-                domain,
-                frame_count,
-                why,
-            }),
+            Err(why) if is_doomed && frame_count > 0 => discarded.push(Discarded { domain, frame_count, why }),
             Err(_) | Ok(false) => {}
             Ok(true) => return self.complete(domain, index, discarded),
         }
@@ -184,19 +170,12 @@ impl FragmentTable {
         discarded: &mut Vec<Discarded>,
     ) -> Result<FragmentOutcome, FragmentRefused> {
         let datagram = self.remove(domain, index).ok_or(FragmentRefused::Doomed)?;
-        datagram
-            .join()
-            .map(FragmentOutcome::Complete)
-            .map_err(|frame_count| {
-                let why = FragmentRefused::Oversize;
-                // The last fragment is refused, not discarded.
-                discarded.push(Discarded {
-                    domain,
-                    frame_count: frame_count - 1,
-                    why,
-                });
-                why
-            })
+        datagram.join().map(FragmentOutcome::Complete).map_err(|frame_count| {
+            let why = FragmentRefused::Oversize;
+            // The last fragment is refused, not discarded.
+            discarded.push(Discarded { domain, frame_count: frame_count - 1, why });
+            why
+        })
     }
 
     /// Gives up what has waited too long, in all domains. To be called now and then; [`FragmentTable::insert`] does it
@@ -237,10 +216,8 @@ impl FragmentTable {
     ) -> Result<usize, FragmentRefused> {
         let mut found = self.position(domain, &name);
         loop {
-            let (datagram_count, byte_count) = self
-                .domains
-                .get(&domain)
-                .map_or((0, 0), |entry| (entry.datagrams.len(), entry.byte_count));
+            let (datagram_count, byte_count) =
+                self.domains.get(&domain).map_or((0, 0), |entry| (entry.datagrams.len(), entry.byte_count));
             let has_room = byte_count + len <= self.limits.bytes_per_domain_max
                 && self.byte_count + len <= self.limits.bytes_max
                 && (found.is_some() || datagram_count < self.limits.datagrams_per_domain_max);
@@ -262,30 +239,16 @@ impl FragmentTable {
     }
 
     fn position(&self, domain: u32, name: &Name) -> Option<usize> {
-        self.domains
-            .get(&domain)?
-            .datagrams
-            .iter()
-            .position(|datagram| datagram.name == *name)
+        self.domains.get(&domain)?.datagrams.iter().position(|datagram| datagram.name == *name)
     }
 
     /// Gives up one datagram; answers whether it was there.
-    fn discard(
-        &mut self,
-        domain: u32,
-        index: usize,
-        why: FragmentRefused,
-        discarded: &mut Vec<Discarded>,
-    ) -> bool {
+    fn discard(&mut self, domain: u32, index: usize, why: FragmentRefused, discarded: &mut Vec<Discarded>) -> bool {
         let Some(datagram) = self.remove(domain, index) else {
             return false;
         };
         if !datagram.pieces.is_empty() {
-            discarded.push(Discarded {
-                domain,
-                frame_count: datagram.pieces.len(),
-                why,
-            });
+            discarded.push(Discarded { domain, frame_count: datagram.pieces.len(), why });
         }
         true
     }

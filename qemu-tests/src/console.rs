@@ -67,11 +67,7 @@ impl Console {
         loop {
             match UnixStream::connect(path) {
                 Ok(stream) => {
-                    return Ok(Self {
-                        stream,
-                        pending: Vec::new(),
-                        sequence: 0,
-                    });
+                    return Ok(Self { stream, pending: Vec::new(), sequence: 0 });
                 }
                 Err(error) if Instant::now() >= deadline => {
                     return Err(ConsoleError::NotThere(error));
@@ -94,56 +90,36 @@ impl Console {
     /// # Errors
     /// [`ConsoleError::Timeout`] or [`ConsoleError::Closed`]; a command that fails is an [`Output`], not an error.
     pub fn run(&mut self, line: &str, timeout: Duration) -> Result<Output, ConsoleError> {
-        assert!(
-            !line.contains('\n') && line.len() < 4000,
-            "one line of less than the terminal's 4096 bytes: {line:?}"
-        );
+        assert!(!line.contains('\n') && line.len() < 4000, "one line of less than the terminal's 4096 bytes: {line:?}");
         self.sequence += 1;
         let number = self.sequence;
-        self.stream
-            .write_all(format!("{number} {line}\n").as_bytes())
-            .map_err(|_| ConsoleError::Closed)?;
+        self.stream.write_all(format!("{number} {line}\n").as_bytes()).map_err(|_| ConsoleError::Closed)?;
         let deadline = Instant::now() + timeout;
         let text = self.read_past(&format!("\n@{number} "), timeout)?;
         let status = self.read_past("\n", deadline.saturating_duration_since(Instant::now()))?;
-        let status = status
-            .trim()
-            .parse()
-            .map_err(|_| ConsoleError::Timeout(format!("status {status:?}")))?;
-        Ok(Output {
-            status,
-            text: text.trim_end_matches(['\r', '\n']).to_owned(),
-        })
+        let status = status.trim().parse().map_err(|_| ConsoleError::Timeout(format!("status {status:?}")))?;
+        Ok(Output { status, text: text.trim_end_matches(['\r', '\n']).to_owned() })
     }
 
     /// Reads until `mark` has come; returns what stood before it.
     fn read_past(&mut self, mark: &str, timeout: Duration) -> Result<String, ConsoleError> {
         let deadline = Instant::now() + timeout;
         loop {
-            if let Some(at) = self
-                .pending
-                .windows(mark.len())
-                .position(|window| window == mark.as_bytes())
-            {
+            if let Some(at) = self.pending.windows(mark.len()).position(|window| window == mark.as_bytes()) {
                 let before = String::from_utf8_lossy(&self.pending[..at]).into_owned();
                 self.pending.drain(..at + mark.len());
                 return Ok(before);
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(ConsoleError::Timeout(
-                    String::from_utf8_lossy(&self.pending).into_owned(),
-                ));
+                return Err(ConsoleError::Timeout(String::from_utf8_lossy(&self.pending).into_owned()));
             }
-            self.stream
-                .set_read_timeout(Some(left))
-                .map_err(|_| ConsoleError::Closed)?;
+            self.stream.set_read_timeout(Some(left)).map_err(|_| ConsoleError::Closed)?;
             let mut chunk = [0; 4096];
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(ConsoleError::Closed),
                 Ok(count) => self.pending.extend_from_slice(&chunk[..count]),
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(_) => return Err(ConsoleError::Closed),
             }
@@ -159,11 +135,7 @@ mod tests {
     fn console_on(script: impl FnOnce(UnixStream) + Send + 'static) -> Console {
         let (ours, theirs) = UnixStream::pair().expect("a socket pair");
         std::thread::spawn(move || script(theirs));
-        Console {
-            stream: ours,
-            pending: Vec::new(),
-            sequence: 0,
-        }
+        Console { stream: ours, pending: Vec::new(), sequence: 0 }
     }
 
     fn read_line(stream: &mut UnixStream) -> String {
@@ -182,16 +154,8 @@ mod tests {
             guest.write_all(b"Linux\n\n@1").expect("open");
             guest.write_all(b" 3\n").expect("open");
         });
-        let output = console
-            .run("uname", Duration::from_secs(5))
-            .expect("an answer");
-        assert_eq!(
-            output,
-            Output {
-                status: 3,
-                text: "Linux".to_owned()
-            }
-        );
+        let output = console.run("uname", Duration::from_secs(5)).expect("an answer");
+        assert_eq!(output, Output { status: 3, text: "Linux".to_owned() });
     }
 
     #[test]
@@ -199,15 +163,11 @@ mod tests {
         let mut console = console_on(|mut guest| {
             read_line(&mut guest);
             read_line(&mut guest);
-            guest
-                .write_all(b"late\n\n@1 0\nnow\n\n@2 1\n")
-                .expect("open");
+            guest.write_all(b"late\n\n@1 0\nnow\n\n@2 1\n").expect("open");
         });
         let first = console.run("sleep 9", Duration::from_millis(50));
         assert!(matches!(first, Err(ConsoleError::Timeout(_))), "{first:?}");
-        let second = console
-            .run("false", Duration::from_secs(5))
-            .expect("an answer");
+        let second = console.run("false", Duration::from_secs(5)).expect("an answer");
         assert_eq!(second.status, 1);
         assert!(second.text.ends_with("now"), "{second:?}");
     }
@@ -215,9 +175,6 @@ mod tests {
     #[test]
     fn a_dead_guest_is_told_apart_from_a_slow_one() {
         let mut console = console_on(drop);
-        assert!(matches!(
-            console.run("true", Duration::from_secs(5)),
-            Err(ConsoleError::Closed)
-        ));
+        assert!(matches!(console.run("true", Duration::from_secs(5)), Err(ConsoleError::Closed)));
     }
 }

@@ -37,10 +37,7 @@ impl Firewall {
 
     pub(crate) fn new() -> Self {
         let (router, client) = (Netns::new(), Netns::new());
-        router.run(&format!(
-            "ip link add out0 type veth peer name eth0 netns {}",
-            client.pid()
-        ));
+        router.run(&format!("ip link add out0 type veth peer name eth0 netns {}", client.pid()));
         router.run(
             "ip addr add 198.51.100.1/24 dev out0; ip -6 addr add fd00:c::1/64 dev out0 nodad; ip link set out0 up
              echo 1 >/proc/sys/net/ipv4/ip_forward; echo 1 >/proc/sys/net/ipv6/conf/all/forwarding
@@ -48,9 +45,7 @@ impl Firewall {
              echo 0 >/proc/sys/net/ipv4/conf/default/send_redirects",
         );
         let closed = Self::CLOSED_PORT;
-        router.run(&format!(
-            "ip rule add to {CLIENT_IP} ipproto tcp dport {closed} blackhole"
-        ));
+        router.run(&format!("ip rule add to {CLIENT_IP} ipproto tcp dport {closed} blackhole"));
         client.run(&format!(
             "ip addr add {CLIENT_IP}/24 dev eth0; ip -6 addr add fd00:c::10/64 dev eth0 nodad; ip link set eth0 up
              ip route add default via 198.51.100.1; ip -6 route add default via fd00:c::1"
@@ -62,24 +57,11 @@ impl Firewall {
     pub(crate) fn take_tap(&self, switch: &Switch, tap: &str) {
         let in_switch = |line: &str| {
             let script = format!("PATH=$PATH:/usr/sbin:/sbin; {line}");
-            switch
-                .command("sh")
-                .args(["-ec", &script])
-                .output()
-                .is_ok_and(|output| output.status.success())
+            switch.command("sh").args(["-ec", &script]).output().is_ok_and(|output| output.status.success())
         };
-        let there = wait_until(Duration::from_secs(5), || {
-            in_switch(&format!("ip link show {tap}"))
-        });
-        assert!(
-            there,
-            "the switch has made no TAP {tap}; its log ends:\n{}",
-            switch.log_tail()
-        );
-        assert!(
-            in_switch(&format!("ip link set {tap} netns {}", self.router.pid())),
-            "{tap} cannot be moved"
-        );
+        let there = wait_until(Duration::from_secs(5), || in_switch(&format!("ip link show {tap}")));
+        assert!(there, "the switch has made no TAP {tap}; its log ends:\n{}", switch.log_tail());
+        assert!(in_switch(&format!("ip link set {tap} netns {}", self.router.pid())), "{tap} cannot be moved");
         self.router.run(&format!(
             "ip link set {tap} address {FIREWALL_MAC}; ip addr add {FIREWALL_IP}/16 dev {tap}
              ip -6 addr add {FIREWALL_IP6}/64 dev {tap} nodad; ip link set {tap} up"
@@ -88,8 +70,7 @@ impl Firewall {
 
     /// Moves the TAP from the router to where this process is: an interface dies with its namespace.
     pub fn return_tap(&self, tap: &str) {
-        self.router
-            .run(&format!("ip link set {tap} netns {}", std::process::id()));
+        self.router.run(&format!("ip link set {tap} netns {}", std::process::id()));
     }
 
     /// A TCP service of the client that sends back what it gets until this process ends; returns its count of
@@ -98,10 +79,7 @@ impl Firewall {
     /// # Panics
     /// If the port is taken.
     pub fn serve_client(&self, port: u16) -> Arc<AtomicUsize> {
-        let listener = self
-            .client
-            .within(|| TcpListener::bind((CLIENT_IP, port)))
-            .expect("the client can listen");
+        let listener = self.client.within(|| TcpListener::bind((CLIENT_IP, port))).expect("the client can listen");
         let connection_count = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&connection_count);
         std::thread::spawn(move || {
@@ -131,10 +109,6 @@ impl Firewall {
 
     /// Packets that the router has forwarded so far, IPv4.
     pub fn forwarded(&self) -> u64 {
-        stack_counter(
-            &self.router.run("cat /proc/net/snmp"),
-            "Ip",
-            "ForwDatagrams",
-        )
+        stack_counter(&self.router.run("cat /proc/net/snmp"), "Ip", "ForwDatagrams")
     }
 }

@@ -66,11 +66,7 @@ impl Guest {
     /// If QEMU cannot be started.
     pub fn start(config: GuestConfig) -> Self {
         let (qemu, console) = power_on(&config);
-        Self {
-            config,
-            qemu,
-            console,
-        }
+        Self { config, qemu, console }
     }
 
     /// The guest's name.
@@ -134,13 +130,7 @@ impl Guest {
     /// If it fails.
     pub fn must(&mut self, line: &str) -> String {
         let output = self.run(line);
-        assert!(
-            output.ok(),
-            "{}: `{line}` failed with {}: {}",
-            self.config.name,
-            output.status,
-            output.text
-        );
+        assert!(output.ok(), "{}: `{line}` failed with {}: {}", self.config.name, output.status, output.text);
         output.text
     }
 
@@ -152,9 +142,7 @@ impl Guest {
     /// Starts a TCP service that sends back and records in [`Guest::received`] all it gets, until the guest ends.
     pub fn serve_tcp(&mut self, port: u16) {
         self.must(&format!("touch /tmp/received.{port}"));
-        self.must(&format!(
-            "nc -ll -p {port} -e tee -a /tmp/received.{port} >/dev/null 2>&1 &"
-        ));
+        self.must(&format!("nc -ll -p {port} -e tee -a /tmp/received.{port} >/dev/null 2>&1 &"));
         let listens = format!("netstat -ltn | grep -q ':{port} '");
         assert!(
             wait_until(Duration::from_secs(5), || self.run(&listens).ok()),
@@ -170,11 +158,8 @@ impl Guest {
 
     /// Sends `text` to a [`Guest::serve_tcp`] service; true if the same text came back within `seconds`.
     pub fn echo_tcp(&mut self, address: &str, port: u16, text: &str, seconds: u32) -> bool {
-        let line =
-            format!("printf '%s\\n' '{text}' | timeout {seconds} nc -w {seconds} {address} {port}");
-        self.run_for(&line, COMMAND_TIMEOUT + Duration::from_secs(seconds.into()))
-            .text
-            == text
+        let line = format!("printf '%s\\n' '{text}' | timeout {seconds} nc -w {seconds} {address} {port}");
+        self.run_for(&line, COMMAND_TIMEOUT + Duration::from_secs(seconds.into())).text == text
     }
 
     /// A counter of the guest's own network stack, as `Icmp: InEchos` of `/proc/net/snmp`.
@@ -187,10 +172,7 @@ impl Guest {
 
     /// A conversation with this guest's QEMU.
     pub fn qmp(&self) -> Qmp {
-        Qmp::connect(
-            &self.config.dir.join(self.file("qmp")),
-            Duration::from_secs(10),
-        )
+        Qmp::connect(&self.config.dir.join(self.file("qmp")), Duration::from_secs(10))
     }
 
     /// Presses the reset button and waits until the guest has booted again.
@@ -218,16 +200,8 @@ impl Guest {
 
     /// The end of the guest's console and of what QEMU said, for the report of a failed test.
     pub fn report(&self) -> String {
-        let (console, qemu) = (
-            self.config.dir.join(self.file("console")),
-            self.config.dir.join(self.file("qemu")),
-        );
-        format!(
-            "--- {}: console\n{}\n--- its QEMU\n{}",
-            self.config.name,
-            tail(&console, 15),
-            tail(&qemu, 15)
-        )
+        let (console, qemu) = (self.config.dir.join(self.file("console")), self.config.dir.join(self.file("qemu")));
+        format!("--- {}: console\n{}\n--- its QEMU\n{}", self.config.name, tail(&console, 15), tail(&qemu, 15))
     }
 
     fn file(&self, suffix: &str) -> String {
@@ -235,11 +209,7 @@ impl Guest {
     }
 
     fn fail(&mut self, what: &str) -> ! {
-        let state = if self.is_running() {
-            "QEMU runs"
-        } else {
-            "QEMU has ended"
-        };
+        let state = if self.is_running() { "QEMU runs" } else { "QEMU has ended" };
         panic!("{}: {what} ({state})\n{}", self.config.name, self.report())
     }
 }
@@ -258,89 +228,41 @@ fn power_on(config: &GuestConfig) -> (Child, Console) {
         Ok(console) => (qemu, console),
         Err(error) => {
             let _ = qemu.kill();
-            panic!(
-                "{}: {error}\n{}",
-                config.name,
-                tail(&config.dir.join(format!("{}.qemu", config.name)), 15)
-            )
+            panic!("{}: {error}\n{}", config.name, tail(&config.dir.join(format!("{}.qemu", config.name)), 15))
         }
     }
 }
 
 fn start_qemu(config: &GuestConfig, image: &Image) -> Child {
-    let path = |suffix: &str| {
-        config
-            .dir
-            .join(format!("{}.{suffix}", config.name))
-            .display()
-            .to_string()
-    };
+    let path = |suffix: &str| config.dir.join(format!("{}.{suffix}", config.name)).display().to_string();
     let log = std::fs::File::create(path("qemu")).expect("the lab's folder can be written");
     let memory = config.memory_mib;
     let dial = match config.role {
         QemuRole::Client => "reconnect=1",
         QemuRole::Server => "server=on",
     };
-    let mut card = format!(
-        "virtio-net-pci,netdev=net,vectors=0,romfile=,mac={}",
-        config.mac
-    );
+    let mut card = format!("virtio-net-pci,netdev=net,vectors=0,romfile=,mac={}", config.mac);
     if let Some(size) = config.queue_size {
         card += &format!(",rx_queue_size={size},tx_queue_size={size}");
     }
     card += &config.card_options;
 
     let mut qemu = tethered("qemu-system-x86_64");
-    qemu.args([
-        "-accel",
-        "tcg",
-        "-nodefaults",
-        "-no-user-config",
-        "-display",
-        "none",
-        "-vga",
-        "none",
-    ])
-    .args([
-        "-M",
-        "q35,memory-backend=ram",
-        "-smp",
-        "1",
-        "-m",
-        &memory.to_string(),
-    ])
-    .args([
-        "-object",
-        &format!("memory-backend-memfd,id=ram,size={memory}M,share=on"),
-    ])
-    .arg("-kernel")
-    .arg(&image.kernel)
-    .arg("-initrd")
-    .arg(&image.initrd)
-    .args(["-append", &command_line(config)])
-    .args([
-        "-chardev",
-        &socket("serial", &path("serial"), Some(&path("console"))),
-    ])
-    .args(["-serial", "chardev:serial"])
-    .args([
-        "-chardev",
-        &socket("qmp", &path("qmp"), None),
-        "-mon",
-        "chardev=qmp,mode=control",
-    ])
-    .args([
-        "-chardev",
-        &format!("socket,id=port,path={},{dial}", config.socket.display()),
-    ])
-    .args([
-        "-netdev",
-        "vhost-user,id=net,chardev=port",
-        "-device",
-        &card,
-    ])
-    .stdout(log.try_clone().expect("a file can be shared"))
-    .stderr(log);
+    qemu.args(["-accel", "tcg", "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"])
+        .args(["-M", "q35,memory-backend=ram", "-smp", "1", "-m", &memory.to_string()])
+        .args(["-object", &format!("memory-backend-memfd,id=ram,size={memory}M,share=on")])
+        .arg("-kernel")
+        .arg(&image.kernel)
+        .arg("-initrd")
+        .arg(&image.initrd)
+        .args(["-append", &command_line(config)])
+        .args(["-chardev", &socket("serial", &path("serial"), Some(&path("console")))])
+        .args(["-serial", "chardev:serial"])
+        .args(["-chardev", &socket("qmp", &path("qmp"), None), "-mon", "chardev=qmp,mode=control"])
+        .args(["-chardev", &format!("socket,id=port,path={},{dial}", config.socket.display())])
+        .args(["-netdev", "vhost-user,id=net,chardev=port", "-device", &card])
+        .stdout(log.try_clone().expect("a file can be shared"))
+        .stderr(log);
     for stale in ["serial", "qmp"] {
         remove(Path::new(&path(stale)));
     }
@@ -349,9 +271,7 @@ fn start_qemu(config: &GuestConfig, image: &Image) -> Child {
 
 /// A chardev on which QEMU listens without waiting for anybody.
 fn socket(id: &str, path: &str, log: Option<&str>) -> String {
-    let log = log
-        .map(|path| format!(",logfile={path}"))
-        .unwrap_or_default();
+    let log = log.map(|path| format!(",logfile={path}")).unwrap_or_default();
     format!("socket,id={id},path={path},server=on,wait=off{log}")
 }
 

@@ -75,12 +75,8 @@ impl Image {
     /// If the kernel or busybox is missing, with the command that gets it.
     pub fn prepare() -> Self {
         let guest = workspace().join("target/guest");
-        let (kernel, version) = find_kernel(&guest.join("linux/boot")).unwrap_or_else(|| {
-            panic!(
-                "no guest kernel in {}: run scripts/guest-image",
-                guest.display()
-            )
-        });
+        let (kernel, version) = find_kernel(&guest.join("linux/boot"))
+            .unwrap_or_else(|| panic!("no guest kernel in {}: run scripts/guest-image", guest.display()));
         let busybox = find_program("busybox").expect("busybox is not installed: run scripts/setup");
 
         let mut archive = Archive::default();
@@ -93,10 +89,7 @@ impl Image {
         let mut order = String::new();
         for module in MODULES {
             let source = guest.join(format!("linux/lib/modules/{version}/kernel/{module}.ko"));
-            let name = Path::new(module)
-                .file_name()
-                .and_then(|n| n.to_str())
-                .expect("module names are plain");
+            let name = Path::new(module).file_name().and_then(|n| n.to_str()).expect("module names are plain");
             archive.add(&format!("modules/{name}.ko"), 0o100_644, &read(&source));
             order += name;
             order += "\n";
@@ -119,8 +112,7 @@ fn find_kernel(boot: &Path) -> Option<(PathBuf, String)> {
 }
 
 fn read(path: &Path) -> Vec<u8> {
-    std::fs::read(path)
-        .unwrap_or_else(|error| panic!("{}: {error}: run scripts/setup", path.display()))
+    std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}: run scripts/setup", path.display()))
 }
 
 /// A cpio archive in the "newc" format, being written.
@@ -138,23 +130,8 @@ impl Archive {
         let name_size = u32::try_from(name.len() + 1).expect("names are short");
         self.bytes.extend_from_slice(b"070701");
         // inode, mode, uid, gid, links, mtime, size, device major and minor, the same of a node, name size, checksum
-        for field in [
-            self.entry_count,
-            mode,
-            0,
-            0,
-            1,
-            0,
-            size,
-            0,
-            0,
-            0,
-            0,
-            name_size,
-            0,
-        ] {
-            self.bytes
-                .extend_from_slice(format!("{field:08x}").as_bytes());
+        for field in [self.entry_count, mode, 0, 0, 1, 0, size, 0, 0, 0, 0, name_size, 0] {
+            self.bytes.extend_from_slice(format!("{field:08x}").as_bytes());
         }
         self.bytes.extend_from_slice(name.as_bytes());
         self.bytes.push(0);

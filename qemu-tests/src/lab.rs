@@ -49,21 +49,11 @@ pub struct Lab {
 impl Lab {
     pub(crate) fn new(setup: Setup) -> Self {
         let lock = lock();
-        let dir = tempfile::Builder::new()
-            .prefix("vsw-")
-            .tempdir()
-            .expect("a temporary folder");
+        let dir = tempfile::Builder::new().prefix("vsw-").tempdir().expect("a temporary folder");
         let place = (!setup.on_this_host).then(Netns::new);
         let switch = Switch::new(dir.path(), place);
         let firewall = setup.firewall.then(Firewall::new);
-        let lab = Self {
-            guests: Vec::new(),
-            switch,
-            firewall,
-            setup,
-            dir,
-            _lock: lock,
-        };
+        let lab = Self { guests: Vec::new(), switch, firewall, setup, dir, _lock: lock };
         lab.write_configuration();
         lab
     }
@@ -98,20 +88,14 @@ impl Lab {
             .setup
             .members
             .iter()
-            .filter(|member| {
-                member.boots && self.guests.iter().all(|guest| guest.name() != member.name)
-            })
+            .filter(|member| member.boots && self.guests.iter().all(|guest| guest.name() != member.name))
             .map(|member| self.guest_config(member))
             .collect();
         self.guests.extend(new.into_iter().map(Guest::start));
     }
 
     fn guest_config(&self, member: &Member) -> GuestConfig {
-        let gateways = if self.firewall.is_some() {
-            vec![FIREWALL_IP, FIREWALL_IP6]
-        } else {
-            Vec::new()
-        };
+        let gateways = if self.firewall.is_some() { vec![FIREWALL_IP, FIREWALL_IP6] } else { Vec::new() };
         GuestConfig {
             name: member.name.to_owned(),
             mac: member.mac.to_owned(),
@@ -173,8 +157,7 @@ impl Lab {
 
     fn write_configuration(&self) {
         let signatures = self.setup.signatures();
-        std::fs::write(self.dir.path().join("lab.rules"), signatures)
-            .expect("the lab's folder can be written");
+        std::fs::write(self.dir.path().join("lab.rules"), signatures).expect("the lab's folder can be written");
         self.switch.configure(&self.setup.yaml(self.dir.path()));
     }
 
@@ -191,11 +174,7 @@ impl Lab {
             last = now;
             same
         });
-        assert!(
-            quiet,
-            "frames still move after half a minute: {}",
-            last.books()
-        );
+        assert!(quiet, "frames still move after half a minute: {}", last.books());
         last
     }
 
@@ -206,11 +185,7 @@ impl Lab {
     pub fn balanced_books(&self) -> Books {
         let metrics = self.settled();
         let books = metrics.books();
-        assert!(
-            books.balance(),
-            "the books do not balance: {books}\n{}",
-            self.switch.metrics_text()
-        );
+        assert!(books.balance(), "the books do not balance: {books}\n{}", self.switch.metrics_text());
         books
     }
 }

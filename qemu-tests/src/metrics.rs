@@ -16,30 +16,19 @@ impl Metrics {
     /// # Panics
     /// On a line that is neither a comment nor a sample: a broken exposition is a bug, not weather.
     pub fn parse(text: &str) -> Self {
-        let lines = text
-            .lines()
-            .filter(|line| !line.is_empty() && !line.starts_with('#'));
+        let lines = text.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
         let samples = lines.map(|line| {
-            let (series, value) = line
-                .rsplit_once(' ')
-                .unwrap_or_else(|| panic!("not a sample: {line:?}"));
-            let value = value
-                .parse()
-                .unwrap_or_else(|_| panic!("not a number: {line:?}"));
+            let (series, value) = line.rsplit_once(' ').unwrap_or_else(|| panic!("not a sample: {line:?}"));
+            let value = value.parse().unwrap_or_else(|_| panic!("not a number: {line:?}"));
             (series.to_owned(), value)
         });
-        Self {
-            samples: samples.collect(),
-        }
+        Self { samples: samples.collect() }
     }
 
     /// The series whose name is `name` and which carries `label="value"`; 0 when it has not been counted yet.
     pub fn labelled(&self, name: &str, label: &str, value: &str) -> f64 {
         let needle = format!("{label}=\"{value}\"");
-        self.named(name)
-            .filter(|(series, _)| series.contains(&needle))
-            .map(|(_, value)| value)
-            .sum()
+        self.named(name).filter(|(series, _)| series.contains(&needle)).map(|(_, value)| value).sum()
     }
 
     /// The sum over all series of that name.
@@ -54,15 +43,8 @@ impl Metrics {
 
     /// All series of that name, in order.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (&'a str, f64)> + 'a {
-        let is_it = move |series: &str| {
-            series
-                .strip_prefix(name)
-                .is_some_and(|r| r.is_empty() || r.starts_with('{'))
-        };
-        self.samples
-            .iter()
-            .filter(move |(series, _)| is_it(series))
-            .map(|(series, value)| (series.as_str(), *value))
+        let is_it = move |series: &str| series.strip_prefix(name).is_some_and(|r| r.is_empty() || r.starts_with('{'));
+        self.samples.iter().filter(move |(series, _)| is_it(series)).map(|(series, value)| (series.as_str(), *value))
     }
 
     /// Frames dropped for `reason`.
@@ -79,10 +61,7 @@ impl Metrics {
             dropped: self.total("vswitch_drops_total"),
             cleared: self.total("vswitch_cleared_total"),
             delivered: self.total("vswitch_delivered_total"),
-            not_taken: REFUSED_BY_RECEIVER
-                .iter()
-                .map(|reason| self.drops(reason))
-                .sum(),
+            not_taken: REFUSED_BY_RECEIVER.iter().map(|reason| self.drops(reason)).sum(),
         }
     }
 }
@@ -158,11 +137,7 @@ vswitch_delivered_total 3
         let metrics = Metrics::parse(TEXT);
         assert_eq!(metrics.drops("policy"), 3.0);
         assert_eq!(metrics.drops("never"), 0.0);
-        assert_eq!(
-            metrics.total("vswitch_drops_total"),
-            5.0,
-            "a longer name is another metric"
-        );
+        assert_eq!(metrics.total("vswitch_drops_total"), 5.0, "a longer name is another metric");
         assert!(metrics.has("vswitch_flood_copies_total") && !metrics.has("vswitch_flood"));
     }
 
@@ -170,15 +145,7 @@ vswitch_delivered_total 3
     fn the_books_balance_only_if_every_frame_is_accounted_for() {
         let metrics = Metrics::parse(TEXT);
         assert!(metrics.books().balance(), "{}", metrics.books());
-        assert!(
-            !Metrics::parse(&TEXT.replace("policy\"} 3", "policy\"} 4"))
-                .books()
-                .balance()
-        );
-        assert!(
-            !Metrics::parse(&TEXT.replace("delivered_total 3", "delivered_total 4"))
-                .books()
-                .balance()
-        );
+        assert!(!Metrics::parse(&TEXT.replace("policy\"} 3", "policy\"} 4")).books().balance());
+        assert!(!Metrics::parse(&TEXT.replace("delivered_total 3", "delivered_total 4")).books().balance());
     }
 }

@@ -21,10 +21,7 @@ impl Netns {
     /// # Panics
     /// If namespaces cannot be made here.
     pub fn new() -> Self {
-        let holder = tethered("unshare")
-            .args(["--net", "sleep", "infinity"])
-            .spawn()
-            .expect("unshare starts");
+        let holder = tethered("unshare").args(["--net", "sleep", "infinity"]).spawn().expect("unshare starts");
         let ours = std::fs::read_link("/proc/self/ns/net").expect("/proc has namespaces");
         let theirs = format!("/proc/{}/ns/net", holder.id());
         let apart = wait_until(Duration::from_secs(5), || {
@@ -44,10 +41,7 @@ impl Netns {
     /// A tethered command that will run in this namespace.
     pub fn command(&self, program: impl AsRef<Path>) -> Command {
         let mut command = tethered("nsenter");
-        command
-            .arg(format!("--net=/proc/{}/ns/net", self.pid()))
-            .arg("--")
-            .arg(program.as_ref());
+        command.arg(format!("--net=/proc/{}/ns/net", self.pid())).arg("--").arg(program.as_ref());
         command
     }
 
@@ -56,18 +50,13 @@ impl Netns {
     /// # Panics
     /// If it fails.
     pub fn run(&self, line: &str) -> String {
-        run(self
-            .command("sh")
-            .args(["-ec", &format!("PATH=$PATH:/usr/sbin:/sbin; {line}")]))
+        run(self.command("sh").args(["-ec", &format!("PATH=$PATH:/usr/sbin:/sbin; {line}")]))
     }
 
     /// Whether a line of shell succeeds in the namespace.
     pub fn try_run(&self, line: &str) -> bool {
         let script = format!("PATH=$PATH:/usr/sbin:/sbin; {line}");
-        self.command("sh")
-            .args(["-ec", &script])
-            .output()
-            .is_ok_and(|output| output.status.success())
+        self.command("sh").args(["-ec", &script]).output().is_ok_and(|output| output.status.success())
     }
 
     /// Calls `f` on a thread that has moved into the namespace: a socket made there stays a socket of the namespace.
@@ -82,9 +71,7 @@ impl Netns {
                 rustix::thread::move_into_link_name_space(target.as_fd(), Some(kind))?;
                 f()
             });
-            inside
-                .join()
-                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            inside.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
         })
     }
 }

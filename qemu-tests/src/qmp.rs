@@ -27,17 +27,10 @@ impl Qmp {
             }
             std::thread::sleep(Duration::from_millis(10));
         };
-        stream
-            .set_read_timeout(Some(timeout))
-            .expect("a socket takes a timeout");
-        let mut qmp = Self {
-            reader: BufReader::new(stream),
-        };
+        stream.set_read_timeout(Some(timeout)).expect("a socket takes a timeout");
+        let mut qmp = Self { reader: BufReader::new(stream) };
         let greeting = qmp.read();
-        assert!(
-            greeting.get("QMP").is_some(),
-            "not a QMP greeting: {greeting}"
-        );
+        assert!(greeting.get("QMP").is_some(), "not a QMP greeting: {greeting}");
         qmp.command("qmp_capabilities");
         qmp
     }
@@ -48,8 +41,7 @@ impl Qmp {
     /// If QEMU refuses it or does not answer.
     pub fn command(&mut self, name: &str) -> Value {
         let request = serde_json::json!({ "execute": name });
-        writeln!(self.reader.get_mut(), "{request}")
-            .unwrap_or_else(|error| panic!("QMP {name}: {error}"));
+        writeln!(self.reader.get_mut(), "{request}").unwrap_or_else(|error| panic!("QMP {name}: {error}"));
         loop {
             let mut answer = self.read();
             assert!(answer.get("error").is_none(), "QMP {name}: {answer}");
@@ -61,18 +53,12 @@ impl Qmp {
 
     /// QEMU's word for what the machine does: `running`, `paused`, `internal-error` and so on.
     pub fn status(&mut self) -> String {
-        self.command("query-status")["status"]
-            .as_str()
-            .unwrap_or_default()
-            .to_owned()
+        self.command("query-status")["status"].as_str().unwrap_or_default().to_owned()
     }
 
     fn read(&mut self) -> Value {
         let mut line = String::new();
-        let count = self
-            .reader
-            .read_line(&mut line)
-            .unwrap_or_else(|error| panic!("QMP: {error}"));
+        let count = self.reader.read_line(&mut line).unwrap_or_else(|error| panic!("QMP: {error}"));
         assert!(count > 0, "QMP: QEMU has closed the socket");
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("QMP: {line:?}: {error}"))
     }

@@ -39,39 +39,17 @@ impl Member {
         ip6: &'static str,
     ) -> Self {
         let role = QemuRole::Client;
-        Self {
-            name,
-            zone,
-            mac,
-            ip,
-            ip6,
-            role,
-            queue_size: None,
-            card_options: "",
-            boots: true,
-        }
+        Self { name, zone, mac, ip, ip6, role, queue_size: None, card_options: "", boots: true }
     }
 
     /// The first guest of zone `web`.
     pub const fn web1() -> Self {
-        Self::new(
-            "web1",
-            "web",
-            "52:54:00:00:01:11",
-            "10.0.1.11",
-            "fd00::1:11",
-        )
+        Self::new("web1", "web", "52:54:00:00:01:11", "10.0.1.11", "fd00::1:11")
     }
 
     /// The second guest of zone `web`.
     pub const fn web2() -> Self {
-        Self::new(
-            "web2",
-            "web",
-            "52:54:00:00:01:12",
-            "10.0.1.12",
-            "fd00::1:12",
-        )
+        Self::new("web2", "web", "52:54:00:00:01:12", "10.0.1.12", "fd00::1:12")
     }
 
     /// The first guest of zone `db`.
@@ -187,16 +165,7 @@ impl Setup {
              zones:\n  web: {{intra_zone: allow}}\n  db: {{intra_zone: drop}}\n  outside: {{}}\n\
              ports:\n"
         );
-        for Member {
-            name,
-            zone,
-            mac,
-            ip,
-            ip6,
-            role,
-            ..
-        } in &self.members
-        {
+        for Member { name, zone, mac, ip, ip6, role, .. } in &self.members {
             let mode = match role {
                 QemuRole::Client => "server",
                 QemuRole::Server => "client",
@@ -207,10 +176,7 @@ impl Setup {
             );
         }
         if self.firewall {
-            yaml += &format!(
-                "uplinks:\n  - {{name: up0, zone: outside, tap: {{ifname: {}}}}}\n",
-                self.tap()
-            );
+            yaml += &format!("uplinks:\n  - {{name: up0, zone: outside, tap: {{ifname: {}}}}}\n", self.tap());
         }
         yaml += "policy:\n  default: drop\n";
         if !self.rules.is_empty() {

@@ -36,19 +36,10 @@ impl Switch {
     /// # Panics
     /// If the binary has not been built.
     pub fn new(dir: &Path, place: Option<Netns>) -> Self {
-        let binary = std::env::var_os("VSWITCH_BIN")
-            .map_or_else(|| workspace().join("target/release/vswitch"), PathBuf::from);
-        assert!(
-            binary.is_file(),
-            "{} is missing: run cargo build --release -p vswitch",
-            binary.display()
-        );
-        Self {
-            binary,
-            dir: dir.to_path_buf(),
-            place,
-            process: None,
-        }
+        let binary =
+            std::env::var_os("VSWITCH_BIN").map_or_else(|| workspace().join("target/release/vswitch"), PathBuf::from);
+        assert!(binary.is_file(), "{} is missing: run cargo build --release -p vswitch", binary.display());
+        Self { binary, dir: dir.to_path_buf(), place, process: None }
     }
 
     /// The configuration file.
@@ -86,32 +77,18 @@ impl Switch {
     }
 
     fn launch(&mut self, mut command: Command) {
-        let log = File::options()
-            .append(true)
-            .create(true)
-            .open(self.log_path())
-            .expect("the lab's folder is writable");
-        command
-            .args(["run", "--config"])
-            .arg(self.config_path())
-            .stdin(Stdio::null());
-        command
-            .stdout(log.try_clone().expect("a file can be shared"))
-            .stderr(log);
+        let log =
+            File::options().append(true).create(true).open(self.log_path()).expect("the lab's folder is writable");
+        command.args(["run", "--config"]).arg(self.config_path()).stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("a file can be shared")).stderr(log);
         self.process = Some(command.spawn().expect("the switch starts"));
         let ready = wait_until(START_TIMEOUT, || !self.is_running() || self.is_ready());
-        assert!(
-            ready && self.is_running(),
-            "the switch is not ready; its log ends:\n{}",
-            self.log_tail()
-        );
+        assert!(ready && self.is_running(), "the switch is not ready; its log ends:\n{}", self.log_tail());
     }
 
     /// Whether the process runs.
     pub fn is_running(&mut self) -> bool {
-        self.process
-            .as_mut()
-            .is_some_and(|process| matches!(process.try_wait(), Ok(None)))
+        self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)))
     }
 
     fn is_ready(&self) -> bool {
@@ -138,22 +115,15 @@ impl Switch {
 
     /// Sends SIGHUP.
     pub fn hang_up(&self) {
-        let pid = self
-            .pid()
-            .and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
+        let pid = self.pid().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
         let pid = pid.expect("the switch runs");
-        rustix::process::kill_process(pid, rustix::process::Signal::HUP)
-            .expect("our own child can be signalled");
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("our own child can be signalled");
     }
 
     /// Runs `vswitch` with these arguments against the running switch: exit status and all output.
     pub fn cli(&self, arguments: &[&str]) -> Output {
         let mut command = self.command(&self.binary);
-        let output = command
-            .args(arguments)
-            .env("VSWITCH_RUN_DIR", &self.dir)
-            .output()
-            .expect("the binary starts");
+        let output = command.args(arguments).env("VSWITCH_RUN_DIR", &self.dir).output().expect("the binary starts");
         let text = [output.stdout, output.stderr].concat();
         Output {
             status: output.status.code().unwrap_or(-1),
@@ -167,11 +137,8 @@ impl Switch {
     /// If it fails or is not JSON.
     pub fn show(&self, what: &str) -> Value {
         let mut command = self.command(&self.binary);
-        let text = run(command
-            .args(["show", what, "--json"])
-            .env("VSWITCH_RUN_DIR", &self.dir));
-        serde_json::from_str(&text)
-            .unwrap_or_else(|error| panic!("show {what} --json: {error}: {text}"))
+        let text = run(command.args(["show", what, "--json"]).env("VSWITCH_RUN_DIR", &self.dir));
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("show {what} --json: {error}: {text}"))
     }
 
     /// `vswitch reload`, which has to be accepted.
@@ -180,12 +147,7 @@ impl Switch {
     /// If it is refused.
     pub fn reload(&self) {
         let output = self.cli(&["reload"]);
-        assert!(
-            output.ok(),
-            "reload failed with {}: {}",
-            output.status,
-            output.text
-        );
+        assert!(output.ok(), "reload failed with {}: {}", output.status, output.text);
     }
 
     /// One scrape of `/metrics`.
@@ -219,18 +181,11 @@ impl Switch {
             None => connect()?,
         };
         stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-        write!(
-            stream,
-            "GET {page} HTTP/1.1\r\nHost: {METRICS_ADDRESS}\r\nConnection: close\r\n\r\n"
-        )?;
+        write!(stream, "GET {page} HTTP/1.1\r\nHost: {METRICS_ADDRESS}\r\nConnection: close\r\n\r\n")?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-        let status = head
-            .split(' ')
-            .nth(1)
-            .and_then(|code| code.parse().ok())
-            .unwrap_or(0);
+        let status = head.split(' ').nth(1).and_then(|code| code.parse().ok()).unwrap_or(0);
         Ok((status, body.to_owned()))
     }
 
@@ -241,9 +196,7 @@ impl Switch {
     pub fn eve(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.eve_path()).unwrap_or_default();
         let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-        let parse = |line: &str| {
-            serde_json::from_str(line).unwrap_or_else(|error| panic!("EVE: {error}: {line}"))
-        };
+        let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|error| panic!("EVE: {error}: {line}"));
         whole.lines().map(parse).collect()
     }
 
@@ -262,12 +215,8 @@ impl Switch {
     /// # Panics
     /// If none comes, with the last events.
     pub fn wait_eve(&self, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-        self.find_eve(wanted).unwrap_or_else(|| {
-            panic!(
-                "no EVE event: {what}; the last ones:\n{}",
-                tail(&self.eve_path(), 10)
-            )
-        })
+        self.find_eve(wanted)
+            .unwrap_or_else(|| panic!("no EVE event: {what}; the last ones:\n{}", tail(&self.eve_path(), 10)))
     }
 
     /// Where EVE events go.

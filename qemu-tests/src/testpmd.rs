@@ -31,38 +31,16 @@ impl Testpmd {
     ///
     /// # Panics
     /// If it is not installed or cannot be started.
-    pub fn start(
-        name: &str,
-        dir: &Path,
-        socket: &Path,
-        mac: &str,
-        queue_size: u16,
-        arguments: &[&str],
-    ) -> Self {
+    pub fn start(name: &str, dir: &Path, socket: &Path, mac: &str, queue_size: u16, arguments: &[&str]) -> Self {
         check_program("dpdk-testpmd", "dpdk-dev");
         let log = dir.join(format!("{name}.testpmd"));
         let file = std::fs::File::create(&log).expect("the lab's folder can be written");
-        let device = format!(
-            "--vdev=net_virtio_user0,path={},mac={mac},queue_size={queue_size}",
-            socket.display()
-        );
+        let device = format!("--vdev=net_virtio_user0,path={},mac={mac},queue_size={queue_size}", socket.display());
         // stdbuf: into a file it would print by the block, and "Done." would never be seen
         let mut process = tethered("stdbuf")
             .args(["-oL", "dpdk-testpmd"])
-            .args([
-                "--lcores",
-                "0@0,1@1",
-                "--no-pci",
-                "--no-huge",
-                "-m",
-                "256",
-                "--single-file-segments",
-            ])
-            .args([
-                &format!("--file-prefix={name}{}", std::process::id()),
-                "--no-telemetry",
-                &device,
-            ])
+            .args(["--lcores", "0@0,1@1", "--no-pci", "--no-huge", "-m", "256", "--single-file-segments"])
+            .args([&format!("--file-prefix={name}{}", std::process::id()), "--no-telemetry", &device])
             .args(["--", "-i", "--nb-cores=1", "--total-num-mbufs=8192"])
             .args([format!("--txd={queue_size}"), format!("--rxd={queue_size}")])
             .args(arguments)
@@ -72,11 +50,7 @@ impl Testpmd {
             .spawn()
             .expect("setpriv starts");
         let input = process.stdin.take().expect("piped above");
-        let testpmd = Self {
-            process,
-            input,
-            log,
-        };
+        let testpmd = Self { process, input, log };
         testpmd.wait_for("testpmd>", 1);
         testpmd
     }
@@ -99,14 +73,10 @@ impl Testpmd {
         self.wait_for("Done.", 1);
         let text = self.text();
         // "RX-packets: 12   RX-dropped: 0   RX-total: 12", and the same with TX, in the block of the only port
-        let block = text
-            .rsplit_once("Forward statistics for port 0")
-            .map_or("", |(_, block)| block);
+        let block = text.rsplit_once("Forward statistics for port 0").map_or("", |(_, block)| block);
         let number = |label: &str| {
             let after = block.split_once(label).map(|(_, after)| after.trim_start());
-            after
-                .and_then(|after| after.split_whitespace().next())
-                .and_then(|word| word.parse().ok())
+            after.and_then(|after| after.split_whitespace().next()).and_then(|word| word.parse().ok())
         };
         match (number("RX-packets:"), number("TX-packets:")) {
             (Some(received), Some(sent)) => PortStats { received, sent },
@@ -115,15 +85,11 @@ impl Testpmd {
     }
 
     fn text(&self) -> String {
-        std::fs::read(&self.log)
-            .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-            .unwrap_or_default()
+        std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
     fn wait_for(&self, text: &str, count: usize) {
-        let seen = wait_until(Duration::from_secs(20), || {
-            self.text().matches(text).count() >= count
-        });
+        let seen = wait_until(Duration::from_secs(20), || self.text().matches(text).count() >= count);
         assert!(seen, "testpmd did not print {text:?}:\n{}", self.report());
     }
 

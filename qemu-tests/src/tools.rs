@@ -6,10 +6,7 @@ use std::time::{Duration, Instant};
 
 /// The top of the source tree, where `target/` and `scripts/` are.
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate lies in the workspace")
-        .to_path_buf()
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the crate lies in the workspace").to_path_buf()
 }
 
 /// Programs that every lab starts, and the Debian package of each.
@@ -28,14 +25,8 @@ const PROGRAMS: &[(&str, &str)] = &[
 /// Without root (namespaces, TAP), `/dev/net/tun`, or one of the programs. A missing tool is a failure and not a
 /// skip: a suite that tested nothing must not look like one that passed.
 pub fn check_machine() {
-    assert!(
-        rustix::process::geteuid().is_root(),
-        "the lab makes network namespaces and a TAP: run it as root"
-    );
-    assert!(
-        Path::new("/dev/net/tun").exists(),
-        "/dev/net/tun is missing: run scripts/setup, or modprobe tun"
-    );
+    assert!(rustix::process::geteuid().is_root(), "the lab makes network namespaces and a TAP: run it as root");
+    assert!(Path::new("/dev/net/tun").exists(), "/dev/net/tun is missing: run scripts/setup, or modprobe tun");
     for (program, package) in PROGRAMS {
         check_program(program, package);
     }
@@ -63,15 +54,9 @@ pub fn find_program(program: &str) -> Option<PathBuf> {
 /// The chain of `exec`s keeps one process id from the first program to the last, so the `Child` is the program.
 pub fn tethered(program: impl AsRef<Path>) -> Command {
     let program = program.as_ref();
-    let found = program
-        .to_str()
-        .filter(|p| !p.contains('/'))
-        .and_then(find_program);
+    let found = program.to_str().filter(|p| !p.contains('/')).and_then(find_program);
     let mut command = Command::new("setpriv");
-    command
-        .args(["--pdeathsig", "KILL", "--"])
-        .arg(found.as_deref().unwrap_or(program))
-        .stdin(Stdio::null());
+    command.args(["--pdeathsig", "KILL", "--"]).arg(found.as_deref().unwrap_or(program)).stdin(Stdio::null());
     command
 }
 
@@ -80,9 +65,7 @@ pub fn tethered(program: impl AsRef<Path>) -> Command {
 /// # Panics
 /// If it cannot be started or fails, with what it wrote on stderr.
 pub fn run(command: &mut Command) -> String {
-    let output = command
-        .output()
-        .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let output = command.output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(
         output.status.success(),
         "{command:?} failed ({}): {}",
@@ -124,20 +107,10 @@ pub fn tail(path: &Path, line_count: usize) -> String {
 /// If there is no such counter.
 pub fn stack_counter(snmp: &str, group: &str, counter: &str) -> u64 {
     // two lines for each group: the names, then the values
-    let mut rows = snmp
-        .lines()
-        .filter_map(|line| line.strip_prefix(&format!("{group}: ")));
-    let (names, values) = (
-        rows.next().unwrap_or_default(),
-        rows.next().unwrap_or_default(),
-    );
-    let found = names
-        .split(' ')
-        .zip(values.split(' '))
-        .find(|(name, _)| *name == counter);
-    found
-        .and_then(|(_, value)| value.parse().ok())
-        .unwrap_or_else(|| panic!("no {group} {counter} in {snmp}"))
+    let mut rows = snmp.lines().filter_map(|line| line.strip_prefix(&format!("{group}: ")));
+    let (names, values) = (rows.next().unwrap_or_default(), rows.next().unwrap_or_default());
+    let found = names.split(' ').zip(values.split(' ')).find(|(name, _)| *name == counter);
+    found.and_then(|(_, value)| value.parse().ok()).unwrap_or_else(|| panic!("no {group} {counter} in {snmp}"))
 }
 
 #[cfg(test)]
@@ -146,8 +119,7 @@ mod tests {
 
     #[test]
     fn a_stack_counter_is_found_by_group_and_name() {
-        let snmp =
-            "Ip: Forwarding InReceives\nIp: 2 17\nIcmp: InMsgs InErrors InEchos\nIcmp: 4 0 3\n";
+        let snmp = "Ip: Forwarding InReceives\nIp: 2 17\nIcmp: InMsgs InErrors InEchos\nIcmp: 4 0 3\n";
         assert_eq!(stack_counter(snmp, "Icmp", "InEchos"), 3);
         assert_eq!(stack_counter(snmp, "Ip", "InReceives"), 17);
     }

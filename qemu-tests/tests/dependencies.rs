@@ -10,13 +10,8 @@ use qemu_tests::tools::workspace;
 const OURS: &[&str] = &["inspect", "zones", "vswitch", "qemu-tests"];
 
 /// What the pure crates may use: matching, address arithmetic, and the builder of frames.
-const PURE: &[(&str, &[&str])] = &[
-    (
-        "inspect",
-        &["aho-corasick", "etherparse", "memchr", "regex-automata"],
-    ),
-    ("zones", &["ipnet"]),
-];
+const PURE: &[(&str, &[&str])] =
+    &[("inspect", &["aho-corasick", "etherparse", "memchr", "regex-automata"]), ("zones", &["ipnet"])];
 
 /// Words of I/O, clocks, threads and logs, none of which has a place in a pure crate.
 const IMPURE: &[&str] = &[
@@ -38,8 +33,7 @@ const IMPURE: &[&str] = &[
 /// The names in the tables of a crate's manifest that `wanted` picks.
 fn dependencies(member: &str, wanted: impl Fn(&str) -> bool) -> BTreeSet<String> {
     let path = workspace().join(member).join("Cargo.toml");
-    let manifest = std::fs::read_to_string(&path)
-        .unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    let manifest = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let mut table = "";
     let mut names = BTreeSet::new();
     for line in manifest.lines().map(str::trim) {
@@ -60,12 +54,8 @@ fn is_dependency_table(table: &str) -> bool {
 #[test]
 fn our_crates_know_only_whom_they_may() {
     let ours = |member: &str| {
-        let all = dependencies(member, |table| {
-            is_dependency_table(table) || table == "dev-dependencies"
-        });
-        all.into_iter()
-            .filter(|name| OURS.contains(&name.as_str()))
-            .collect::<Vec<_>>()
+        let all = dependencies(member, |table| is_dependency_table(table) || table == "dev-dependencies");
+        all.into_iter().filter(|name| OURS.contains(&name.as_str())).collect::<Vec<_>>()
     };
     assert_eq!(ours("vswitch"), ["inspect", "zones"]);
     for alone in ["inspect", "zones", "qemu-tests"] {
@@ -77,14 +67,8 @@ fn our_crates_know_only_whom_they_may() {
 fn the_pure_crates_use_nothing_that_is_not_listed() {
     for (member, allowed) in PURE {
         let used = dependencies(member, is_dependency_table);
-        let unlisted: Vec<_> = used
-            .iter()
-            .filter(|name| !allowed.contains(&name.as_str()))
-            .collect();
-        assert!(
-            unlisted.is_empty(),
-            "{member} uses {unlisted:?}: add it to the list here, or do without"
-        );
+        let unlisted: Vec<_> = used.iter().filter(|name| !allowed.contains(&name.as_str())).collect();
+        assert!(unlisted.is_empty(), "{member} uses {unlisted:?}: add it to the list here, or do without");
     }
 }
 
@@ -94,31 +78,20 @@ fn the_pure_crates_do_no_io_and_read_no_clock() {
     for (member, _) in PURE {
         look_for_impurity(&workspace().join(member).join("src"), &mut findings);
     }
-    assert!(
-        findings.is_empty(),
-        "in a pure crate:\n{}",
-        findings.join("\n")
-    );
+    assert!(findings.is_empty(), "in a pure crate:\n{}", findings.join("\n"));
 }
 
 /// Looks at the code of a folder that is not test code.
 fn look_for_impurity(folder: &Path, findings: &mut Vec<String>) {
-    for entry in std::fs::read_dir(folder)
-        .expect("the folder is there")
-        .flatten()
-    {
+    for entry in std::fs::read_dir(folder).expect("the folder is there").flatten() {
         let path = entry.path();
         if path.is_dir() {
             look_for_impurity(&path, findings);
             continue;
         }
         let text = std::fs::read_to_string(&path).expect("sources are text");
-        let code = text
-            .split("#[cfg(test)]\nmod tests")
-            .next()
-            .unwrap_or(&text);
-        let is_test_file =
-            path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "tests");
+        let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(&text);
+        let is_test_file = path.ends_with("tests.rs") || path.components().any(|part| part.as_os_str() == "tests");
         let lines = code.lines().enumerate().filter(|_| !is_test_file);
         for (index, line) in lines {
             let line = line.split("//").next().unwrap_or(line);
@@ -131,12 +104,8 @@ fn look_for_impurity(folder: &Path, findings: &mut Vec<String>) {
 
 #[test]
 fn no_async_runtime_has_come_in_by_the_back_door() {
-    let lock =
-        std::fs::read_to_string(workspace().join("Cargo.lock")).expect("Cargo.lock is checked in");
+    let lock = std::fs::read_to_string(workspace().join("Cargo.lock")).expect("Cargo.lock is checked in");
     for runtime in ["tokio", "async-std", "smol", "async-executor"] {
-        assert!(
-            !lock.contains(&format!("\nname = \"{runtime}\"\n")),
-            "{runtime} is in Cargo.lock"
-        );
+        assert!(!lock.contains(&format!("\nname = \"{runtime}\"\n")), "{runtime} is in Cargo.lock");
     }
 }

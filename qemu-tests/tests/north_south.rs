@@ -20,77 +20,34 @@ fn traffic_leaves_by_the_uplink_and_comes_back_through_the_firewall() {
     let (web1, db1) = (Member::web1().ip, Member::db1().ip);
 
     // out
-    assert!(
-        lab.guest("web1").can_ping(FIREWALL_IP, 5),
-        "web1 pings its gateway"
-    );
+    assert!(lab.guest("web1").can_ping(FIREWALL_IP, 5), "web1 pings its gateway");
     let forwarded = lab.firewall().forwarded();
-    assert!(
-        lab.guest("web1").can_ping(CLIENT_IP, 5),
-        "web1 pings the client behind the firewall"
-    );
-    assert!(
-        lab.firewall().forwarded() >= forwarded + 2,
-        "request and answer went through the firewall"
-    );
+    assert!(lab.guest("web1").can_ping(CLIENT_IP, 5), "web1 pings the client behind the firewall");
+    assert!(lab.firewall().forwarded() >= forwarded + 2, "request and answer went through the firewall");
     lab.firewall().serve_client(9000);
-    assert!(
-        lab.guest("web1")
-            .echo_tcp(CLIENT_IP, 9000, "hello outside", 5),
-        "web1 talks TCP to the client"
-    );
+    assert!(lab.guest("web1").echo_tcp(CLIENT_IP, 9000, "hello outside", 5), "web1 talks TCP to the client");
 
     // out, where the switch allows it and the firewall does not: so it really is in the way
     let closed = lab.firewall().serve_client(Firewall::CLOSED_PORT);
-    assert!(
-        !lab.guest("web1")
-            .echo_tcp(CLIENT_IP, Firewall::CLOSED_PORT, "hello", 2),
-        "the firewall is in the way"
-    );
-    assert_eq!(
-        closed.load(Ordering::SeqCst),
-        0,
-        "nothing got past the firewall"
-    );
+    assert!(!lab.guest("web1").echo_tcp(CLIENT_IP, Firewall::CLOSED_PORT, "hello", 2), "the firewall is in the way");
+    assert_eq!(closed.load(Ordering::SeqCst), 0, "nothing got past the firewall");
 
     // in
     lab.guest("web1").serve_tcp(80);
     lab.guest("db1").serve_tcp(80);
-    assert!(
-        lab.firewall().client_echo(web1, 80),
-        "the client talks TCP to web1"
-    );
-    assert!(
-        lab.firewall()
-            .client
-            .try_run(&format!("busybox ping -c 1 -w 3 {web1}")),
-        "the client pings web1"
-    );
-    assert!(
-        !lab.firewall().client_echo(db1, 80),
-        "the policy lets nobody outside reach db1's port 80"
-    );
+    assert!(lab.firewall().client_echo(web1, 80), "the client talks TCP to web1");
+    assert!(lab.firewall().client.try_run(&format!("busybox ping -c 1 -w 3 {web1}")), "the client pings web1");
+    assert!(!lab.firewall().client_echo(db1, 80), "the policy lets nobody outside reach db1's port 80");
     assert_eq!(lab.guest("db1").received(80), "");
 
     // guest to guest: not directly, but by way of the firewall
     lab.guest("db1").serve_tcp(5432);
-    assert!(
-        !lab.guest("web1").echo_tcp(db1, 5432, "direct", 2),
-        "no rule opens web to db directly"
-    );
-    lab.guest("web1")
-        .must(&format!("ip route add {db1}/32 via {FIREWALL_IP}"));
-    lab.guest("db1")
-        .must(&format!("ip route add {web1}/32 via {FIREWALL_IP}"));
+    assert!(!lab.guest("web1").echo_tcp(db1, 5432, "direct", 2), "no rule opens web to db directly");
+    lab.guest("web1").must(&format!("ip route add {db1}/32 via {FIREWALL_IP}"));
+    lab.guest("db1").must(&format!("ip route add {web1}/32 via {FIREWALL_IP}"));
     let forwarded = lab.firewall().forwarded();
-    assert!(
-        lab.guest("web1").echo_tcp(db1, 5432, "routed", 5),
-        "routed by the firewall, web1 reaches db1"
-    );
-    assert!(
-        lab.firewall().forwarded() >= forwarded + 6,
-        "a TCP conversation went through the firewall"
-    );
+    assert!(lab.guest("web1").echo_tcp(db1, 5432, "routed", 5), "routed by the firewall, web1 reaches db1");
+    assert!(lab.firewall().forwarded() >= forwarded + 6, "a TCP conversation went through the firewall");
     assert_eq!(lab.guest("db1").received(5432), "routed");
 
     let metrics = lab.settled();

@@ -20,27 +20,13 @@ fn an_attack_is_dropped_and_told_and_a_suspicion_is_only_told() {
     let db1 = Member::db1().ip;
     lab.guest("db1").serve_tcp(5432);
 
-    assert!(
-        lab.guest("web1").echo_tcp(db1, 5432, "select 1", 5),
-        "harmless data passes"
-    );
-    assert!(
-        lab.guest("web1").echo_tcp(db1, 5432, "select version()", 5),
-        "suspicious data passes"
-    );
-    let alert = lab.switch.wait_eve("the alert", |event| {
-        event["alert"]["signature_id"] == 1_000_002
-    });
+    assert!(lab.guest("web1").echo_tcp(db1, 5432, "select 1", 5), "harmless data passes");
+    assert!(lab.guest("web1").echo_tcp(db1, 5432, "select version()", 5), "suspicious data passes");
+    let alert = lab.switch.wait_eve("the alert", |event| event["alert"]["signature_id"] == 1_000_002);
     assert_eq!(alert["alert"]["action"], "allowed", "{alert}");
 
-    assert!(
-        !lab.guest("web1")
-            .echo_tcp(db1, 5432, "; DROP table users", 3),
-        "the attack gets no answer"
-    );
-    let alert = lab.switch.wait_eve("the attack", |event| {
-        event["alert"]["signature_id"] == 1_000_001
-    });
+    assert!(!lab.guest("web1").echo_tcp(db1, 5432, "; DROP table users", 3), "the attack gets no answer");
+    let alert = lab.switch.wait_eve("the attack", |event| event["alert"]["signature_id"] == 1_000_001);
     assert_eq!(alert["event_type"], "alert", "{alert}");
     assert_eq!(alert["alert"]["action"], "blocked", "{alert}");
     assert_eq!(alert["alert"]["signature"], "LAB attack string", "{alert}");
@@ -55,27 +41,13 @@ fn an_attack_is_dropped_and_told_and_a_suspicion_is_only_told() {
     // TCP sends the same bytes again for a while; none of it may ever arrive
     lab.guest("web1").must("sleep 2");
     let received = lab.guest("db1").received(5432);
-    assert_eq!(
-        received, "select 1\nselect version()",
-        "the victim saw nothing of the attack"
-    );
+    assert_eq!(received, "select 1\nselect version()", "the victim saw nothing of the attack");
 
     // and the victim is not cut off for others
-    assert!(
-        lab.guest("web1").echo_tcp(db1, 5432, "select 2", 5),
-        "a new, harmless connection works"
-    );
+    assert!(lab.guest("web1").echo_tcp(db1, 5432, "select 2", 5), "a new, harmless connection works");
 
     let metrics = lab.switch.metrics();
-    assert!(
-        metrics.drops("signature") >= 1.0,
-        "{}",
-        lab.switch.metrics_text()
-    );
-    assert!(
-        metrics.total("vswitch_alerts_total") >= 2.0,
-        "{}",
-        lab.switch.metrics_text()
-    );
+    assert!(metrics.drops("signature") >= 1.0, "{}", lab.switch.metrics_text());
+    assert!(metrics.total("vswitch_alerts_total") >= 2.0, "{}", lab.switch.metrics_text());
     lab.balanced_books();
 }

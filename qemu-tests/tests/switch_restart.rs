@@ -16,76 +16,36 @@ fn guests_go_on_when_the_switch_is_killed_and_started_again() {
         .start();
     let db1 = Member::db1().ip;
     let boot_id = "cat /proc/sys/kernel/random/boot_id";
-    let boots = [
-        lab.guest("web1").must(boot_id),
-        lab.guest("db1").must(boot_id),
-    ];
+    let boots = [lab.guest("web1").must(boot_id), lab.guest("db1").must(boot_id)];
     lab.guest("db1").serve_tcp(5432);
     lab.guest("db1").serve_tcp(6666);
-    assert!(
-        lab.guest("web1").echo_tcp(db1, 5432, "before", 5),
-        "before: the allowed port answers"
-    );
+    assert!(lab.guest("web1").echo_tcp(db1, 5432, "before", 5), "before: the allowed port answers");
 
     // two probes of what is denied, all the time: echo requests, and connections
-    lab.guest("web1")
-        .must(&format!("ping -i 0.05 {db1} >/dev/null 2>&1 &"));
+    lab.guest("web1").must(&format!("ping -i 0.05 {db1} >/dev/null 2>&1 &"));
     let connect = format!("echo probe | timeout 0.3 nc {db1} 6666");
-    lab.guest("web1").must(&format!(
-        "while true; do {connect} >/dev/null 2>&1; sleep 0.1; done &"
-    ));
+    lab.guest("web1").must(&format!("while true; do {connect} >/dev/null 2>&1; sleep 0.1; done &"));
     lab.guest("web1").must("sleep 1");
 
     for round in 1..=3 {
         lab.switch.kill();
-        assert!(
-            !lab.guest("web1").echo_tcp(db1, 5432, "while away", 1),
-            "without a switch nothing passes"
-        );
-        assert!(
-            lab.guest("web1").is_running() && lab.guest("db1").is_running(),
-            "QEMU survives the switch"
-        );
+        assert!(!lab.guest("web1").echo_tcp(db1, 5432, "while away", 1), "without a switch nothing passes");
+        assert!(lab.guest("web1").is_running() && lab.guest("db1").is_running(), "QEMU survives the switch");
         lab.start_switch();
         let returned = Instant::now();
         let text = format!("after {round}");
         let line = format!("echo {text} | timeout 0.5 nc {db1} 5432");
         while lab.guest("web1").run(&line).text != text {
-            assert!(
-                returned.elapsed() < RETURN_MAX,
-                "round {round}: no new connection within two seconds"
-            );
+            assert!(returned.elapsed() < RETURN_MAX, "round {round}: no new connection within two seconds");
         }
-        println!(
-            "round {round}: a new connection {:?} after the switch was ready",
-            returned.elapsed()
-        );
+        println!("round {round}: a new connection {:?} after the switch was ready", returned.elapsed());
     }
     lab.guest("web1").must("sleep 1");
 
-    assert_eq!(
-        [
-            lab.guest("web1").must(boot_id),
-            lab.guest("db1").must(boot_id)
-        ],
-        boots,
-        "nobody has rebooted"
-    );
-    assert_eq!(
-        lab.guest("db1").received(6666),
-        "",
-        "the denied connection never passed"
-    );
-    assert_eq!(
-        lab.guest("db1").snmp("Icmp", "InEchos"),
-        0,
-        "the denied echo request never passed"
-    );
-    assert!(
-        lab.switch.metrics().drops("policy") >= 2.0,
-        "the probes did run: the switch kept dropping them"
-    );
-    lab.guest("web1")
-        .must("kill $(jobs -p); killall -q ping; true");
+    assert_eq!([lab.guest("web1").must(boot_id), lab.guest("db1").must(boot_id)], boots, "nobody has rebooted");
+    assert_eq!(lab.guest("db1").received(6666), "", "the denied connection never passed");
+    assert_eq!(lab.guest("db1").snmp("Icmp", "InEchos"), 0, "the denied echo request never passed");
+    assert!(lab.switch.metrics().drops("policy") >= 2.0, "the probes did run: the switch kept dropping them");
+    lab.guest("web1").must("kill $(jobs -p); killall -q ping; true");
     lab.balanced_books();
 }

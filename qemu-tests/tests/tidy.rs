@@ -32,10 +32,7 @@ struct Source {
 impl Source {
     /// Lines with their numbers, from 1.
     fn lines(&self) -> impl Iterator<Item = (usize, &str)> {
-        self.text
-            .lines()
-            .enumerate()
-            .map(|(index, line)| (index + 1, line))
+        self.text.lines().enumerate().map(|(index, line)| (index + 1, line))
     }
 
     fn is_rust(&self) -> bool {
@@ -48,9 +45,7 @@ impl Source {
 
     /// The part before the file's own tests.
     fn before_tests(&self) -> &str {
-        self.text
-            .split_once("\n#[cfg(test)]\nmod tests")
-            .map_or(&self.text, |(before, _)| before)
+        self.text.split_once("\n#[cfg(test)]\nmod tests").map_or(&self.text, |(before, _)| before)
     }
 }
 
@@ -63,10 +58,7 @@ fn sources() -> Vec<Source> {
     let listed = run(&mut git);
     let read = |path: &str| {
         let text = std::fs::read_to_string(top.join(path)).ok()?;
-        Some(Source {
-            path: path.to_owned(),
-            text,
-        })
+        Some(Source { path: path.to_owned(), text })
     };
     let sources: Vec<Source> = listed.lines().filter_map(read).collect();
     let complete = sources.iter().any(Source::is_rust) && sources.iter().any(Source::is_script);
@@ -89,148 +81,99 @@ fn lines_where<'a>(
     wanted: impl Fn(&Source) -> bool + 'a,
     is_bad: impl Fn(&str) -> bool + 'a,
 ) -> impl Iterator<Item = String> + 'a {
-    sources
-        .iter()
-        .filter(move |source| wanted(source))
-        .flat_map(move |source| {
-            let bad: Vec<_> = source.lines().filter(|(_, line)| is_bad(line)).collect();
-            bad.into_iter()
-                .map(|(number, line)| format!("{}:{number}: {}", source.path, line.trim()))
-        })
+    sources.iter().filter(move |source| wanted(source)).flat_map(move |source| {
+        let bad: Vec<_> = source.lines().filter(|(_, line)| is_bad(line)).collect();
+        bad.into_iter().map(|(number, line)| format!("{}:{number}: {}", source.path, line.trim()))
+    })
 }
 
 #[test]
 fn lines_are_no_wider_than_120_columns() {
     let sources = sources();
-    let ours =
-        |source: &Source| source.is_rust() || source.is_script() || source.path.ends_with(".yaml");
-    check(
-        "too wide",
-        lines_where(&sources, ours, |line| line.chars().count() > LINE_WIDTH_MAX),
-    );
+    let ours = |source: &Source| source.is_rust() || source.is_script() || source.path.ends_with(".yaml");
+    check("too wide", lines_where(&sources, ours, |line| line.chars().count() > LINE_WIDTH_MAX));
 }
 
 #[test]
 fn files_hold_one_concept() {
-    let long = sources()
-        .into_iter()
-        .filter(Source::is_rust)
-        .filter_map(|source| {
-            let line_count = source.before_tests().lines().count();
-            let too_long = line_count > FILE_LINES_MAX && !source.path.contains("/tests/");
-            too_long.then(|| format!("{}: {line_count} lines before its tests", source.path))
-        });
+    let long = sources().into_iter().filter(Source::is_rust).filter_map(|source| {
+        let line_count = source.before_tests().lines().count();
+        let too_long = line_count > FILE_LINES_MAX && !source.path.contains("/tests/");
+        too_long.then(|| format!("{}: {line_count} lines before its tests", source.path))
+    });
     check("split along concepts", long);
 }
 
 #[test]
 fn nothing_is_left_for_later() {
     // Written in two halves so that this list does not find itself.
-    let words = [
-        ("todo", "!("),
-        ("unimplemented", "!("),
-        ("dbg", "!("),
-        ("#[ign", "ore"),
-    ];
+    let words = [("todo", "!("), ("unimplemented", "!("), ("dbg", "!("), ("#[ign", "ore")];
     let words = words.map(|(first, second)| format!("{first}{second}"));
     let sources = sources();
     let unfinished = |line: &str| words.iter().any(|word| line.contains(word));
-    check(
-        "unfinished",
-        lines_where(&sources, Source::is_rust, unfinished),
-    );
+    check("unfinished", lines_where(&sources, Source::is_rust, unfinished));
 }
 
 #[test]
 fn unsafe_stands_only_where_memory_is_shared_or_the_kernel_is_called() {
     let sources = sources();
-    let elsewhere = |source: &Source| {
-        source.is_rust()
-            && !UNSAFE_ALLOWED
-                .iter()
-                .any(|prefix| source.path.starts_with(prefix))
-    };
+    let elsewhere =
+        |source: &Source| source.is_rust() && !UNSAFE_ALLOWED.iter().any(|prefix| source.path.starts_with(prefix));
     let words = ["{", "fn", "impl", "extern"].map(|what| format!("unsa{}{what}", "fe "));
     let is_unsafe = |line: &str| {
         let code = line.split("//").next().unwrap_or(line);
         words.iter().any(|word| code.contains(word))
     };
-    check(
-        "unsafe outside its modules",
-        lines_where(&sources, elsewhere, is_unsafe),
-    );
+    check("unsafe outside its modules", lines_where(&sources, elsewhere, is_unsafe));
 }
 
 #[test]
 fn the_pure_crates_forbid_unsafe_code() {
     let top = workspace();
-    let missing = ["inspect/src/lib.rs", "zones/src/lib.rs"]
-        .into_iter()
-        .filter(|path| {
-            let text = std::fs::read_to_string(top.join(path)).unwrap_or_default();
-            !text.contains("#![forbid(unsafe_code)]")
-        });
+    let missing = ["inspect/src/lib.rs", "zones/src/lib.rs"].into_iter().filter(|path| {
+        let text = std::fs::read_to_string(top.join(path)).unwrap_or_default();
+        !text.contains("#![forbid(unsafe_code)]")
+    });
     check("no forbid(unsafe_code)", missing.map(str::to_owned));
 }
 
 #[test]
 fn scripts_are_short_strict_and_executable() {
     let top = workspace();
-    let findings = sources()
-        .into_iter()
-        .filter(Source::is_script)
-        .flat_map(|source| {
-            let line_count = source.text.lines().count();
-            let is_bash = source.text.starts_with("#!/usr/bin/env bash\n");
-            let is_strict = source.text.contains("\nset -euo pipefail\n");
-            [
-                (line_count > SCRIPT_LINES_MAX)
-                    .then(|| format!("{}: {line_count} lines", source.path)),
-                (is_bash && !is_strict).then(|| format!("{}: no `set -euo pipefail`", source.path)),
-                (!is_executable(&top.join(&source.path)))
-                    .then(|| format!("{}: not executable", source.path)),
-            ]
-        });
+    let findings = sources().into_iter().filter(Source::is_script).flat_map(|source| {
+        let line_count = source.text.lines().count();
+        let is_bash = source.text.starts_with("#!/usr/bin/env bash\n");
+        let is_strict = source.text.contains("\nset -euo pipefail\n");
+        [
+            (line_count > SCRIPT_LINES_MAX).then(|| format!("{}: {line_count} lines", source.path)),
+            (is_bash && !is_strict).then(|| format!("{}: no `set -euo pipefail`", source.path)),
+            (!is_executable(&top.join(&source.path))).then(|| format!("{}: not executable", source.path)),
+        ]
+    });
     check("scripts", findings.flatten());
 }
 
 #[test]
 fn the_scripts_that_people_and_ci_start_are_there() {
     let top = workspace();
-    let wanted = [
-        "scripts/demo",
-        "scripts/test",
-        "scripts/check",
-        "scripts/setup",
-        "scripts/guest-image",
-        ".ci/run",
-    ];
-    let missing = wanted
-        .into_iter()
-        .filter(|path| !is_executable(&top.join(path)));
+    let wanted = ["scripts/demo", "scripts/test", "scripts/check", "scripts/setup", "scripts/guest-image", ".ci/run"];
+    let missing = wanted.into_iter().filter(|path| !is_executable(&top.join(path)));
     check("missing or not executable", missing.map(str::to_owned));
 }
 
 #[test]
 fn no_file_names_a_place_on_somebodys_machine() {
     // Written in two halves so that this list does not find itself.
-    let homes = [("/ho", "me/"), ("/wo", "rk/"), ("/ro", "ot/")]
-        .map(|(first, second)| format!("{first}{second}"));
+    let homes = [("/ho", "me/"), ("/wo", "rk/"), ("/ro", "ot/")].map(|(first, second)| format!("{first}{second}"));
     // "framework/x" and "target/work/x" are not absolute
-    let continues =
-        |before: &str| before.ends_with(|c: char| c.is_alphanumeric() || "._-}/".contains(c));
-    let names_a_home = |line: &str| {
-        homes.iter().any(|home| {
-            line.match_indices(home.as_str())
-                .any(|(at, _)| !continues(&line[..at]))
-        })
-    };
+    let continues = |before: &str| before.ends_with(|c: char| c.is_alphanumeric() || "._-}/".contains(c));
+    let names_a_home =
+        |line: &str| homes.iter().any(|home| line.match_indices(home.as_str()).any(|(at, _)| !continues(&line[..at])));
     let sources = sources();
     let text = |source: &Source| !source.path.ends_with(".lock");
     check("absolute paths", lines_where(&sources, text, names_a_home));
 }
 
 fn is_executable(path: &Path) -> bool {
-    path.metadata()
-        .is_ok_and(|data| data.permissions().mode() & 0o111 != 0)
+    path.metadata().is_ok_and(|data| data.permissions().mode() & 0o111 != 0)
 }

@@ -83,11 +83,8 @@ impl Totals {
     pub fn of<'a>(workers: impl IntoIterator<Item = &'a Arc<WorkerCounters>>) -> Self {
         let workers: Vec<&WorkerCounters> = workers.into_iter().map(Arc::as_ref).collect();
         let workers = &workers;
-        let sum =
-            |of: fn(&WorkerCounters) -> u64| workers.iter().map(|worker| of(worker)).sum::<u64>();
-        let ports: Vec<PortTotals> = (0..PORTS_MAX)
-            .map(|port| port_totals(workers, port))
-            .collect();
+        let sum = |of: fn(&WorkerCounters) -> u64| workers.iter().map(|worker| of(worker)).sum::<u64>();
+        let ports: Vec<PortTotals> = (0..PORTS_MAX).map(|port| port_totals(workers, port)).collect();
         let mut all = PortTotals::default();
         for port in &ports {
             all.add(port);
@@ -186,10 +183,7 @@ impl HitLedger {
 
 fn add_hits(sums: &mut BTreeMap<String, u64>, generation: &Generation) {
     for (index, name) in generation.policy.deciders().iter().enumerate() {
-        let cells = generation
-            .rule_hits
-            .iter()
-            .filter_map(|worker| worker.get(index));
+        let cells = generation.rule_hits.iter().filter_map(|worker| worker.get(index));
         let hits: u64 = cells.map(|cell| cell.value()).sum();
         *sums.entry(name.clone()).or_default() += hits;
     }
@@ -206,18 +200,9 @@ mod tests {
     /// A generation for two workers, with a decider for each zone and the default.
     fn generation(number: u32, zones: &[String]) -> Arc<Generation> {
         let zones = zones.iter().map(|name| Zone::new(name, None)).collect();
-        let source = PolicySource {
-            zones,
-            ..PolicySource::default()
-        };
+        let source = PolicySource { zones, ..PolicySource::default() };
         let policy = Policy::compile(&source).expect("a policy");
-        Arc::new(Generation::new(
-            number,
-            Vec::new(),
-            Arc::new(policy),
-            Arc::new(RuleSet::empty()),
-            2,
-        ))
+        Arc::new(Generation::new(number, Vec::new(), Arc::new(policy), Arc::new(RuleSet::empty()), 2))
     }
 
     fn hit(generation: &Generation, decider: usize) {
@@ -228,10 +213,7 @@ mod tests {
 
     fn check(ledger: &HitLedger, expected: &[(&str, u64)]) {
         let hits = ledger.hits();
-        let seen: Vec<(&str, u64)> = hits
-            .iter()
-            .map(|(name, hits)| (name.as_str(), *hits))
-            .collect();
+        let seen: Vec<(&str, u64)> = hits.iter().map(|(name, hits)| (name.as_str(), *hits)).collect();
         assert_eq!(seen, expected);
     }
 
@@ -243,10 +225,7 @@ mod tests {
         ledger.begin(Arc::clone(&first));
         hit(&first, 0);
         hit(&first, 2);
-        check(
-            &ledger,
-            &[("default", 2), ("intra-zone:db", 0), ("intra-zone:web", 2)],
-        );
+        check(&ledger, &[("default", 2), ("intra-zone:db", 0), ("intra-zone:web", 2)]);
         ledger.begin(Arc::clone(&second));
         hit(&second, 0);
         // A worker that is late still counts in the first generation.
@@ -271,11 +250,7 @@ mod tests {
             ledger.settle();
             assert!(ledger.hits().len() <= RETIRED_NAMES_MAX + 1_001);
         }
-        assert_eq!(
-            ledger.hits().get("default"),
-            Some(&12),
-            "a name that is not gone is kept"
-        );
+        assert_eq!(ledger.hits().get("default"), Some(&12), "a name that is not gone is kept");
         assert!(ledger.hits().contains_key("intra-zone:6-0"));
     }
 }

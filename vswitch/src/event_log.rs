@@ -35,31 +35,17 @@ pub struct EventLog {
 impl EventLog {
     /// A log that sends to the writer's queue.
     pub fn new(sender: Sender<Event>) -> Self {
-        Self {
-            sender,
-            kinds: vec![Kind::default(); KINDS].into_boxed_slice(),
-            hasher: RandomState::new(),
-            lost: 0,
-        }
+        Self { sender, kinds: vec![Kind::default(); KINDS].into_boxed_slice(), hasher: RandomState::new(), lost: 0 }
     }
 
     /// Records a drop of a kind, made by `event` from the number of drops that were folded into it, unless the kind has had
     /// its records for this second.
-    pub fn drop_event(
-        &mut self,
-        kind: impl std::hash::Hash,
-        now_us: u64,
-        event: impl FnOnce(u64) -> Event,
-    ) {
+    pub fn drop_event(&mut self, kind: impl std::hash::Hash, now_us: u64, event: impl FnOnce(u64) -> Event) {
         let place = self.hasher.hash_one(kind) as usize % KINDS;
         let second = (now_us / 1_000_000) as u32;
         let kind = &mut self.kinds[place];
         if kind.second != second {
-            *kind = Kind {
-                second,
-                records: 0,
-                suppressed: kind.suppressed,
-            };
+            *kind = Kind { second, records: 0, suppressed: kind.suppressed };
         }
         if kind.records >= RECORDS_PER_SECOND_MAX {
             kind.suppressed += 1;

@@ -82,8 +82,7 @@ impl Listen for UnixListener {
     /// somebody has loosened it.
     fn admits(&self, stream: &UnixStream) -> bool {
         let own = rustix::process::geteuid();
-        rustix::net::sockopt::socket_peercred(stream)
-            .is_ok_and(|peer| peer.uid.is_root() || peer.uid == own)
+        rustix::net::sockopt::socket_peercred(stream).is_ok_and(|peer| peer.uid.is_root() || peer.uid == own)
     }
 
     fn finish(stream: &UnixStream) -> io::Result<()> {
@@ -131,12 +130,7 @@ impl<L: Listen> Server<L> {
     ///
     /// # Errors
     /// The listener cannot be registered.
-    pub fn new(
-        mut listener: L,
-        first_token: usize,
-        limits: Limits,
-        registry: &Registry,
-    ) -> io::Result<Self> {
+    pub fn new(mut listener: L, first_token: usize, limits: Limits, registry: &Registry) -> io::Result<Self> {
         registry.register(&mut listener, Token(first_token), Interest::READABLE)?;
         Ok(Self {
             listener,
@@ -185,11 +179,7 @@ impl<L: Listen> Server<L> {
     }
 
     /// Closes clients whose deadline has passed, and takes clients that an earlier failure to accept left waiting.
-    pub fn tick(
-        &mut self,
-        registry: &Registry,
-        answer: &mut dyn FnMut(Input<'_>) -> Option<Vec<u8>>,
-    ) {
+    pub fn tick(&mut self, registry: &Registry, answer: &mut dyn FnMut(Input<'_>) -> Option<Vec<u8>>) {
         let now = Instant::now();
         for place in &mut self.clients {
             place.take_if(|client| client.deadline <= now);
@@ -197,11 +187,7 @@ impl<L: Listen> Server<L> {
         self.accept(registry, answer);
     }
 
-    fn accept(
-        &mut self,
-        registry: &Registry,
-        answer: &mut dyn FnMut(Input<'_>) -> Option<Vec<u8>>,
-    ) {
+    fn accept(&mut self, registry: &Registry, answer: &mut dyn FnMut(Input<'_>) -> Option<Vec<u8>>) {
         // A bound on the loop: a client that connects as fast as it is turned away must not keep us here.
         for _ in 0..2 * self.limits.clients_max {
             let mut stream = match self.listener.accept() {
@@ -217,14 +203,7 @@ impl<L: Listen> Server<L> {
                 continue;
             };
             let token = Token(self.first_token + 1 + place);
-            if registry
-                .register(
-                    &mut stream,
-                    token,
-                    Interest::READABLE.add(Interest::WRITABLE),
-                )
-                .is_ok()
-            {
+            if registry.register(&mut stream, token, Interest::READABLE.add(Interest::WRITABLE)).is_ok() {
                 self.clients[place] = Some(Client {
                     stream,
                     state: State::Reading(Vec::new()),
@@ -241,9 +220,7 @@ impl<L: Listen> Server<L> {
         };
         let stopped_by = loop {
             let step = match &mut client.state {
-                State::Reading(input) => {
-                    read_request(&mut client.stream, input, self.limits.input_max, answer)
-                }
+                State::Reading(input) => read_request(&mut client.stream, input, self.limits.input_max, answer),
                 State::Writing { reply, sent } => send::<L>(&mut client.stream, reply, sent),
                 State::Draining { left } => Err(drain(&mut client.stream, left)),
             };
@@ -280,10 +257,7 @@ fn read_request(
         }
         input.extend_from_slice(&chunk[..read]);
         let is_full = input.len() == input_max;
-        let reply = answer(Input {
-            bytes: input,
-            is_full,
-        });
+        let reply = answer(Input { bytes: input, is_full });
         match reply {
             Some(reply) => return Ok(State::Writing { reply, sent: 0 }),
             None if is_full => return Err(ErrorKind::FileTooLarge.into()),
@@ -327,11 +301,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
     use std::thread::JoinHandle;
 
-    const LIMITS: Limits = Limits {
-        clients_max: 4,
-        input_max: 16,
-        deadline: Duration::from_secs(1),
-    };
+    const LIMITS: Limits = Limits { clients_max: 4, input_max: 16, deadline: Duration::from_secs(1) };
     const REPLY_LEN: usize = 1 << 20;
 
     /// A server that answers a line with `REPLY_LEN` times its first byte, until it is dropped.
@@ -351,12 +321,10 @@ mod tests {
             let ordered = Arc::clone(&stop);
             let thread = std::thread::spawn(move || {
                 let mut events = Events::with_capacity(8);
-                let mut answer = |input: Input<'_>| {
-                    (input.bytes.contains(&b'\n')).then(|| vec![input.bytes[0]; REPLY_LEN])
-                };
+                let mut answer =
+                    |input: Input<'_>| (input.bytes.contains(&b'\n')).then(|| vec![input.bytes[0]; REPLY_LEN]);
                 while !ordered.load(Ordering::Relaxed) {
-                    poll.poll(&mut events, Some(Duration::from_millis(10)))
-                        .expect("polled");
+                    poll.poll(&mut events, Some(Duration::from_millis(10))).expect("polled");
                     for event in &events {
                         assert!(server.ready(event.token(), poll.registry(), &mut answer));
                         assert!(server.client_count() <= LIMITS.clients_max);
@@ -365,17 +333,12 @@ mod tests {
                 }
                 server.turned_away()
             });
-            Self {
-                address,
-                stop,
-                thread: Some(thread),
-            }
+            Self { address, stop, thread: Some(thread) }
         }
 
         fn connect(&self) -> Peer {
             let peer = Peer::connect(self.address).expect("connected");
-            peer.set_read_timeout(Some(Duration::from_secs(20)))
-                .expect("set");
+            peer.set_read_timeout(Some(Duration::from_secs(20))).expect("set");
             peer
         }
 
@@ -392,11 +355,7 @@ mod tests {
 
         fn finish(mut self) -> u64 {
             self.stop.store(true, Ordering::Relaxed);
-            self.thread
-                .take()
-                .expect("running")
-                .join()
-                .expect("no panic")
+            self.thread.take().expect("running").join().expect("no panic")
         }
     }
 
@@ -419,10 +378,7 @@ mod tests {
     #[test]
     fn requests_that_never_end_are_cut_off() {
         let server = Running::start();
-        assert!(
-            server.ask(&[b'x'; 4 * LIMITS.input_max]).is_empty(),
-            "too long"
-        );
+        assert!(server.ask(&[b'x'; 4 * LIMITS.input_max]).is_empty(), "too long");
         let started = Instant::now();
         assert!(server.ask(b"slow").is_empty(), "too slow");
         assert!(started.elapsed() >= LIMITS.deadline);
@@ -442,10 +398,7 @@ mod tests {
             .collect();
         let deadline = Instant::now() + Duration::from_secs(20);
         while server.ask(b"y\n").len() != REPLY_LEN {
-            assert!(
-                Instant::now() < deadline,
-                "the places were never given back"
-            );
+            assert!(Instant::now() < deadline, "the places were never given back");
             std::thread::sleep(Duration::from_millis(20));
         }
         drop(hogs);

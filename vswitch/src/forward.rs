@@ -21,12 +21,7 @@ pub trait Egress {
     ///
     /// # Errors
     /// None of the frames was written.
-    fn transmit(
-        &mut self,
-        queue: QueueIndex,
-        frames: &[Cleared<'_>],
-        refused: &mut Refusals,
-    ) -> Result<(), PortFault>;
+    fn transmit(&mut self, queue: QueueIndex, frames: &[Cleared<'_>], refused: &mut Refusals) -> Result<(), PortFault>;
 }
 
 /// A cleared frame and where it leaves.
@@ -57,17 +52,8 @@ pub fn forward(
 ) -> Outcome {
     let mut outcome = Outcome::default();
     let mut sent: u32 = 0;
-    while let Some(first) = (!sent)
-        .trailing_zeros()
-        .try_into()
-        .ok()
-        .filter(|first: &usize| *first < outbound.len())
-    {
-        let Outbound {
-            queue,
-            egress: port,
-            ..
-        } = outbound[first];
+    while let Some(first) = (!sent).trailing_zeros().try_into().ok().filter(|first: &usize| *first < outbound.len()) {
+        let Outbound { queue, egress: port, .. } = outbound[first];
         let mut frames: ArrayVec<Cleared<'_>, BURST_MAX> = ArrayVec::new();
         let mut indices: ArrayVec<u8, BURST_MAX> = ArrayVec::new();
         for (index, frame) in outbound.iter().enumerate().skip(first) {
@@ -79,15 +65,10 @@ pub fn forward(
         }
         let mut refused = Refusals::new();
         if egress.transmit(queue, &frames, &mut refused).is_err() {
-            outcome
-                .refused
-                .extend(indices.iter().map(|index| (*index, DropReason::PortFault)));
+            outcome.refused.extend(indices.iter().map(|index| (*index, DropReason::PortFault)));
             continue;
         }
-        let mut bytes: u64 = frames
-            .iter()
-            .map(|cleared| cleared.frame().len() as u64)
-            .sum();
+        let mut bytes: u64 = frames.iter().map(|cleared| cleared.frame().len() as u64).sum();
         for (at, reason) in &refused {
             let at = usize::from(*at);
             bytes -= frames[at].frame().len() as u64;

@@ -139,14 +139,8 @@ impl Batch {
     pub fn push(&mut self, len: usize, claimed: ClaimedOffload) {
         debug_assert!((FRAME_LEN_MIN..=FRAME_LEN_MAX).contains(&len));
         assert!(self.used + len <= self.arena.len());
-        self.slots.push(Slot {
-            start: self.used as u32,
-            len: len as u32,
-            claimed,
-        });
-        self.used = (self.used + len)
-            .next_multiple_of(LINE)
-            .min(self.arena.len());
+        self.slots.push(Slot { start: self.used as u32, len: len as u32, claimed });
+        self.used = (self.used + len).next_multiple_of(LINE).min(self.arena.len());
     }
 
     /// Copies a whole frame in; `false` when there is no room for it or it is longer than [`FRAME_LEN_MAX`].

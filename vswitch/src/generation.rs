@@ -51,21 +51,12 @@ impl Generation {
     ) -> Self {
         let fixed_macs = FixedMacs::new(ports.iter().enumerate().flat_map(|(index, port)| {
             let security = port.as_ref().and_then(|view| view.security.as_ref());
-            let macs: Vec<[u8; 6]> = security
-                .map(|security| security.macs().to_vec())
-                .unwrap_or_default();
+            let macs: Vec<[u8; 6]> = security.map(|security| security.macs().to_vec()).unwrap_or_default();
             macs.into_iter().map(move |mac| (mac, PortId(index as u16)))
         }));
         let hits = || policy.deciders().iter().map(|_| Cell::default()).collect();
         let rule_hits = (0..worker_count).map(|_| hits()).collect();
-        Self {
-            number,
-            ports,
-            policy,
-            rules,
-            fixed_macs,
-            rule_hits,
-        }
+        Self { number, ports, policy, rules, fixed_macs, rule_hits }
     }
 
     /// The port under a number, if this generation has it.

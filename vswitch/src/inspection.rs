@@ -70,22 +70,11 @@ impl Inspection {
         flow: &FlowView,
         now_ms: u64,
     ) -> Result<Cleared<'batch>, Refused> {
-        let Candidate {
-            frame,
-            headers,
-            offload,
-        } = candidate;
+        let Candidate { frame, headers, offload } = candidate;
         self.alerts.clear();
         let packet = Packet::new(frame, *headers);
-        match self
-            .inspector
-            .inspect(rules, &packet, flow, now_ms, &mut self.alerts)
-        {
-            Verdict::Forward => Ok(Cleared {
-                frame,
-                headers,
-                offload,
-            }),
+        match self.inspector.inspect(rules, &packet, flow, now_ms, &mut self.alerts) {
+            Verdict::Forward => Ok(Cleared { frame, headers, offload }),
             Verdict::Drop(refused) => Err(refused),
         }
     }

@@ -40,14 +40,8 @@ impl FixedMacs {
     /// Builds the table; of two entries for one address the first stays.
     pub fn new(entries: impl IntoIterator<Item = ([u8; 6], PortId)>) -> Self {
         let entries: Vec<_> = entries.into_iter().collect();
-        let bits = (entries.len() * 4)
-            .max(16)
-            .next_power_of_two()
-            .trailing_zeros();
-        let mut table = Self {
-            places: vec![(FREE, 0); 1 << bits].into_boxed_slice(),
-            bits,
-        };
+        let bits = (entries.len() * 4).max(16).next_power_of_two().trailing_zeros();
+        let mut table = Self { places: vec![(FREE, 0); 1 << bits].into_boxed_slice(), bits };
         for (mac, port) in entries {
             if table.port(mac).is_none() {
                 let mut at = place(number(mac), bits);
@@ -79,13 +73,10 @@ impl FixedMacs {
 
     /// All addresses and their ports, in no order.
     pub fn iter(&self) -> impl Iterator<Item = ([u8; 6], PortId)> + '_ {
-        self.places
-            .iter()
-            .filter(|(key, _)| *key != FREE)
-            .map(|(key, port)| {
-                let [_, _, mac @ ..] = key.to_be_bytes();
-                (mac, PortId(*port))
-            })
+        self.places.iter().filter(|(key, _)| *key != FREE).map(|(key, port)| {
+            let [_, _, mac @ ..] = key.to_be_bytes();
+            (mac, PortId(*port))
+        })
     }
 }
 
@@ -134,19 +125,13 @@ impl LearnedMacs {
 
     /// The port behind which `mac` was seen lately.
     pub fn port(&self, mac: [u8; 6], now_ms: u64) -> Option<LearnedMac> {
-        self.table
-            .get(&mac)
-            .map(|entry| *entry)
-            .filter(|entry| now_ms.saturating_sub(entry.seen_ms) < self.ageing_ms)
+        self.table.get(&mac).map(|entry| *entry).filter(|entry| now_ms.saturating_sub(entry.seen_ms) < self.ageing_ms)
     }
 
     /// Notes that `mac` was seen behind `port`.
     pub fn learn(&self, mac: [u8; 6], port: PortId, now_ms: u64) -> Learning {
         use dashmap::mapref::entry::Entry;
-        let seen = LearnedMac {
-            port,
-            seen_ms: now_ms,
-        };
+        let seen = LearnedMac { port, seen_ms: now_ms };
         match self.table.entry(mac) {
             Entry::Occupied(mut entry) if entry.get().port == port => {
                 entry.insert(seen);
@@ -183,19 +168,12 @@ impl LearnedMacs {
 
     /// All learned addresses, in no order.
     pub fn snapshot(&self) -> Vec<([u8; 6], LearnedMac)> {
-        self.table
-            .iter()
-            .map(|entry| (*entry.key(), *entry.value()))
-            .collect()
+        self.table.iter().map(|entry| (*entry.key(), *entry.value())).collect()
     }
 
     fn take_place(&self, port: PortId) -> bool {
         let count = &self.per_port[port.index()];
-        count
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| {
-                (n < self.per_port_max).then_some(n + 1)
-            })
-            .is_ok()
+        count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| (n < self.per_port_max).then_some(n + 1)).is_ok()
     }
 
     fn give_back(&self, port: PortId) {
@@ -213,13 +191,8 @@ pub struct LearnedCache {
 
 impl Default for LearnedCache {
     fn default() -> Self {
-        let none = LearnedMac {
-            port: PortId(0),
-            seen_ms: 0,
-        };
-        Self {
-            places: vec![(FREE, none); 1 << CACHE_BITS].into_boxed_slice(),
-        }
+        let none = LearnedMac { port: PortId(0), seen_ms: 0 };
+        Self { places: vec![(FREE, none); 1 << CACHE_BITS].into_boxed_slice() }
     }
 }
 
@@ -232,41 +205,20 @@ impl LearnedCache {
             return Some(cached.1.port);
         }
         let found = shared.port(mac, now_ms)?;
-        *cached = (
-            key,
-            LearnedMac {
-                port: found.port,
-                seen_ms: now_ms,
-            },
-        );
+        *cached = (key, LearnedMac { port: found.port, seen_ms: now_ms });
         Some(found.port)
     }
 
     /// As [`LearnedMacs::learn`], going to the shared table only when the cache does not say the same already.
-    pub fn learn(
-        &mut self,
-        shared: &LearnedMacs,
-        mac: [u8; 6],
-        port: PortId,
-        now_ms: u64,
-    ) -> Learning {
+    pub fn learn(&mut self, shared: &LearnedMacs, mac: [u8; 6], port: PortId, now_ms: u64) -> Learning {
         let key = number(mac);
         let cached = &mut self.places[place(key, CACHE_BITS)];
-        if cached.0 == key
-            && cached.1.port == port
-            && now_ms.saturating_sub(cached.1.seen_ms) < REFRESH_MS
-        {
+        if cached.0 == key && cached.1.port == port && now_ms.saturating_sub(cached.1.seen_ms) < REFRESH_MS {
             return Learning::Known;
         }
         let learning = shared.learn(mac, port, now_ms);
         if learning != Learning::Full {
-            *cached = (
-                key,
-                LearnedMac {
-                    port,
-                    seen_ms: now_ms,
-                },
-            );
+            *cached = (key, LearnedMac { port, seen_ms: now_ms });
         }
         learning
     }
@@ -281,13 +233,9 @@ mod tests {
 
     #[test]
     fn fixed_addresses_are_found_and_others_are_not() {
-        let table =
-            FixedMacs::new((0..200u8).map(|n| ([0x52, 0x54, 0, 0, 1, n], PortId(u16::from(n)))));
+        let table = FixedMacs::new((0..200u8).map(|n| ([0x52, 0x54, 0, 0, 1, n], PortId(u16::from(n)))));
         for n in 0..200u8 {
-            assert_eq!(
-                table.port([0x52, 0x54, 0, 0, 1, n]),
-                Some(PortId(u16::from(n)))
-            );
+            assert_eq!(table.port([0x52, 0x54, 0, 0, 1, n]), Some(PortId(u16::from(n))));
             assert_eq!(table.port([0x52, 0x54, 0, 0, 2, n]), None);
         }
         assert_eq!(table.iter().count(), 200);
@@ -303,11 +251,7 @@ mod tests {
         assert_eq!(shared.learn([2; 6], one, 0), Learning::Full);
         assert_eq!(shared.learn([2; 6], two, 0), Learning::Known);
         assert_eq!(shared.learn(A, two, 0), Learning::Moved(one));
-        assert_eq!(
-            shared.learn([4; 6], one, 0),
-            Learning::Known,
-            "the place that A left is free again"
-        );
+        assert_eq!(shared.learn([4; 6], one, 0), Learning::Known, "the place that A left is free again");
     }
 
     #[test]
@@ -330,10 +274,6 @@ mod tests {
         assert_eq!(cache.learn(&shared, A, PortId(3), 0), Learning::Known);
         assert_eq!(cache.port(&shared, A, 10), Some(PortId(3)));
         assert_eq!(shared.learn(A, PortId(4), 20), Learning::Moved(PortId(3)));
-        assert_eq!(
-            cache.port(&shared, A, REFRESH_MS),
-            Some(PortId(4)),
-            "believed for a second, not longer"
-        );
+        assert_eq!(cache.port(&shared, A, REFRESH_MS), Some(PortId(4)), "believed for a second, not longer");
     }
 }

@@ -91,30 +91,12 @@ impl Published {
 }
 
 fn describe() {
-    describe_counter!(
-        "vswitch_port_receive_packets_total",
-        "Frames that entered by the port, refused ones included"
-    );
-    describe_counter!(
-        "vswitch_port_receive_bytes_total",
-        "Bytes of the frames that entered by the port"
-    );
-    describe_counter!(
-        "vswitch_port_transmit_packets_total",
-        "Frames that left by the port"
-    );
-    describe_counter!(
-        "vswitch_port_transmit_bytes_total",
-        "Bytes of the frames that left by the port"
-    );
-    describe_gauge!(
-        "vswitch_port_connected",
-        "Whether frames can pass the port now"
-    );
-    describe_counter!(
-        "vswitch_port_connections_total",
-        "Times that a guest connected to the port"
-    );
+    describe_counter!("vswitch_port_receive_packets_total", "Frames that entered by the port, refused ones included");
+    describe_counter!("vswitch_port_receive_bytes_total", "Bytes of the frames that entered by the port");
+    describe_counter!("vswitch_port_transmit_packets_total", "Frames that left by the port");
+    describe_counter!("vswitch_port_transmit_bytes_total", "Bytes of the frames that left by the port");
+    describe_gauge!("vswitch_port_connected", "Whether frames can pass the port now");
+    describe_counter!("vswitch_port_connections_total", "Times that a guest connected to the port");
     describe_counter!(
         "vswitch_port_isolations_total",
         "Times that the port was cut off because its guest broke the rules"
@@ -124,104 +106,47 @@ fn describe() {
         "Times that a worker did not give a queue of the port back in time"
     );
     describe_counter!("vswitch_drops_total", "Frames dropped, by reason");
-    describe_counter!(
-        "vswitch_port_drops_total",
-        "Frames dropped, by the port that they entered by and reason"
-    );
-    describe_counter!(
-        "vswitch_flood_copies_total",
-        "Copies made of frames that were flooded"
-    );
-    describe_counter!(
-        "vswitch_cleared_total",
-        "Forward verdicts, one per egress port"
-    );
-    describe_counter!(
-        "vswitch_delivered_total",
-        "Frames handed to their egress port"
-    );
-    describe_counter!(
-        "vswitch_alerts_total",
-        "Alerts, by what became of the frame"
-    );
-    describe_counter!(
-        "vswitch_rule_hits_total",
-        "Flows that the rule, zone setting or default decided about"
-    );
+    describe_counter!("vswitch_port_drops_total", "Frames dropped, by the port that they entered by and reason");
+    describe_counter!("vswitch_flood_copies_total", "Copies made of frames that were flooded");
+    describe_counter!("vswitch_cleared_total", "Forward verdicts, one per egress port");
+    describe_counter!("vswitch_delivered_total", "Frames handed to their egress port");
+    describe_counter!("vswitch_alerts_total", "Alerts, by what became of the frame");
+    describe_counter!("vswitch_rule_hits_total", "Flows that the rule, zone setting or default decided about");
     describe_gauge!("vswitch_flows", "Flows in the flow tables");
     describe_gauge!("vswitch_flow_limit", "Flows that the flow tables hold");
-    describe_gauge!(
-        "vswitch_signatures_loaded",
-        "Signatures in the generation in force"
-    );
-    describe_gauge!(
-        "vswitch_config_generation",
-        "Number of the generation in force"
-    );
+    describe_gauge!("vswitch_signatures_loaded", "Signatures in the generation in force");
+    describe_gauge!("vswitch_config_generation", "Number of the generation in force");
     describe_gauge!(
         "vswitch_config_last_reload_successful",
         "Whether the last configuration that was offered was taken"
     );
-    describe_gauge!(
-        "vswitch_config_last_reload_success_timestamp_seconds",
-        "When the generation in force was taken"
-    );
+    describe_gauge!("vswitch_config_last_reload_success_timestamp_seconds", "When the generation in force was taken");
     describe_gauge!("vswitch_build_info", "The version that runs; always 1");
-    describe_counter!(
-        "vswitch_eve_written_total",
-        "Events written to the event log"
-    );
-    describe_counter!(
-        "vswitch_eve_lost_total",
-        "Events that did not get into the event log"
-    );
-    describe_counter!(
-        "vswitch_log_lines_suppressed_total",
-        "Lines left out of the daemon's own log"
-    );
-    describe_counter!(
-        "vswitch_worker_bursts_total",
-        "Bursts that the worker received"
-    );
-    describe_counter!(
-        "vswitch_worker_busy_polls_total",
-        "Turns of the worker's loop that moved frames"
-    );
-    describe_counter!(
-        "vswitch_worker_empty_polls_total",
-        "Turns of the worker's loop that found no frame"
-    );
-    describe_counter!(
-        "vswitch_worker_sleeps_total",
-        "Times that the worker went to sleep"
-    );
+    describe_counter!("vswitch_eve_written_total", "Events written to the event log");
+    describe_counter!("vswitch_eve_lost_total", "Events that did not get into the event log");
+    describe_counter!("vswitch_log_lines_suppressed_total", "Lines left out of the daemon's own log");
+    describe_counter!("vswitch_worker_bursts_total", "Bursts that the worker received");
+    describe_counter!("vswitch_worker_busy_polls_total", "Turns of the worker's loop that moved frames");
+    describe_counter!("vswitch_worker_empty_polls_total", "Turns of the worker's loop that found no frame");
+    describe_counter!("vswitch_worker_sleeps_total", "Times that the worker went to sleep");
 }
 
 fn publish_ports(scrape: &Scrape<'_>) {
     for port in scrape.ports {
         let totals = scrape.totals.port(port.id);
-        let count = |metric: &'static str, value| {
-            counter!(metric, "port" => port.name.clone()).absolute(value)
-        };
+        let count = |metric: &'static str, value| counter!(metric, "port" => port.name.clone()).absolute(value);
         count("vswitch_port_receive_packets_total", totals.received);
         count("vswitch_port_receive_bytes_total", totals.received_bytes);
         count("vswitch_port_transmit_packets_total", totals.transmitted);
-        count(
-            "vswitch_port_transmit_bytes_total",
-            totals.transmitted_bytes,
-        );
+        count("vswitch_port_transmit_bytes_total", totals.transmitted_bytes);
         count("vswitch_port_connections_total", port.connections);
         count("vswitch_port_isolations_total", port.isolations);
         count("vswitch_port_worker_stuck_total", port.worker_stuck);
-        gauge!("vswitch_port_connected", "port" => port.name.clone())
-            .set(f64::from(port.connected));
+        gauge!("vswitch_port_connected", "port" => port.name.clone()).set(f64::from(port.connected));
         for &reason in DropReason::ALL {
             let drops = totals.drops[reason as usize];
             if drops > 0 {
-                let labels = [
-                    ("port", port.name.clone()),
-                    ("reason", reason.word().to_owned()),
-                ];
+                let labels = [("port", port.name.clone()), ("reason", reason.word().to_owned())];
                 counter!("vswitch_port_drops_total", &labels).absolute(drops);
             }
         }
@@ -260,9 +185,7 @@ fn publish_switch(scrape: &Scrape<'_>) {
 
 fn publish_workers(workers: &[WorkerRow]) {
     for worker in workers {
-        let count = |metric: &'static str, value| {
-            counter!(metric, "cpu" => worker.cpu.to_string()).absolute(value)
-        };
+        let count = |metric: &'static str, value| counter!(metric, "cpu" => worker.cpu.to_string()).absolute(value);
         count("vswitch_worker_bursts_total", worker.bursts);
         count("vswitch_worker_busy_polls_total", worker.busy_polls);
         count("vswitch_worker_empty_polls_total", worker.empty_polls);
@@ -278,8 +201,7 @@ mod tests {
 
     /// The value of one line of a scrape.
     fn value(text: &str, series: &str) -> Option<f64> {
-        text.lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+        text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
     }
 
     fn render(published: &Published, totals: &Totals) -> String {
@@ -319,17 +241,11 @@ mod tests {
             let series = format!("vswitch_drops_total{{reason=\"{}\"}}", reason.word());
             assert_eq!(value(&text, &series), Some(0.0), "{series}\n{text}");
         }
-        assert!(
-            !text.contains("vswitch_port_drops_total{"),
-            "only those that happened"
-        );
+        assert!(!text.contains("vswitch_port_drops_total{"), "only those that happened");
         for (series, expected) in [
             ("vswitch_config_generation", 2.0),
             ("vswitch_config_last_reload_successful", 0.0),
-            (
-                "vswitch_config_last_reload_success_timestamp_seconds",
-                1_795_452_360.0,
-            ),
+            ("vswitch_config_last_reload_success_timestamp_seconds", 1_795_452_360.0),
             ("vswitch_rule_hits_total{rule=\"web-db\"}", 3.0),
             ("vswitch_alerts_total{action=\"allowed\"}", 0.0),
             ("vswitch_port_connected{port=\"web1\"}", 1.0),
@@ -365,10 +281,7 @@ mod tests {
         }
         let totals = Totals::of(&workers);
         let all = &totals.all;
-        assert_eq!(
-            all.received + all.flood_copies,
-            all.delivered + all.dropped()
-        );
+        assert_eq!(all.received + all.flood_copies, all.delivered + all.dropped());
         assert_eq!(all.delivered, all.transmitted);
         let text = render(&published, &totals);
         for (series, expected) in [
@@ -377,10 +290,7 @@ mod tests {
             ("vswitch_port_transmit_packets_total{port=\"db1\"}", 4.0),
             ("vswitch_flood_copies_total", 4.0),
             ("vswitch_drops_total{reason=\"port_down\"}", 2.0),
-            (
-                "vswitch_port_drops_total{port=\"web1\",reason=\"port_down\"}",
-                2.0,
-            ),
+            ("vswitch_port_drops_total{port=\"web1\",reason=\"port_down\"}", 2.0),
             ("vswitch_delivered_total", 4.0),
             ("vswitch_cleared_total", 4.0),
             ("vswitch_flows", 6.0),
@@ -392,25 +302,12 @@ mod tests {
     #[test]
     fn every_series_has_a_description_and_a_type() {
         let text = render(&Published::new(), &Totals::of(&[Arc::default()]));
-        for line in text
-            .lines()
-            .filter(|line| !line.starts_with('#') && !line.is_empty())
-        {
+        for line in text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
             let name = line.split(['{', ' ']).next().expect("a name");
             assert!(name.starts_with("vswitch_"), "{line}");
-            assert!(
-                text.contains(&format!("# HELP {name} ")),
-                "{name} has no description"
-            );
-            let kind = if name.ends_with("_total") {
-                "counter"
-            } else {
-                "gauge"
-            };
-            assert!(
-                text.contains(&format!("# TYPE {name} {kind}")),
-                "{name} is no {kind}"
-            );
+            assert!(text.contains(&format!("# HELP {name} ")), "{name} has no description");
+            let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+            assert!(text.contains(&format!("# TYPE {name} {kind}")), "{name} is no {kind}");
         }
     }
 }

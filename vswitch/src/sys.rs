@@ -50,13 +50,8 @@ impl<T: Zeroable> HugeArray<T> {
         }
         // SAFETY: advice on the mapping just made; it may be ignored, and changes no contents.
         unsafe { libc::madvise(address, wanted, libc::MADV_HUGEPAGE) };
-        let start =
-            std::ptr::NonNull::new(address.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
-        Ok(Self {
-            start,
-            len,
-            mapped_len: wanted,
-        })
+        let start = std::ptr::NonNull::new(address.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
+        Ok(Self { start, len, mapped_len: wanted })
     }
 }
 
@@ -92,9 +87,7 @@ pub fn prefetch<T>(value: &T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: prefetching has no effect on memory or registers, for any address; this one is valid besides.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
-            std::ptr::from_ref(value).cast(),
-        );
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(value).cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = value;

@@ -7,9 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use vswitch::config::diagnostic::Severity;
-use vswitch::config::{
-    Attachment, PortNumbering, Resolved, VhostUserMode, load, load_text, schema,
-};
+use vswitch::config::{Attachment, PortNumbering, Resolved, VhostUserMode, load, load_text, schema};
 use zones::PortId;
 
 fn repository() -> &'static Path {
@@ -33,34 +31,19 @@ fn check_kept(path: &Path, text: &str) {
         std::fs::write(path, text).unwrap();
     }
     let kept = std::fs::read_to_string(path).unwrap_or_default();
-    assert!(
-        kept == text,
-        "{} keeps\n{kept}\nbut it is\n{text}",
-        path.display()
-    );
+    assert!(kept == text, "{} keeps\n{kept}\nbut it is\n{text}", path.display());
 }
 
 fn loaded(text: &str) -> Resolved {
-    load_text("test.yaml", text, Path::new("."), &mut PortNumbering::new())
-        .unwrap_or_else(|report| panic!("{report}"))
+    load_text("test.yaml", text, Path::new("."), &mut PortNumbering::new()).unwrap_or_else(|report| panic!("{report}"))
 }
 
 #[test]
 fn every_shipped_configuration_loads_without_a_warning() {
     for path in files(&repository().join("configs"), "yaml") {
-        let resolved =
-            load(&path, &mut PortNumbering::new()).unwrap_or_else(|report| panic!("{report}"));
-        assert_eq!(
-            resolved.warnings.count(Severity::Warning),
-            0,
-            "{}",
-            resolved.warnings
-        );
-        assert!(
-            !resolved.rules.is_empty(),
-            "{}: no signatures",
-            path.display()
-        );
+        let resolved = load(&path, &mut PortNumbering::new()).unwrap_or_else(|report| panic!("{report}"));
+        assert_eq!(resolved.warnings.count(Severity::Warning), 0, "{}", resolved.warnings);
+        assert!(!resolved.rules.is_empty(), "{}: no signatures", path.display());
     }
 }
 
@@ -69,27 +52,16 @@ fn every_shipped_rule_file_is_in_use() {
     let rule_count: usize = files(&repository().join("configs/rules"), "rules")
         .iter()
         .map(|path| {
-            std::fs::read_to_string(path)
-                .unwrap()
-                .lines()
-                .filter(|l| !l.is_empty() && !l.starts_with('#'))
-                .count()
+            std::fs::read_to_string(path).unwrap().lines().filter(|l| !l.is_empty() && !l.starts_with('#')).count()
         })
         .sum();
-    let resolved = load(
-        &repository().join("configs/full.yaml"),
-        &mut PortNumbering::new(),
-    )
-    .unwrap();
+    let resolved = load(&repository().join("configs/full.yaml"), &mut PortNumbering::new()).unwrap();
     assert_eq!(resolved.counts.signatures, rule_count);
 }
 
 #[test]
 fn the_shipped_schema_is_that_of_the_file() {
-    check_kept(
-        &repository().join("configs/vswitch.schema.json"),
-        &schema::text(),
-    );
+    check_kept(&repository().join("configs/vswitch.schema.json"), &schema::text());
 }
 
 #[test]
@@ -104,9 +76,7 @@ fn full_yaml_has_every_key_of_the_schema() {
             let line = line.split(" # ").next().unwrap_or_default();
             let is_letter = |c: char| c.is_alphanumeric() || c == '_';
             !line.trim_start().starts_with('#')
-                && line
-                    .match_indices(&format!("{key}:"))
-                    .any(|(at, _)| !line[..at].ends_with(is_letter))
+                && line.match_indices(&format!("{key}:")).any(|(at, _)| !line[..at].ends_with(is_letter))
         });
         assert!(is_there, "configs/full.yaml does not show `{key}`");
     }
@@ -120,9 +90,7 @@ fn collect_keys(schema: &serde_json::Value, keys: &mut BTreeSet<String>) {
             }
             object.values().for_each(|value| collect_keys(value, keys));
         }
-        serde_json::Value::Array(values) => {
-            values.iter().for_each(|value| collect_keys(value, keys))
-        }
+        serde_json::Value::Array(values) => values.iter().for_each(|value| collect_keys(value, keys)),
         serde_json::Value::Null
         | serde_json::Value::Bool(_)
         | serde_json::Value::Number(_)
@@ -156,29 +124,19 @@ uplinks: [{name: up, zone: web, tap: {ifname: tap0}}]
 #[test]
 fn ports_are_resolved() {
     let resolved = loaded(TWO_PORTS);
-    let attachments: Vec<&Attachment> =
-        resolved.ports.iter().map(|port| &port.attachment).collect();
-    let socket = |path: &str, mode, queues| Attachment::VhostUser {
-        path: path.into(),
-        mode,
-        queues,
-    };
+    let attachments: Vec<&Attachment> = resolved.ports.iter().map(|port| &port.attachment).collect();
+    let socket = |path: &str, mode, queues| Attachment::VhostUser { path: path.into(), mode, queues };
     assert_eq!(
         attachments,
         [
             &socket("/a.sock", VhostUserMode::Server, 1),
             &socket("/b.sock", VhostUserMode::Client, 4),
-            &Attachment::Tap {
-                ifname: "tap0".into()
-            }
+            &Attachment::Tap { ifname: "tap0".into() }
         ]
     );
     let uplinks: Vec<bool> = resolved.ports.iter().map(|port| port.is_uplink).collect();
     assert_eq!(uplinks, [false, false, true]);
-    assert_eq!(
-        resolved.ports[1].security.as_ref().unwrap().macs(),
-        [[0x52, 0x54, 0, 0, 0, 2]]
-    );
+    assert_eq!(resolved.ports[1].security.as_ref().unwrap().macs(), [[0x52, 0x54, 0, 0, 0, 2]]);
     assert!(resolved.ports[2].security.is_none());
     assert_eq!(resolved.policy.deciders(), ["intra-zone:web", "default"]);
 }
@@ -187,13 +145,7 @@ fn ports_are_resolved() {
 fn an_empty_file_is_a_switch_without_ports() {
     let resolved = loaded("");
     assert!(resolved.ports.is_empty() && resolved.warnings.is_empty());
-    assert_eq!(
-        (
-            resolved.switch.name.as_str(),
-            resolved.switch.workers.as_slice()
-        ),
-        ("br0", &[0][..])
-    );
+    assert_eq!((resolved.switch.name.as_str(), resolved.switch.workers.as_slice()), ("br0", &[0][..]));
     assert_eq!(resolved.limits.flows, 65_536);
 }
 
@@ -202,16 +154,8 @@ fn smaller_tables_keep_their_proportion() {
     let limits = |text: &str| loaded(text).limits;
     assert_eq!(limits("limits: {flows: 2048}").flows_per_port, 512);
     assert_eq!(limits("limits: {flows: 4194304}").flows_per_port, 16_384);
-    assert_eq!(
-        limits("limits: {flow_timeouts: {icmp: 5s}, mac_ageing: 1h}").mac_ageing_ms,
-        3_600_000
-    );
-    assert_eq!(
-        limits("limits: {flow_timeouts: {icmp: 5s}}")
-            .flow_timeouts
-            .icmp_ms,
-        5_000
-    );
+    assert_eq!(limits("limits: {flow_timeouts: {icmp: 5s}, mac_ageing: 1h}").mac_ageing_ms, 3_600_000);
+    assert_eq!(limits("limits: {flow_timeouts: {icmp: 5s}}").flow_timeouts.icmp_ms, 5_000);
 }
 
 #[test]
@@ -219,23 +163,10 @@ fn a_refused_configuration_numbers_no_port() {
     let mut numbering = PortNumbering::new();
     let mut ids = |text: &str| {
         let resolved = load_text("test.yaml", text, Path::new("."), &mut numbering);
-        resolved
-            .map(|resolved| {
-                resolved
-                    .ports
-                    .iter()
-                    .map(|port| port.id)
-                    .collect::<Vec<_>>()
-            })
-            .ok()
+        resolved.map(|resolved| resolved.ports.iter().map(|port| port.id).collect::<Vec<_>>()).ok()
     };
     assert_eq!(ids(TWO_PORTS), Some(vec![PortId(0), PortId(1), PortId(2)]));
-    assert_eq!(
-        ids(&TWO_PORTS
-            .replace("name: a", "name: c")
-            .replace("queues: 4", "queues: 99")),
-        None
-    );
+    assert_eq!(ids(&TWO_PORTS.replace("name: a", "name: c").replace("queues: 4", "queues: 99")), None);
     let renamed = TWO_PORTS.replace("name: a", "name: d");
     assert_eq!(ids(&renamed), Some(vec![PortId(3), PortId(1), PortId(2)]));
     assert_eq!(ids(TWO_PORTS), Some(vec![PortId(0), PortId(1), PortId(2)]));
@@ -243,8 +174,7 @@ fn a_refused_configuration_numbers_no_port() {
 
 #[test]
 fn a_port_without_security_is_warned_of_and_is_still_no_router() {
-    let resolved =
-        loaded("zones: {web: {}}\nports: [{name: a, zone: web, vhost_user: {path: /a.sock}}]\n");
+    let resolved = loaded("zones: {web: {}}\nports: [{name: a, zone: web, vhost_user: {path: /a.sock}}]\n");
     assert_eq!(resolved.warnings.count(Severity::Warning), 1);
     let claim = zones::binding::Claim::Ipv4 {
         source: "10.0.0.1".parse().unwrap(),
@@ -252,10 +182,7 @@ fn a_port_without_security_is_warned_of_and_is_still_no_router() {
         udp_ports: Some((67, 68)),
     };
     let security = resolved.ports[0].security.as_ref().unwrap();
-    assert_eq!(
-        security.check([2, 0, 0, 0, 0, 1], &claim),
-        Err(zones::binding::Spoof::DhcpServer)
-    );
+    assert_eq!(security.check([2, 0, 0, 0, 0, 1], &claim), Err(zones::binding::Spoof::DhcpServer));
 }
 
 #[test]
@@ -293,43 +220,24 @@ fn refused_signatures_are_named_with_their_place() {
         load_text("test.yaml", &text, dir.path(), &mut PortNumbering::new())
     };
     let skipped = check("").unwrap();
-    assert_eq!(
-        (skipped.counts.signatures, skipped.counts.signatures_refused),
-        (1, 1)
-    );
+    assert_eq!((skipped.counts.signatures, skipped.counts.signatures_refused), (1, 1));
     let place = format!("{}:2:42", dir.path().join("local.rules").display());
     let warnings = skipped.warnings.to_string();
-    assert!(
-        warnings.contains(&place) && warnings.contains("frobnicate"),
-        "{warnings}"
-    );
+    assert!(warnings.contains(&place) && warnings.contains("frobnicate"), "{warnings}");
     assert_eq!(skipped.counts.refused_by_reason.values().sum::<usize>(), 1);
     let refused = check(", on_refused_rule: error").unwrap_err().to_string();
-    assert!(
-        refused.contains(&place) && refused.starts_with("error:"),
-        "{refused}"
-    );
+    assert!(refused.contains(&place) && refused.starts_with("error:"), "{refused}");
 }
 
 #[test]
 fn files_that_cannot_be_read_are_named() {
     let report = load(Path::new("/nonexistent/x.yaml"), &mut PortNumbering::new()).unwrap_err();
-    assert!(
-        report
-            .to_string()
-            .starts_with("error: cannot read `/nonexistent/x.yaml`: "),
-        "{report}"
-    );
+    assert!(report.to_string().starts_with("error: cannot read `/nonexistent/x.yaml`: "), "{report}");
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("latin1.yaml");
     std::fs::write(&path, b"switch: {name: \xe9}\n").unwrap();
     let report = load(&path, &mut PortNumbering::new()).unwrap_err();
-    assert!(
-        report
-            .to_string()
-            .contains("it is not UTF-8 text (byte 15)"),
-        "{report}"
-    );
+    assert!(report.to_string().contains("it is not UTF-8 text (byte 15)"), "{report}");
 }
 
 /// What tools outside of this repository write; none of its names may change.
@@ -373,26 +281,12 @@ fn the_contract_holds() {
     let dir = tempfile::tempdir().unwrap();
     let resolved = load_text("test.yaml", CONTRACT, dir.path(), &mut PortNumbering::new()).unwrap();
     let warning = "warning: `rules/*.rules` matches no file: no signatures come from it\n";
-    assert!(
-        resolved.warnings.to_string().starts_with(warning),
-        "{}",
-        resolved.warnings
-    );
+    assert!(resolved.warnings.to_string().starts_with(warning), "{}", resolved.warnings);
     assert_eq!(resolved.warnings.diagnostics.len(), 1);
-    let deciders = [
-        "web-db",
-        "group",
-        "intra-zone:web",
-        "intra-zone:db",
-        "intra-zone:outside",
-        "default",
-    ];
+    let deciders = ["web-db", "group", "intra-zone:web", "intra-zone:db", "intra-zone:outside", "default"];
     assert_eq!(resolved.policy.deciders(), deciders);
     assert_eq!(resolved.ports[0].tenant.as_deref(), Some("acme"));
-    assert_eq!(
-        resolved.ports[0].qmp.as_deref(),
-        Some(Path::new("/run/vm/web1.qmp"))
-    );
+    assert_eq!(resolved.ports[0].qmp.as_deref(), Some(Path::new("/run/vm/web1.qmp")));
 }
 
 proptest::proptest! {

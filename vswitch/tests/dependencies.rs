@@ -10,11 +10,7 @@ use std::path::Path;
 /// What each crate of the workspace may use, and in its own tests.
 const ALLOWED: [(&str, &[&str], &[&str]); 4] = [
     ("zones", &["ipnet"], &["proptest"]),
-    (
-        "inspect",
-        &["aho-corasick", "etherparse", "memchr", "regex-automata"],
-        &["proptest"],
-    ),
+    ("inspect", &["aho-corasick", "etherparse", "memchr", "regex-automata"], &["proptest"]),
     (
         "vswitch",
         &[
@@ -60,29 +56,16 @@ const ALLOWED: [(&str, &[&str], &[&str]); 4] = [
 fn dependencies(manifest: &str) -> BTreeMap<String, BTreeSet<String>> {
     let mut tables: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     let mut table = String::new();
-    for line in manifest
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with('#'))
-    {
+    for line in manifest.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         if let Some(header) = line.strip_prefix('[') {
             table = header.trim_end_matches(']').trim_matches('[').to_string();
             // `[dependencies.name]` is one dependency too.
-            if let Some((kind, name)) = table
-                .split_once('.')
-                .filter(|(kind, _)| kind.ends_with("dependencies"))
-            {
-                tables
-                    .entry(kind.to_string())
-                    .or_default()
-                    .insert(name.to_string());
+            if let Some((kind, name)) = table.split_once('.').filter(|(kind, _)| kind.ends_with("dependencies")) {
+                tables.entry(kind.to_string()).or_default().insert(name.to_string());
             }
         } else if table.ends_with("dependencies") {
             let name = line.split(['.', '=', ' ']).next().unwrap_or_default();
-            tables
-                .entry(table.clone())
-                .or_default()
-                .insert(name.trim_matches('"').to_string());
+            tables.entry(table.clone()).or_default().insert(name.trim_matches('"').to_string());
         }
     }
     tables
@@ -107,10 +90,7 @@ fn only_listed_dependencies() {
             };
             let allowed: BTreeSet<String> = allowed.iter().map(ToString::to_string).collect();
             let unlisted: Vec<&String> = found.difference(&allowed).collect();
-            assert!(
-                unlisted.is_empty(),
-                "{name} [{table}]: {unlisted:?} is not listed in this test"
-            );
+            assert!(unlisted.is_empty(), "{name} [{table}]: {unlisted:?} is not listed in this test");
         }
     }
 }
@@ -118,10 +98,7 @@ fn only_listed_dependencies() {
 #[test]
 fn every_crate_of_the_workspace_is_listed() {
     let manifest = std::fs::read_to_string(repository().join("Cargo.toml")).unwrap();
-    let members = manifest
-        .lines()
-        .find(|line| line.starts_with("members"))
-        .unwrap();
+    let members = manifest.lines().find(|line| line.starts_with("members")).unwrap();
     let members: BTreeSet<&str> = members.split('"').skip(1).step_by(2).collect();
     assert_eq!(members, ALLOWED.iter().map(|(name, ..)| *name).collect());
 }
@@ -161,12 +138,7 @@ fn the_pure_crates_forbid_unsafe_code_and_reach_for_nothing_outside() {
                 for (number, line) in text.lines().enumerate() {
                     let reaching = REACHING.iter().find(|word| line.contains(**word));
                     let is_comment = line.trim_start().starts_with("//");
-                    assert!(
-                        is_comment || reaching.is_none(),
-                        "{}:{}: {line}",
-                        path.display(),
-                        number + 1
-                    );
+                    assert!(is_comment || reaching.is_none(), "{}:{}: {line}", path.display(), number + 1);
                 }
             }
         }

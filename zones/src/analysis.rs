@@ -38,27 +38,16 @@ pub enum FindingKind {
 
 impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            rule_name, by_name, ..
-        } = self;
+        let Self { rule_name, by_name, .. } = self;
         match self.kind {
             FindingKind::Shadowed => {
-                write!(
-                    f,
-                    "rule \"{rule_name}\" never decides: rule \"{by_name}\" does the opposite first"
-                )
+                write!(f, "rule \"{rule_name}\" never decides: rule \"{by_name}\" does the opposite first")
             }
             FindingKind::Redundant => {
-                write!(
-                    f,
-                    "rule \"{rule_name}\" never decides: rule \"{by_name}\" does the same first"
-                )
+                write!(f, "rule \"{rule_name}\" never decides: rule \"{by_name}\" does the same first")
             }
             FindingKind::Conflicting => {
-                write!(
-                    f,
-                    "rules \"{by_name}\" and \"{rule_name}\" disagree about some flows: their order decides"
-                )
+                write!(f, "rules \"{by_name}\" and \"{rule_name}\" disagree about some flows: their order decides")
             }
         }
     }
@@ -74,22 +63,13 @@ pub fn analyse(source: &PolicySource) -> Result<Vec<Finding>, Vec<PolicyError>> 
         if !is_live(later) {
             continue;
         }
-        for earlier in resolved.rules[..position]
-            .iter()
-            .filter(|rule| is_live(rule))
-        {
+        for earlier in resolved.rules[..position].iter().filter(|rule| is_live(rule)) {
             let Some(kind) = compare(source, &resolved, earlier, later) else {
                 continue;
             };
             let name = |rule: &ResolvedRule| source.rules[rule.index].name.clone();
             let (rule_name, by_name) = (name(later), name(earlier));
-            findings.push(Finding {
-                kind,
-                rule: later.index,
-                rule_name,
-                by: earlier.index,
-                by_name,
-            });
+            findings.push(Finding { kind, rule: later.index, rule_name, by: earlier.index, by_name });
             if findings.len() == FINDINGS_MAX {
                 return Ok(findings);
             }
@@ -122,11 +102,7 @@ fn compare(
         && ends_subset(&later.to, &earlier.to, sets);
     if is_hidden {
         let is_same = first.action == second.action;
-        return Some(if is_same {
-            FindingKind::Redundant
-        } else {
-            FindingKind::Shadowed
-        });
+        return Some(if is_same { FindingKind::Redundant } else { FindingKind::Shadowed });
     }
     let is_exception = first.service.is_subset(&second.service)
         && ends_subset(&earlier.from, &later.from, sets)
@@ -141,19 +117,16 @@ fn compare(
 
 /// Whether one end is within the other. Term by term, so that a `false` may be too cautious and a `true` never is.
 fn ends_subset(terms: &[ResolvedTerm], of: &[ResolvedTerm], sets: &[AddressRanges]) -> bool {
-    terms
-        .iter()
-        .filter(|term| !term.ports.is_empty())
-        .all(|term| {
-            of.iter().any(|other| {
-                let is_in_addresses = match (term.addresses, other.addresses) {
-                    (_, None) => true,
-                    (None, Some(_)) => false,
-                    (Some(own), Some(other)) => sets[own].is_subset(&sets[other]),
-                };
-                is_in_addresses && term.ports.is_subset(&other.ports)
-            })
+    terms.iter().filter(|term| !term.ports.is_empty()).all(|term| {
+        of.iter().any(|other| {
+            let is_in_addresses = match (term.addresses, other.addresses) {
+                (_, None) => true,
+                (None, Some(_)) => false,
+                (Some(own), Some(other)) => sets[own].is_subset(&sets[other]),
+            };
+            is_in_addresses && term.ports.is_subset(&other.ports)
         })
+    })
 }
 
 fn ends_intersect(a: &[ResolvedTerm], b: &[ResolvedTerm], sets: &[AddressRanges]) -> bool {

@@ -126,10 +126,7 @@ impl PortSecurity {
 
     /// The same addresses for a port that may, or may not, answer as a DHCP or DHCPv6 server.
     pub fn with_dhcp_server(self, is_dhcp_server: bool) -> Self {
-        Self {
-            is_dhcp_server,
-            ..self
-        }
+        Self { is_dhcp_server, ..self }
     }
 
     /// The MAC addresses that are this port's, each once, in the order written. None: any MAC may be used.
@@ -140,27 +137,15 @@ impl PortSecurity {
     /// Single addresses (not prefixes) bound to this port, with their MAC: what the switch knows without learning.
     pub fn addresses(&self) -> impl Iterator<Item = ([u8; 6], std::net::IpAddr)> + '_ {
         self.entries.iter().flat_map(|entry| {
-            let ipv4 = entry
-                .ipv4
-                .iter()
-                .filter(|(first, last)| first == last)
-                .map(|(a, _)| Ipv4Addr::from(*a).into());
-            let ipv6 = entry
-                .ipv6
-                .iter()
-                .filter(|(first, last)| first == last)
-                .map(|(a, _)| Ipv6Addr::from(*a).into());
+            let ipv4 = entry.ipv4.iter().filter(|(first, last)| first == last).map(|(a, _)| Ipv4Addr::from(*a).into());
+            let ipv6 = entry.ipv6.iter().filter(|(first, last)| first == last).map(|(a, _)| Ipv6Addr::from(*a).into());
             ipv4.chain(ipv6).map(|address| (entry.mac, address))
         })
     }
 
     /// Whether the port may send a frame from this MAC that claims nothing further.
     pub fn check_mac(&self, source_mac: [u8; 6]) -> Result<(), Spoof> {
-        if self.macs.is_empty() || self.macs.contains(&source_mac) {
-            Ok(())
-        } else {
-            Err(Spoof::Mac)
-        }
+        if self.macs.is_empty() || self.macs.contains(&source_mac) { Ok(()) } else { Err(Spoof::Mac) }
     }
 
     /// Whether the port may send a frame from this MAC with this claim; the first thing that it may not say, otherwise.
@@ -186,17 +171,9 @@ impl PortSecurity {
                 Some((DHCP_SERVER_PORT, _)) if !self.is_dhcp_server => Err(Spoof::DhcpServer),
                 Some(_) | None => Ok(()),
             },
-            Claim::Ipv6 {
-                udp_ports,
-                neighbour,
-                ..
-            } => match (udp_ports, neighbour) {
-                (Some((DHCPV6_SERVER_PORT, _)), _) if !self.is_dhcp_server => {
-                    Err(Spoof::DhcpServer)
-                }
-                (_, Some(Neighbour::RouterAdvertisement | Neighbour::Redirect))
-                    if !self.is_router =>
-                {
+            Claim::Ipv6 { udp_ports, neighbour, .. } => match (udp_ports, neighbour) {
+                (Some((DHCPV6_SERVER_PORT, _)), _) if !self.is_dhcp_server => Err(Spoof::DhcpServer),
+                (_, Some(Neighbour::RouterAdvertisement | Neighbour::Redirect)) if !self.is_router => {
                     Err(Spoof::Router)
                 }
                 (Some(_) | None, Some(_) | None) => Ok(()),
@@ -212,22 +189,12 @@ impl Entry {
             return Ok(());
         }
         match claim {
-            Claim::Arp {
-                address, target, ..
-            } => {
+            Claim::Arp { address, target, .. } => {
                 // A probe for another's address makes that other give it up (RFC 5227 clause 2.4).
                 let is_own_probe = address.is_unspecified() && self.has_ipv4(*target);
-                if is_own_probe || self.has_ipv4(*address) {
-                    Ok(())
-                } else {
-                    Err(Spoof::Arp)
-                }
+                if is_own_probe || self.has_ipv4(*address) { Ok(()) } else { Err(Spoof::Arp) }
             }
-            Claim::Ipv4 {
-                source,
-                destination,
-                udp_ports,
-            } => {
+            Claim::Ipv4 { source, destination, udp_ports } => {
                 let is_own = self.has_ipv4(*source);
                 if is_own || self.is_asking_for_lease(*source, *destination, *udp_ports) {
                     Ok(())
@@ -235,26 +202,15 @@ impl Entry {
                     Err(Spoof::Ipv4)
                 }
             }
-            Claim::Ipv6 {
-                source,
-                destination,
-                udp_ports,
-                neighbour,
-            } => {
-                if !self.has_ipv6(*source)
-                    && !self.is_before_address(*source, *destination, *udp_ports)
-                {
+            Claim::Ipv6 { source, destination, udp_ports, neighbour } => {
+                if !self.has_ipv6(*source) && !self.is_before_address(*source, *destination, *udp_ports) {
                     return Err(Spoof::Ipv6);
                 }
                 match neighbour {
-                    Some(Neighbour::Advertisement(target, _)) if !self.has_ipv6(*target) => {
-                        Err(Spoof::Neighbour)
-                    }
+                    Some(Neighbour::Advertisement(target, _)) if !self.has_ipv6(*target) => Err(Spoof::Neighbour),
                     // Duplicate address detection for another's address keeps that other from using it (RFC 4862
                     // clause 5.4.3).
-                    Some(Neighbour::Solicitation(target, _))
-                        if source.is_unspecified() && !self.has_ipv6(*target) =>
-                    {
+                    Some(Neighbour::Solicitation(target, _)) if source.is_unspecified() && !self.has_ipv6(*target) => {
                         Err(Spoof::Neighbour)
                     }
                     Some(_) | None => Ok(()),
@@ -265,27 +221,18 @@ impl Entry {
 
     fn has_ipv4(&self, address: Ipv4Addr) -> bool {
         let address = u32::from(address);
-        self.ipv4
-            .iter()
-            .any(|(first, last)| (*first..=*last).contains(&address))
+        self.ipv4.iter().any(|(first, last)| (*first..=*last).contains(&address))
     }
 
     /// Whether an address is listed, or is the link-local one made of the MAC and IPv6 is listed at all.
     fn has_ipv6(&self, address: Ipv6Addr) -> bool {
         let number = u128::from(address);
-        self.ipv6
-            .iter()
-            .any(|(first, last)| (*first..=*last).contains(&number))
+        self.ipv6.iter().any(|(first, last)| (*first..=*last).contains(&number))
             || (!self.ipv6.is_empty() && address == self.link_local)
     }
 
     /// A DHCP client without an address: RFC 2131 clause 4.1.
-    fn is_asking_for_lease(
-        &self,
-        source: Ipv4Addr,
-        destination: Ipv4Addr,
-        udp_ports: Option<(u16, u16)>,
-    ) -> bool {
+    fn is_asking_for_lease(&self, source: Ipv4Addr, destination: Ipv4Addr, udp_ports: Option<(u16, u16)>) -> bool {
         source.is_unspecified()
             && destination.is_broadcast()
             && udp_ports == Some((DHCP_CLIENT_PORT, DHCP_SERVER_PORT))
@@ -293,17 +240,9 @@ impl Entry {
     }
 
     /// What a host says before it has an address: duplicate address detection, router solicitation, MLD.
-    fn is_before_address(
-        &self,
-        source: Ipv6Addr,
-        destination: Ipv6Addr,
-        udp_ports: Option<(u16, u16)>,
-    ) -> bool {
+    fn is_before_address(&self, source: Ipv6Addr, destination: Ipv6Addr, udp_ports: Option<(u16, u16)>) -> bool {
         let is_link_local_group = destination.segments()[0] == 0xff02;
-        source.is_unspecified()
-            && is_link_local_group
-            && udp_ports.is_none()
-            && !self.ipv6.is_empty()
+        source.is_unspecified() && is_link_local_group && udp_ports.is_none() && !self.ipv6.is_empty()
     }
 }
 
@@ -317,15 +256,15 @@ fn check_link_addresses(mac: [u8; 6], claim: &Claim) -> Result<(), Spoof> {
     match claim {
         Claim::Arp { hardware, .. } if *hardware != mac => Err(Spoof::Arp),
         Claim::Arp { .. } | Claim::Ipv4 { .. } => Ok(()),
-        Claim::Ipv6 {
-            source, neighbour, ..
-        } => {
+        Claim::Ipv6 { source, neighbour, .. } => {
             match neighbour {
                 None | Some(Neighbour::RouterAdvertisement | Neighbour::Redirect) => Ok(()),
                 // Without an address there is nobody to answer, so the option must not be there (RFC 4861 clauses 4.1, 4.3).
-                Some(
-                    Neighbour::RouterSolicitation(Some(_)) | Neighbour::Solicitation(_, Some(_)),
-                ) if source.is_unspecified() => Err(Spoof::Neighbour),
+                Some(Neighbour::RouterSolicitation(Some(_)) | Neighbour::Solicitation(_, Some(_)))
+                    if source.is_unspecified() =>
+                {
+                    Err(Spoof::Neighbour)
+                }
                 Some(
                     Neighbour::RouterSolicitation(option)
                     | Neighbour::Solicitation(_, option)
@@ -339,22 +278,5 @@ fn check_link_addresses(mac: [u8; 6], claim: &Claim) -> Result<(), Spoof> {
 /// The link-local address with the modified EUI-64 identifier of a MAC: RFC 4291 appendix A.
 fn link_local_of(mac: [u8; 6]) -> Ipv6Addr {
     let [a, b, c, d, e, f] = mac;
-    Ipv6Addr::from([
-        0xfe,
-        0x80,
-        0,
-        0,
-        0,
-        0,
-        0,
-        0,
-        a ^ 2,
-        b,
-        c,
-        0xff,
-        0xfe,
-        d,
-        e,
-        f,
-    ])
+    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a ^ 2, b, c, 0xff, 0xfe, d, e, f])
 }

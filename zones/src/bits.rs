@@ -8,9 +8,7 @@ pub(crate) struct Bits {
 
 impl Bits {
     pub(crate) fn none(size: usize) -> Self {
-        Self {
-            words: vec![0; size.div_ceil(64)].into_boxed_slice(),
-        }
+        Self { words: vec![0; size.div_ceil(64)].into_boxed_slice() }
     }
 
     pub(crate) fn all(size: usize) -> Self {
@@ -25,9 +23,7 @@ impl Bits {
     }
 
     pub(crate) fn contains(&self, index: usize) -> bool {
-        self.words
-            .get(index / 64)
-            .is_some_and(|word| word & (1 << (index % 64)) != 0)
+        self.words.get(index / 64).is_some_and(|word| word & (1 << (index % 64)) != 0)
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -35,17 +31,11 @@ impl Bits {
     }
 
     pub(crate) fn is_subset(&self, of: &Self) -> bool {
-        self.words
-            .iter()
-            .zip(&of.words)
-            .all(|(own, other)| own & !other == 0)
+        self.words.iter().zip(&of.words).all(|(own, other)| own & !other == 0)
     }
 
     pub(crate) fn intersects(&self, other: &Self) -> bool {
-        self.words
-            .iter()
-            .zip(&other.words)
-            .any(|(own, other)| own & other != 0)
+        self.words.iter().zip(&other.words).any(|(own, other)| own & other != 0)
     }
 
     pub(crate) fn words(&self) -> &[u64] {

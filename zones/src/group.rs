@@ -19,11 +19,8 @@ pub struct Group {
 impl Group {
     /// Whether a port is a member.
     pub fn contains(&self, port: &Port) -> bool {
-        let by_label = !self.labels.is_empty()
-            && self
-                .labels
-                .iter()
-                .all(|(label, value)| port.labels.get(label) == Some(value));
+        let by_label =
+            !self.labels.is_empty() && self.labels.iter().all(|(label, value)| port.labels.get(label) == Some(value));
         by_label || self.ports.contains(&port.name)
     }
 }
@@ -55,8 +52,7 @@ impl AddressRanges {
 
     /// Whether every address of this set is in the other.
     pub fn is_subset(&self, of: &Self) -> bool {
-        self.ipv4.iter().all(|range| covers(&of.ipv4, *range))
-            && self.ipv6.iter().all(|range| covers(&of.ipv6, *range))
+        self.ipv4.iter().all(|range| covers(&of.ipv4, *range)) && self.ipv6.iter().all(|range| covers(&of.ipv6, *range))
     }
 
     /// Whether some address is in both sets.
@@ -76,32 +72,22 @@ impl FromIterator<IpNet> for AddressRanges {
         for prefix in prefixes {
             match prefix {
                 IpNet::V4(net) => ipv4.push((u32::from(net.network()), u32::from(net.broadcast()))),
-                IpNet::V6(net) => {
-                    ipv6.push((u128::from(net.network()), u128::from(net.broadcast())))
-                }
+                IpNet::V6(net) => ipv6.push((u128::from(net.network()), u128::from(net.broadcast()))),
             }
         }
         let next_ipv4 = |last: u32| last.checked_add(1);
         let next_ipv6 = |last: u128| last.checked_add(1);
-        Self {
-            ipv4: merge(ipv4, next_ipv4),
-            ipv6: merge(ipv6, next_ipv6),
-        }
+        Self { ipv4: merge(ipv4, next_ipv4), ipv6: merge(ipv6, next_ipv6) }
     }
 }
 
 /// Sorts inclusive ranges and joins those that overlap or touch. `next` gives the number after one, if there is one.
-pub(crate) fn merge<T: Copy + Ord>(
-    mut ranges: Vec<(T, T)>,
-    next: impl Fn(T) -> Option<T>,
-) -> Box<[(T, T)]> {
+pub(crate) fn merge<T: Copy + Ord>(mut ranges: Vec<(T, T)>, next: impl Fn(T) -> Option<T>) -> Box<[(T, T)]> {
     ranges.sort_unstable();
     let mut merged: Vec<(T, T)> = Vec::with_capacity(ranges.len());
     for (first, last) in ranges {
         match merged.last_mut() {
-            Some(open) if next(open.1).is_none_or(|after| first <= after) => {
-                open.1 = open.1.max(last)
-            }
+            Some(open) if next(open.1).is_none_or(|after| first <= after) => open.1 = open.1.max(last),
             _ => merged.push((first, last)),
         }
     }
@@ -134,28 +120,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn ranges(prefixes: &[&str]) -> AddressRanges {
-        prefixes
-            .iter()
-            .map(|prefix| prefix.parse::<IpNet>().unwrap())
-            .collect()
+        prefixes.iter().map(|prefix| prefix.parse::<IpNet>().unwrap()).collect()
     }
 
     #[test]
     fn ranges_join_and_families_stay_apart() {
-        let set = ranges(&[
-            "10.0.0.0/25",
-            "10.0.0.128/25",
-            "10.0.2.7/32",
-            "fd00::/64",
-            "255.255.255.0/24",
-        ]);
+        let set = ranges(&["10.0.0.0/25", "10.0.0.128/25", "10.0.2.7/32", "fd00::/64", "255.255.255.0/24"]);
         assert_eq!(set.ipv4.len(), 3);
         let check = |address: &str, expected: bool| {
-            assert_eq!(
-                set.contains(address.parse().unwrap()),
-                expected,
-                "{address}"
-            );
+            assert_eq!(set.contains(address.parse().unwrap()), expected, "{address}");
         };
         check("10.0.0.0", true);
         check("10.0.0.255", true);
@@ -181,27 +154,13 @@ mod tests {
     fn a_group_needs_all_of_its_labels_and_some() {
         let mut port = Port::new(crate::PortId(1), "web1", "web");
         port.labels.insert("tier".into(), "web".into());
-        let labels = |pairs: &[(&str, &str)]| {
-            pairs
-                .iter()
-                .map(|(l, v)| (l.to_string(), v.to_string()))
-                .collect()
-        };
-        let group = |pairs: &[(&str, &str)]| Group {
-            labels: labels(pairs),
-            ..Group::default()
-        };
+        let labels = |pairs: &[(&str, &str)]| pairs.iter().map(|(l, v)| (l.to_string(), v.to_string())).collect();
+        let group = |pairs: &[(&str, &str)]| Group { labels: labels(pairs), ..Group::default() };
         assert!(group(&[("tier", "web")]).contains(&port));
         assert!(!group(&[("tier", "web"), ("stage", "live")]).contains(&port));
         assert!(!group(&[("tier", "db")]).contains(&port));
         assert!(!group(&[]).contains(&port));
-        assert!(
-            Group {
-                ports: ["web1".to_string()].into(),
-                ..Group::default()
-            }
-            .contains(&port)
-        );
+        assert!(Group { ports: ["web1".to_string()].into(), ..Group::default() }.contains(&port));
     }
 
     proptest! {

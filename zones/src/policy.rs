@@ -102,12 +102,7 @@ impl Policy {
     pub fn compile(source: &PolicySource) -> Result<Self, Vec<PolicyError>> {
         let resolved = source.resolve()?;
         let deciders: Box<[String]> = (source.rules.iter().map(|rule| rule.name.clone()))
-            .chain(
-                source
-                    .zones
-                    .iter()
-                    .map(|zone| format!("intra-zone:{}", zone.name)),
-            )
+            .chain(source.zones.iter().map(|zone| format!("intra-zone:{}", zone.name)))
             .chain([DEFAULT_DECIDER.to_string()])
             .collect();
         // Rules and zones are bounded far below u16::MAX by `resolve`.
@@ -116,21 +111,14 @@ impl Policy {
         let zones = (source.zones.iter().enumerate())
             .map(|(index, zone)| CompiledZone {
                 name: zone.name.clone(),
-                intra_zone: zone.intra_zone.map_or(default, |a| {
-                    decision(a, decider(source.rules.len() + index))
-                }),
+                intra_zone: zone.intra_zone.map_or(default, |a| decision(a, decider(source.rules.len() + index))),
             })
             .collect();
         let (protocol_row, protocol_rows) = protocol_rows(source, &resolved);
         let rules = (resolved.rules.iter())
             .map(|rule| {
                 let written = &source.rules[rule.index];
-                compile_rule(
-                    &written.service,
-                    &rule.from,
-                    &rule.to,
-                    decision(written.action, decider(rule.index)),
-                )
+                compile_rule(&written.service, &rule.from, &rule.to, decision(written.action, decider(rule.index)))
             })
             .collect();
         Ok(Self {
@@ -153,27 +141,15 @@ impl Policy {
         let (Some(from), Some(to)) = (self.slot(facts.from), self.slot(facts.to)) else {
             return Decision::Deny(self.default.decider());
         };
-        let by_protocol =
-            &self.protocol_rows[usize::from(self.protocol_row[usize::from(facts.protocol)])];
-        let candidates = [
-            self.ports[from].rules_from.words(),
-            self.ports[to].rules_to.words(),
-            by_protocol.words(),
-        ];
-        for (word, ((by_from, by_to), by_protocol)) in candidates[0]
-            .iter()
-            .zip(candidates[1])
-            .zip(candidates[2])
-            .enumerate()
+        let by_protocol = &self.protocol_rows[usize::from(self.protocol_row[usize::from(facts.protocol)])];
+        let candidates = [self.ports[from].rules_from.words(), self.ports[to].rules_to.words(), by_protocol.words()];
+        for (word, ((by_from, by_to), by_protocol)) in
+            candidates[0].iter().zip(candidates[1]).zip(candidates[2]).enumerate()
         {
             let mut bits = by_from & by_to & by_protocol;
             while bits != 0 {
                 let rule = &self.rules[word * 64 + bits.trailing_zeros() as usize];
-                if rule
-                    .rest
-                    .as_ref()
-                    .is_none_or(|rest| rest.contains(facts, from, to, &self.address_sets))
-                {
+                if rule.rest.as_ref().is_none_or(|rest| rest.contains(facts, from, to, &self.address_sets)) {
                     return rule.decision;
                 }
                 bits &= bits - 1;
@@ -198,16 +174,12 @@ impl Policy {
 
     /// The name of a zone, if the policy has it.
     pub fn zone_name(&self, zone: ZoneId) -> Option<&str> {
-        self.zones
-            .get(usize::from(zone.0))
-            .map(|zone| zone.name.as_str())
+        self.zones.get(usize::from(zone.0)).map(|zone| zone.name.as_str())
     }
 
     /// What becomes of a flow between two ports of a zone that no rule speaks of, if the policy has the zone.
     pub fn intra_zone(&self, zone: ZoneId) -> Option<Decision> {
-        self.zones
-            .get(usize::from(zone.0))
-            .map(|zone| zone.intra_zone)
+        self.zones.get(usize::from(zone.0)).map(|zone| zone.intra_zone)
     }
 
     /// Number of zones; each [`ZoneId`] below it is one of this policy.
@@ -227,29 +199,18 @@ impl Policy {
     }
 
     fn slot(&self, port: PortId) -> Option<usize> {
-        self.slots
-            .get(port.index())
-            .filter(|slot| **slot != NO_PORT)
-            .map(|slot| usize::from(*slot))
+        self.slots.get(port.index()).filter(|slot| **slot != NO_PORT).map(|slot| usize::from(*slot))
     }
 
     fn without_rule(&self, from: usize, to: usize) -> Decision {
         let zone = self.ports[from].zone;
-        if zone == self.ports[to].zone {
-            self.zones[usize::from(zone.0)].intra_zone
-        } else {
-            self.default
-        }
+        if zone == self.ports[to].zone { self.zones[usize::from(zone.0)].intra_zone } else { self.default }
     }
 
     /// Whether some flow from one port to the other could be allowed: an allow rule is reached before a rule that drops
     /// everything between the two.
     fn may_open(&self, from: usize, to: usize) -> bool {
-        let rows = self.ports[from]
-            .rules_from
-            .words()
-            .iter()
-            .zip(self.ports[to].rules_to.words());
+        let rows = self.ports[from].rules_from.words().iter().zip(self.ports[to].rules_to.words());
         for (word, (by_from, by_to)) in rows.enumerate() {
             let mut bits = by_from & by_to;
             while bits != 0 {
@@ -269,8 +230,7 @@ impl Rest {
     fn contains(&self, facts: &FlowFacts, from: usize, to: usize, sets: &[AddressRanges]) -> bool {
         let end = |terms: &Option<Box<[AddressTerm]>>, port: usize, address: IpAddr| {
             let matches = |term: &AddressTerm| {
-                term.ports.contains(port)
-                    && term.addresses.is_none_or(|set| sets[set].contains(address))
+                term.ports.contains(port) && term.addresses.is_none_or(|set| sets[set].contains(address))
             };
             terms.as_ref().is_none_or(|terms| terms.iter().any(matches))
         };
@@ -288,12 +248,7 @@ fn decision(action: Action, decider: DeciderId) -> Decision {
 }
 
 fn slots(source: &PolicySource) -> Box<[u16]> {
-    let size = source
-        .ports
-        .iter()
-        .map(|port| port.id.index() + 1)
-        .max()
-        .unwrap_or(0);
+    let size = source.ports.iter().map(|port| port.id.index() + 1).max().unwrap_or(0);
     let mut slots = vec![NO_PORT; size].into_boxed_slice();
     for (slot, port) in source.ports.iter().enumerate() {
         slots[port.id.index()] = slot as u16;
@@ -304,13 +259,10 @@ fn slots(source: &PolicySource) -> Box<[u16]> {
 fn compile_ports(resolved: &Resolved) -> Box<[CompiledPort]> {
     let row = |is_about: &dyn Fn(usize) -> bool| {
         let mut bits = Bits::none(resolved.rules.len());
-        (0..resolved.rules.len())
-            .filter(|rule| is_about(*rule))
-            .for_each(|rule| bits.insert(rule));
+        (0..resolved.rules.len()).filter(|rule| is_about(*rule)).for_each(|rule| bits.insert(rule));
         bits
     };
-    let has =
-        |terms: &[ResolvedTerm], port: usize| terms.iter().any(|term| term.ports.contains(port));
+    let has = |terms: &[ResolvedTerm], port: usize| terms.iter().any(|term| term.ports.contains(port));
     (resolved.port_zones.iter().enumerate())
         .map(|(port, zone)| CompiledPort {
             zone: *zone,
@@ -341,31 +293,15 @@ fn protocol_rows(source: &PolicySource, resolved: &Resolved) -> (Box<[u8; 256]>,
     (row_by_protocol, rows.into_boxed_slice())
 }
 
-fn compile_rule(
-    service: &Service,
-    from: &[ResolvedTerm],
-    to: &[ResolvedTerm],
-    decision: Decision,
-) -> CompiledRule {
+fn compile_rule(service: &Service, from: &[ResolvedTerm], to: &[ResolvedTerm], decision: Decision) -> CompiledRule {
     let addresses = |terms: &[ResolvedTerm]| {
         let is_needed = terms.iter().any(|term| term.addresses.is_some());
-        let compile = |term: &ResolvedTerm| AddressTerm {
-            ports: term.ports.clone(),
-            addresses: term.addresses,
-        };
+        let compile = |term: &ResolvedTerm| AddressTerm { ports: term.ports.clone(), addresses: term.addresses };
         is_needed.then(|| terms.iter().map(compile).collect::<Box<[_]>>())
     };
     let (from, to) = (addresses(from), addresses(to));
     let is_total = service.is_any() && from.is_none() && to.is_none();
     let is_decided_by_rows = !service.has_details() && from.is_none() && to.is_none();
-    let rest = (!is_decided_by_rows).then(|| Rest {
-        service: service.clone(),
-        from,
-        to,
-    });
-    CompiledRule {
-        decision,
-        rest,
-        is_total,
-    }
+    let rest = (!is_decided_by_rows).then(|| Rest { service: service.clone(), from, to });
+    CompiledRule { decision, rest, is_total }
 }

@@ -31,13 +31,8 @@ pub enum Tier {
 
 impl Tier {
     /// Every tier, first asked first.
-    pub const ALL: [Tier; 5] = [
-        Tier::Emergency,
-        Tier::Infrastructure,
-        Tier::Environment,
-        Tier::Application,
-        Tier::Baseline,
-    ];
+    pub const ALL: [Tier; 5] =
+        [Tier::Emergency, Tier::Infrastructure, Tier::Environment, Tier::Application, Tier::Baseline];
 
     /// Its word in the configuration.
     pub fn name(self) -> &'static str {
@@ -81,12 +76,7 @@ pub enum Place {
 impl Endpoint {
     /// Everybody.
     pub fn any() -> Self {
-        Self {
-            terms: vec![Term {
-                place: Place::Any,
-                addresses: None,
-            }],
-        }
+        Self { terms: vec![Term { place: Place::Any, addresses: None }] }
     }
 }
 
@@ -95,9 +85,7 @@ impl FromStr for Endpoint {
 
     /// Reads one term; see [`Term`].
     fn from_str(text: &str) -> Result<Self, TermError> {
-        Ok(Self {
-            terms: vec![text.parse()?],
-        })
+        Ok(Self { terms: vec![text.parse()?] })
     }
 }
 
@@ -115,16 +103,10 @@ pub enum TermError {
 impl fmt::Display for TermError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => write!(
-                f,
-                "expected `any`, a zone, a port, `@group` or `$address_set`"
-            ),
+            Self::Empty => write!(f, "expected `any`, a zone, a port, `@group` or `$address_set`"),
             Self::NoName(sigil) => write!(f, "`{sigil}` without a name"),
             Self::TwoOfAKind(text) => {
-                write!(
-                    f,
-                    "`{text}`: `&` joins one place (zone, port or @group) and one $address_set"
-                )
+                write!(f, "`{text}`: `&` joins one place (zone, port or @group) and one $address_set")
             }
         }
     }
@@ -152,10 +134,7 @@ impl FromStr for Term {
                 return Err(TermError::TwoOfAKind(text.to_string()));
             }
         }
-        Ok(Self {
-            place: place.unwrap_or(Place::Any),
-            addresses,
-        })
+        Ok(Self { place: place.unwrap_or(Place::Any), addresses })
     }
 }
 
@@ -212,33 +191,20 @@ mod tests {
     #[test]
     fn terms_are_read() {
         let check = |text: &str, place: Place, addresses: Option<&str>| {
-            let expected = Term {
-                place,
-                addresses: addresses.map(str::to_string),
-            };
+            let expected = Term { place, addresses: addresses.map(str::to_string) };
             assert_eq!(text.parse::<Term>(), Ok(expected), "{text}");
         };
         check("any", Place::Any, None);
         check("web", Place::Named("web".into()), None);
         check("@web", Place::Group("web".into()), None);
         check("$dns", Place::Any, Some("dns"));
-        check(
-            "outside & $partners",
-            Place::Named("outside".into()),
-            Some("partners"),
-        );
-        check(
-            "$partners&@gateways",
-            Place::Group("gateways".into()),
-            Some("partners"),
-        );
+        check("outside & $partners", Place::Named("outside".into()), Some("partners"));
+        check("$partners&@gateways", Place::Group("gateways".into()), Some("partners"));
     }
 
     #[test]
     fn other_texts_are_refused() {
-        let check = |text: &str, expected: TermError| {
-            assert_eq!(text.parse::<Term>(), Err(expected), "{text}")
-        };
+        let check = |text: &str, expected: TermError| assert_eq!(text.parse::<Term>(), Err(expected), "{text}");
         check("", TermError::Empty);
         check("web &", TermError::Empty);
         check("@", TermError::NoName('@'));
@@ -249,12 +215,6 @@ mod tests {
 
     #[test]
     fn a_term_may_be_of_any_letters() {
-        assert_eq!(
-            "é".parse::<Term>(),
-            Ok(Term {
-                place: Place::Named("é".into()),
-                addresses: None
-            })
-        );
+        assert_eq!("é".parse::<Term>(), Ok(Term { place: Place::Named("é".into()), addresses: None }));
     }
 }

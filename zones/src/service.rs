@@ -55,10 +55,7 @@ impl fmt::Display for ServiceError {
             Self::PortsWithoutTransport => {
                 write!(f, "ports need `proto: tcp` or `proto: udp` (or both)")
             }
-            Self::TypesWithoutIcmp => write!(
-                f,
-                "ICMP types need `proto: icmp` or `proto: icmp6` (one of them)"
-            ),
+            Self::TypesWithoutIcmp => write!(f, "ICMP types need `proto: icmp` or `proto: icmp6` (one of them)"),
             Self::BackwardRange { first, last } => {
                 write!(f, "the range {first}-{last} ends before it starts")
             }
@@ -76,26 +73,17 @@ impl Service {
 
     /// One protocol, by its IP number, with all of its ports.
     pub fn protocol(number: u8) -> Self {
-        Self {
-            protocols: [number].into(),
-            ..Self::default()
-        }
+        Self { protocols: [number].into(), ..Self::default() }
     }
 
     /// TCP to one port.
     pub fn tcp(destination_port: u16) -> Self {
-        Self {
-            destination_ports: Box::new([(destination_port, destination_port)]),
-            ..Self::protocol(TCP)
-        }
+        Self { destination_ports: Box::new([(destination_port, destination_port)]), ..Self::protocol(TCP) }
     }
 
     /// UDP to one port.
     pub fn udp(destination_port: u16) -> Self {
-        Self {
-            destination_ports: Box::new([(destination_port, destination_port)]),
-            ..Self::protocol(UDP)
-        }
+        Self { destination_ports: Box::new([(destination_port, destination_port)]), ..Self::protocol(UDP) }
     }
 
     /// Any of several protocols, and inclusive ranges of ports, and ICMP types; an empty list is no condition.
@@ -106,24 +94,15 @@ impl Service {
         icmp_types: Vec<IcmpType>,
     ) -> Result<Self, ServiceError> {
         let protocols: BTreeSet<u8> = protocols.into_iter().collect();
-        if let Some((first, last)) = source_ports
-            .iter()
-            .chain(&destination_ports)
-            .find(|(first, last)| first > last)
-        {
-            return Err(ServiceError::BackwardRange {
-                first: *first,
-                last: *last,
-            });
+        if let Some((first, last)) = source_ports.iter().chain(&destination_ports).find(|(first, last)| first > last) {
+            return Err(ServiceError::BackwardRange { first: *first, last: *last });
         }
         let has_ports = !source_ports.is_empty() || !destination_ports.is_empty();
-        let is_transport =
-            !protocols.is_empty() && protocols.iter().all(|number| [TCP, UDP].contains(number));
+        let is_transport = !protocols.is_empty() && protocols.iter().all(|number| [TCP, UDP].contains(number));
         if has_ports && !is_transport {
             return Err(ServiceError::PortsWithoutTransport);
         }
-        let is_one_icmp =
-            protocols.len() == 1 && (protocols.contains(&ICMP) || protocols.contains(&ICMP6));
+        let is_one_icmp = protocols.len() == 1 && (protocols.contains(&ICMP) || protocols.contains(&ICMP6));
         if !icmp_types.is_empty() && !is_one_icmp {
             return Err(ServiceError::TypesWithoutIcmp);
         }
@@ -149,20 +128,13 @@ impl Service {
     /// Whether the ports or ICMP type of a flow are of this service, given that its protocol is.
     pub(crate) fn contains_ports(&self, facts: &FlowFacts) -> bool {
         (self.source_ports.is_empty() || range_contains(&self.source_ports, facts.source_port))
-            && (self.destination_ports.is_empty()
-                || range_contains(&self.destination_ports, facts.destination_port))
-            && (self.icmp_types.is_empty()
-                || self
-                    .icmp_types
-                    .iter()
-                    .any(|t| t.contains(facts.destination_port)))
+            && (self.destination_ports.is_empty() || range_contains(&self.destination_ports, facts.destination_port))
+            && (self.icmp_types.is_empty() || self.icmp_types.iter().any(|t| t.contains(facts.destination_port)))
     }
 
     /// Whether there is a condition on ports or ICMP types.
     pub(crate) fn has_details(&self) -> bool {
-        !(self.source_ports.is_empty()
-            && self.destination_ports.is_empty()
-            && self.icmp_types.is_empty())
+        !(self.source_ports.is_empty() && self.destination_ports.is_empty() && self.icmp_types.is_empty())
     }
 
     /// Whether every flow is of this service.
@@ -172,14 +144,11 @@ impl Service {
 
     /// Whether every flow of this service is of the other.
     pub fn is_subset(&self, of: &Self) -> bool {
-        let protocols = of.protocols.is_empty()
-            || (!self.protocols.is_empty() && self.protocols.is_subset(&of.protocols));
+        let protocols =
+            of.protocols.is_empty() || (!self.protocols.is_empty() && self.protocols.is_subset(&of.protocols));
         let types = of.icmp_types.is_empty()
             || (!self.icmp_types.is_empty()
-                && self
-                    .icmp_types
-                    .iter()
-                    .all(|t| of.icmp_types.iter().any(|o| t.is_in(*o))));
+                && self.icmp_types.iter().all(|t| of.icmp_types.iter().any(|o| t.is_in(*o))));
         protocols
             && ports_subset(&self.source_ports, &of.source_ports)
             && ports_subset(&self.destination_ports, &of.destination_ports)
@@ -192,10 +161,7 @@ impl Service {
         either(
             self.protocols.is_empty(),
             other.protocols.is_empty(),
-            self.protocols
-                .intersection(&other.protocols)
-                .next()
-                .is_some(),
+            self.protocols.intersection(&other.protocols).next().is_some(),
         ) && either(
             self.source_ports.is_empty(),
             other.source_ports.is_empty(),
@@ -207,9 +173,7 @@ impl Service {
         ) && either(
             self.icmp_types.is_empty(),
             other.icmp_types.is_empty(),
-            self.icmp_types
-                .iter()
-                .any(|t| other.icmp_types.iter().any(|o| t.is_in(*o) || o.is_in(*t))),
+            self.icmp_types.iter().any(|t| other.icmp_types.iter().any(|o| t.is_in(*o) || o.is_in(*t))),
         )
     }
 }
@@ -223,10 +187,7 @@ fn ports_subset(ports: &[(u16, u16)], of: &[(u16, u16)]) -> bool {
 impl IcmpType {
     /// A type with all of its codes.
     pub fn all_codes(icmp_type: u8) -> Self {
-        Self {
-            icmp_type,
-            code: None,
-        }
+        Self { icmp_type, code: None }
     }
 
     fn contains(self, type_and_code: u16) -> bool {
@@ -258,12 +219,7 @@ impl fmt::Display for Service {
         write_ports(f, " sport ", &self.source_ports)?;
         write_ports(f, " dport ", &self.destination_ports)?;
         for (index, t) in self.icmp_types.iter().enumerate() {
-            write!(
-                f,
-                "{}{}",
-                if index == 0 { " type " } else { "," },
-                t.icmp_type
-            )?;
+            write!(f, "{}{}", if index == 0 { " type " } else { "," }, t.icmp_type)?;
             if let Some(code) = t.code {
                 write!(f, "/{code}")?;
             }
@@ -303,14 +259,9 @@ mod tests {
 
     #[test]
     fn ports_and_types_are_matched() {
-        let check =
-            |service: &Service, protocol: u8, source: u16, destination: u16, expected: bool| {
-                assert_eq!(
-                    service.contains(&facts(protocol, source, destination)),
-                    expected,
-                    "{service}"
-                );
-            };
+        let check = |service: &Service, protocol: u8, source: u16, destination: u16, expected: bool| {
+            assert_eq!(service.contains(&facts(protocol, source, destination)), expected, "{service}");
+        };
         check(&Service::any(), 132, 0, 0, true);
         check(&Service::tcp(80), TCP, 5, 80, true);
         check(&Service::tcp(80), TCP, 80, 5, false);
@@ -323,16 +274,7 @@ mod tests {
         check(&ping, ICMP, 0, 8 << 8, true);
         check(&ping, ICMP, 0, 8 << 8 | 1, true);
         check(&ping, ICMP, 0, 8, false);
-        let one = Service::new(
-            [ICMP],
-            vec![],
-            vec![],
-            vec![IcmpType {
-                icmp_type: 3,
-                code: Some(4),
-            }],
-        )
-        .unwrap();
+        let one = Service::new([ICMP], vec![], vec![], vec![IcmpType { icmp_type: 3, code: Some(4) }]).unwrap();
         check(&one, ICMP, 0, 3 << 8 | 4, true);
         check(&one, ICMP, 0, 3 << 8 | 1, false);
         assert_eq!(dns.to_string(), "tcp,udp dport 53,853-860");
@@ -341,51 +283,16 @@ mod tests {
 
     #[test]
     fn conditions_that_could_never_be_met_are_refused() {
-        let check =
-            |protocols: &[u8], ports: &[(u16, u16)], types: &[IcmpType], expected: ServiceError| {
-                let error = Service::new(
-                    protocols.iter().copied(),
-                    vec![],
-                    ports.to_vec(),
-                    types.to_vec(),
-                )
-                .unwrap_err();
-                assert_eq!(error, expected);
-            };
+        let check = |protocols: &[u8], ports: &[(u16, u16)], types: &[IcmpType], expected: ServiceError| {
+            let error = Service::new(protocols.iter().copied(), vec![], ports.to_vec(), types.to_vec()).unwrap_err();
+            assert_eq!(error, expected);
+        };
         check(&[], &[(80, 80)], &[], ServiceError::PortsWithoutTransport);
-        check(
-            &[ICMP],
-            &[(80, 80)],
-            &[],
-            ServiceError::PortsWithoutTransport,
-        );
-        check(
-            &[TCP, 132],
-            &[(80, 80)],
-            &[],
-            ServiceError::PortsWithoutTransport,
-        );
-        check(
-            &[TCP],
-            &[(81, 80)],
-            &[],
-            ServiceError::BackwardRange {
-                first: 81,
-                last: 80,
-            },
-        );
-        check(
-            &[ICMP, ICMP6],
-            &[],
-            &[IcmpType::all_codes(8)],
-            ServiceError::TypesWithoutIcmp,
-        );
-        check(
-            &[],
-            &[],
-            &[IcmpType::all_codes(8)],
-            ServiceError::TypesWithoutIcmp,
-        );
+        check(&[ICMP], &[(80, 80)], &[], ServiceError::PortsWithoutTransport);
+        check(&[TCP, 132], &[(80, 80)], &[], ServiceError::PortsWithoutTransport);
+        check(&[TCP], &[(81, 80)], &[], ServiceError::BackwardRange { first: 81, last: 80 });
+        check(&[ICMP, ICMP6], &[], &[IcmpType::all_codes(8)], ServiceError::TypesWithoutIcmp);
+        check(&[], &[], &[IcmpType::all_codes(8)], ServiceError::TypesWithoutIcmp);
     }
 
     #[test]
@@ -395,8 +302,6 @@ mod tests {
         assert!(web.is_subset(&Service::any()) && !Service::any().is_subset(&web));
         assert!(Service::protocol(TCP).intersects(&web) && !Service::udp(80).intersects(&web));
         let from_low = Service::new([TCP], vec![(1, 1023)], vec![], vec![]).unwrap();
-        assert!(
-            from_low.intersects(&web) && !from_low.is_subset(&web) && !web.is_subset(&from_low)
-        );
+        assert!(from_low.intersects(&web) && !from_low.is_subset(&web) && !web.is_subset(&from_low));
     }
 }

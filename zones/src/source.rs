@@ -91,19 +91,11 @@ impl fmt::Display for PolicyError {
         match self {
             Self::Duplicate { what, name } => write!(f, "there are two {what}s \"{name}\""),
             Self::DuplicateId(id) => write!(f, "there are two ports with number {}", id.0),
-            Self::Unknown {
-                what,
-                name,
-                used_by,
-            } => write!(f, "{used_by}: {what} \"{name}\" does not exist"),
+            Self::Unknown { what, name, used_by } => write!(f, "{used_by}: {what} \"{name}\" does not exist"),
             Self::Ambiguous { name, rule } => {
                 write!(f, "rule \"{rule}\": \"{name}\" is both a zone and a port")
             }
-            Self::TooMany {
-                what,
-                count,
-                count_max,
-            } => write!(f, "{count} {what}, at most {count_max} are possible"),
+            Self::TooMany { what, count, count_max } => write!(f, "{count} {what}, at most {count_max} are possible"),
         }
     }
 }
@@ -145,17 +137,12 @@ impl PolicySource {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let zone_index: BTreeMap<&str, usize> =
-            by_name(self.zones.iter().map(|zone| zone.name.as_str()));
+        let zone_index: BTreeMap<&str, usize> = by_name(self.zones.iter().map(|zone| zone.name.as_str()));
         let mut port_zones = Vec::with_capacity(self.ports.len());
         for port in &self.ports {
             match zone_index.get(port.zone.as_str()) {
                 Some(index) => port_zones.push(ZoneId(*index as u16)),
-                None => errors.push(unknown(
-                    "zone",
-                    &port.zone,
-                    format!("port \"{}\"", port.name),
-                )),
+                None => errors.push(unknown("zone", &port.zone, format!("port \"{}\"", port.name))),
             }
         }
         if !errors.is_empty() {
@@ -174,16 +161,8 @@ impl PolicySource {
         if !errors.is_empty() {
             return Err(errors);
         }
-        let address_sets = self
-            .address_sets
-            .iter()
-            .map(|set| set.prefixes.iter().copied().collect())
-            .collect();
-        Ok(Resolved {
-            port_zones,
-            address_sets,
-            rules,
-        })
+        let address_sets = self.address_sets.iter().map(|set| set.prefixes.iter().copied().collect()).collect();
+        Ok(Resolved { port_zones, address_sets, rules })
     }
 
     fn check_sizes_and_names(&self) -> Vec<PolicyError> {
@@ -195,45 +174,16 @@ impl PolicySource {
         ];
         for (what, count, count_max) in sizes {
             if count > count_max {
-                errors.push(PolicyError::TooMany {
-                    what,
-                    count,
-                    count_max,
-                });
+                errors.push(PolicyError::TooMany { what, count, count_max });
             }
         }
-        duplicates(
-            "zone",
-            self.zones.iter().map(|zone| zone.name.as_str()),
-            &mut errors,
-        );
-        duplicates(
-            "port",
-            self.ports.iter().map(|port| port.name.as_str()),
-            &mut errors,
-        );
-        duplicates(
-            "group",
-            self.groups.iter().map(|group| group.name.as_str()),
-            &mut errors,
-        );
-        duplicates(
-            "address set",
-            self.address_sets.iter().map(|set| set.name.as_str()),
-            &mut errors,
-        );
-        duplicates(
-            "rule",
-            self.rules.iter().map(|rule| rule.name.as_str()),
-            &mut errors,
-        );
+        duplicates("zone", self.zones.iter().map(|zone| zone.name.as_str()), &mut errors);
+        duplicates("port", self.ports.iter().map(|port| port.name.as_str()), &mut errors);
+        duplicates("group", self.groups.iter().map(|group| group.name.as_str()), &mut errors);
+        duplicates("address set", self.address_sets.iter().map(|set| set.name.as_str()), &mut errors);
+        duplicates("rule", self.rules.iter().map(|rule| rule.name.as_str()), &mut errors);
         let mut ids = BTreeSet::new();
-        errors.extend(
-            self.ports
-                .iter()
-                .filter(|p| !ids.insert(p.id))
-                .map(|p| PolicyError::DuplicateId(p.id)),
-        );
+        errors.extend(self.ports.iter().filter(|p| !ids.insert(p.id)).map(|p| PolicyError::DuplicateId(p.id)));
         errors
     }
 }
@@ -258,58 +208,29 @@ impl<'a> Places<'a> {
         let ports = by_name(source.ports.iter().map(|port| port.name.as_str()));
         let select = |is_member: &dyn Fn(usize) -> bool| {
             let mut bits = Bits::none(port_count);
-            (0..port_count)
-                .filter(|index| is_member(*index))
-                .for_each(|index| bits.insert(index));
+            (0..port_count).filter(|index| is_member(*index)).for_each(|index| bits.insert(index));
             bits
         };
         let zones = zone_index
             .iter()
-            .map(|(name, zone)| {
-                (
-                    *name,
-                    select(&|index| usize::from(port_zones[index].0) == *zone),
-                )
-            })
+            .map(|(name, zone)| (*name, select(&|index| usize::from(port_zones[index].0) == *zone)))
             .collect();
         let mut groups = BTreeMap::new();
         for group in &source.groups {
-            for name in group
-                .ports
-                .iter()
-                .filter(|name| !ports.contains_key(name.as_str()))
-            {
+            for name in group.ports.iter().filter(|name| !ports.contains_key(name.as_str())) {
                 errors.push(unknown("port", name, format!("group \"{}\"", group.name)));
             }
-            groups.insert(
-                group.name.as_str(),
-                select(&|index| group.contains(&source.ports[index])),
-            );
+            groups.insert(group.name.as_str(), select(&|index| group.contains(&source.ports[index])));
         }
         let address_sets = by_name(source.address_sets.iter().map(|set| set.name.as_str()));
-        Self {
-            port_count,
-            zones,
-            ports,
-            groups,
-            address_sets,
-        }
+        Self { port_count, zones, ports, groups, address_sets }
     }
 
-    fn terms(
-        &self,
-        endpoint: &Endpoint,
-        rule: &str,
-        errors: &mut Vec<PolicyError>,
-    ) -> Vec<ResolvedTerm> {
+    fn terms(&self, endpoint: &Endpoint, rule: &str, errors: &mut Vec<PolicyError>) -> Vec<ResolvedTerm> {
         endpoint
             .terms
             .iter()
-            .filter_map(|term| {
-                self.term(term, rule)
-                    .map_err(|error| errors.push(error))
-                    .ok()
-            })
+            .filter_map(|term| self.term(term, rule).map_err(|error| errors.push(error)).ok())
             .collect()
     }
 
@@ -317,28 +238,21 @@ impl<'a> Places<'a> {
         let used_by = || format!("rule \"{rule}\"");
         let ports = match &term.place {
             Place::Any => Bits::all(self.port_count),
-            Place::Group(name) => self
-                .groups
-                .get(name.as_str())
-                .cloned()
-                .ok_or_else(|| unknown("group", name, used_by()))?,
-            Place::Named(name) => {
-                match (self.zones.get(name.as_str()), self.ports.get(name.as_str())) {
-                    (Some(_), Some(_)) => {
-                        return Err(PolicyError::Ambiguous {
-                            name: name.clone(),
-                            rule: rule.to_string(),
-                        });
-                    }
-                    (Some(zone), None) => zone.clone(),
-                    (None, Some(index)) => {
-                        let mut bits = Bits::none(self.port_count);
-                        bits.insert(*index);
-                        bits
-                    }
-                    (None, None) => return Err(unknown("zone or port", name, used_by())),
-                }
+            Place::Group(name) => {
+                self.groups.get(name.as_str()).cloned().ok_or_else(|| unknown("group", name, used_by()))?
             }
+            Place::Named(name) => match (self.zones.get(name.as_str()), self.ports.get(name.as_str())) {
+                (Some(_), Some(_)) => {
+                    return Err(PolicyError::Ambiguous { name: name.clone(), rule: rule.to_string() });
+                }
+                (Some(zone), None) => zone.clone(),
+                (None, Some(index)) => {
+                    let mut bits = Bits::none(self.port_count);
+                    bits.insert(*index);
+                    bits
+                }
+                (None, None) => return Err(unknown("zone or port", name, used_by())),
+            },
         };
         let addresses = match &term.addresses {
             None => None,
@@ -352,32 +266,16 @@ impl<'a> Places<'a> {
 }
 
 fn by_name<'a>(names: impl Iterator<Item = &'a str>) -> BTreeMap<&'a str, usize> {
-    names
-        .enumerate()
-        .map(|(index, name)| (name, index))
-        .collect()
+    names.enumerate().map(|(index, name)| (name, index)).collect()
 }
 
 fn unknown(what: &'static str, name: &str, used_by: String) -> PolicyError {
-    PolicyError::Unknown {
-        what,
-        name: name.to_string(),
-        used_by,
-    }
+    PolicyError::Unknown { what, name: name.to_string(), used_by }
 }
 
-fn duplicates<'a>(
-    what: &'static str,
-    names: impl Iterator<Item = &'a str>,
-    errors: &mut Vec<PolicyError>,
-) {
+fn duplicates<'a>(what: &'static str, names: impl Iterator<Item = &'a str>, errors: &mut Vec<PolicyError>) {
     let mut seen = BTreeSet::new();
     errors.extend(
-        names
-            .filter(|name| !seen.insert(*name))
-            .map(|name| PolicyError::Duplicate {
-                what,
-                name: name.to_string(),
-            }),
+        names.filter(|name| !seen.insert(*name)).map(|name| PolicyError::Duplicate { what, name: name.to_string() }),
     );
 }

@@ -31,10 +31,7 @@ pub struct Zone {
 impl Zone {
     /// A zone with its intra-zone setting.
     pub fn new(name: impl Into<String>, intra_zone: Option<Action>) -> Self {
-        Self {
-            name: name.into(),
-            intra_zone,
-        }
+        Self { name: name.into(), intra_zone }
     }
 }
 
@@ -54,11 +51,6 @@ pub struct Port {
 impl Port {
     /// A port without labels.
     pub fn new(id: PortId, name: impl Into<String>, zone: impl Into<String>) -> Self {
-        Self {
-            id,
-            name: name.into(),
-            zone: zone.into(),
-            labels: BTreeMap::new(),
-        }
+        Self { id, name: name.into(), zone: zone.into(), labels: BTreeMap::new() }
     }
 }

@@ -32,27 +32,14 @@ fn site(rules: Vec<Rule>) -> PolicySource {
             Zone::new("outside", None),
         ],
         ports: vec![
-            Port {
-                labels: labels.clone(),
-                ..Port::new(WEB1, "web1", "web")
-            },
+            Port { labels: labels.clone(), ..Port::new(WEB1, "web1", "web") },
             Port::new(WEB2, "web2", "web"),
             Port::new(DB1, "db1", "db"),
-            Port {
-                labels: labels.clone(),
-                ..Port::new(DB2, "db2", "db")
-            },
+            Port { labels: labels.clone(), ..Port::new(DB2, "db2", "db") },
             Port::new(UPLINK, "up0", "outside"),
         ],
-        groups: vec![Group {
-            name: "front".into(),
-            labels,
-            ports: Default::default(),
-        }],
-        address_sets: vec![AddressSet {
-            name: "partners".into(),
-            prefixes: vec!["192.0.2.0/24".parse().unwrap()],
-        }],
+        groups: vec![Group { name: "front".into(), labels, ports: Default::default() }],
+        address_sets: vec![AddressSet { name: "partners".into(), prefixes: vec!["192.0.2.0/24".parse().unwrap()] }],
         rules,
         default: Action::Drop,
     }
@@ -77,11 +64,7 @@ fn check(source: &PolicySource, table: &[(FlowFacts, &str)]) {
     for (facts, expected) in table {
         let decision = policy.decide(facts);
         let word = if decision.is_allow() { "allow" } else { "deny" };
-        assert_eq!(
-            format!("{word} {}", policy.decider_name(decision.decider())),
-            *expected,
-            "{facts:?}"
-        );
+        assert_eq!(format!("{word} {}", policy.decider_name(decision.decider())), *expected, "{facts:?}");
     }
 }
 
@@ -111,10 +94,7 @@ fn an_unknown_port_talks_to_nobody_whatever_the_default() {
             (tcp(UPLINK, UPLINK), "allow all"),
         ],
     );
-    assert_eq!(
-        Policy::default().decide(&tcp(WEB1, WEB2)),
-        Decision::Deny(zones::policy::DeciderId(0))
-    );
+    assert_eq!(Policy::default().decide(&tcp(WEB1, WEB2)), Decision::Deny(zones::policy::DeciderId(0)));
     assert_eq!(Policy::default().deciders(), ["default"]);
     assert!(!Policy::default().may_talk(WEB1, WEB2));
 }
@@ -123,19 +103,11 @@ fn an_unknown_port_talks_to_nobody_whatever_the_default() {
 fn the_first_matching_rule_decides() {
     let source = site(vec![
         Rule::new("no-db2", Action::Drop).between(end("web"), end("db2")),
-        Rule::new("web-db", Action::Allow)
-            .between(end("web"), end("db"))
-            .about(Service::tcp(5432)),
+        Rule::new("web-db", Action::Allow).between(end("web"), end("db")).about(Service::tcp(5432)),
         Rule::new("front", Action::Allow).between(end("@front"), end("@front")),
     ]);
-    let udp = FlowFacts {
-        protocol: UDP,
-        ..tcp(WEB1, DB1)
-    };
-    let other_port = FlowFacts {
-        destination_port: 22,
-        ..tcp(WEB1, DB1)
-    };
+    let udp = FlowFacts { protocol: UDP, ..tcp(WEB1, DB1) };
+    let other_port = FlowFacts { destination_port: 22, ..tcp(WEB1, DB1) };
     check(
         &source,
         &[
@@ -154,17 +126,9 @@ fn tiers_come_before_file_order() {
     let source = site(vec![
         Rule::new("base", Action::Drop).in_tier(Tier::Baseline),
         Rule::new("app", Action::Allow),
-        Rule::new("quarantine", Action::Drop)
-            .between(end("web1"), Endpoint::any())
-            .in_tier(Tier::Emergency),
+        Rule::new("quarantine", Action::Drop).between(end("web1"), Endpoint::any()).in_tier(Tier::Emergency),
     ]);
-    check(
-        &source,
-        &[
-            (tcp(WEB1, DB1), "deny quarantine"),
-            (tcp(WEB2, DB1), "allow app"),
-        ],
-    );
+    check(&source, &[(tcp(WEB1, DB1), "deny quarantine"), (tcp(WEB2, DB1), "allow app")]);
 }
 
 #[test]
@@ -174,18 +138,9 @@ fn addresses_narrow_a_place() {
         Rule::new("to-partners", Action::Allow).between(end("web"), end("$partners")),
     ]);
     let partner: IpAddr = "192.0.2.9".parse().unwrap();
-    let inward = FlowFacts {
-        source: partner,
-        ..tcp(UPLINK, WEB1)
-    };
-    let outward = FlowFacts {
-        destination: partner,
-        ..tcp(WEB1, UPLINK)
-    };
-    let disguised = FlowFacts {
-        source: partner,
-        ..tcp(DB1, WEB1)
-    };
+    let inward = FlowFacts { source: partner, ..tcp(UPLINK, WEB1) };
+    let outward = FlowFacts { destination: partner, ..tcp(WEB1, UPLINK) };
+    let disguised = FlowFacts { source: partner, ..tcp(DB1, WEB1) };
     check(
         &source,
         &[
@@ -199,19 +154,9 @@ fn addresses_narrow_a_place() {
 
 #[test]
 fn an_endpoint_may_have_several_terms() {
-    let terms = Endpoint {
-        terms: vec![
-            "db1".parse().unwrap(),
-            "outside & $partners".parse().unwrap(),
-        ],
-    };
-    let source = site(vec![
-        Rule::new("mixed", Action::Allow).between(terms, end("web")),
-    ]);
-    let partner = FlowFacts {
-        source: "192.0.2.9".parse().unwrap(),
-        ..tcp(UPLINK, WEB1)
-    };
+    let terms = Endpoint { terms: vec!["db1".parse().unwrap(), "outside & $partners".parse().unwrap()] };
+    let source = site(vec![Rule::new("mixed", Action::Allow).between(terms, end("web"))]);
+    let partner = FlowFacts { source: "192.0.2.9".parse().unwrap(), ..tcp(UPLINK, WEB1) };
     check(
         &source,
         &[
@@ -226,24 +171,9 @@ fn an_endpoint_may_have_several_terms() {
 #[test]
 fn names_and_zones_are_kept() {
     let policy = Policy::compile(&site(vec![Rule::new("a", Action::Allow)])).unwrap();
-    assert_eq!(
-        policy.deciders(),
-        [
-            "a",
-            "intra-zone:web",
-            "intra-zone:db",
-            "intra-zone:outside",
-            "default"
-        ]
-    );
-    assert_eq!(
-        (policy.zone_of(DB1), policy.zone_of(NOBODY)),
-        (Some(ZoneId(1)), None)
-    );
-    assert_eq!(
-        (policy.zone_name(ZoneId(1)), policy.zone_name(ZoneId(3))),
-        (Some("db"), None)
-    );
+    assert_eq!(policy.deciders(), ["a", "intra-zone:web", "intra-zone:db", "intra-zone:outside", "default"]);
+    assert_eq!((policy.zone_of(DB1), policy.zone_of(NOBODY)), (Some(ZoneId(1)), None));
+    assert_eq!((policy.zone_name(ZoneId(1)), policy.zone_name(ZoneId(3))), (Some("db"), None));
     assert_eq!(policy.zone_count(), 3);
 }
 
@@ -251,61 +181,23 @@ fn names_and_zones_are_kept() {
 fn address_resolution_follows_what_could_be_allowed() {
     let check = |rules: Vec<Rule>, a: PortId, b: PortId, expected: bool| {
         let policy = Policy::compile(&site(named(rules))).unwrap();
-        assert_eq!(
-            (policy.may_talk(a, b), policy.may_talk(b, a)),
-            (expected, expected),
-            "{a:?} {b:?}"
-        );
+        assert_eq!((policy.may_talk(a, b), policy.may_talk(b, a)), (expected, expected), "{a:?} {b:?}");
     };
-    let allow = |from: &str, to: &str| {
-        Rule::new("allow", Action::Allow)
-            .between(end(from), end(to))
-            .about(Service::tcp(1))
-    };
+    let allow =
+        |from: &str, to: &str| Rule::new("allow", Action::Allow).between(end(from), end(to)).about(Service::tcp(1));
     let drop = |from: &str, to: &str| Rule::new("drop", Action::Drop).between(end(from), end(to));
     check(vec![], WEB1, WEB2, true);
     check(vec![], DB1, DB2, false);
     check(vec![], WEB1, DB1, false);
     check(vec![allow("web", "db")], WEB1, DB1, true);
     check(vec![allow("web", "db")], WEB1, UPLINK, false);
-    check(
-        vec![drop("any", "any"), allow("web", "db")],
-        WEB1,
-        DB1,
-        false,
-    );
-    check(
-        vec![drop("web", "any"), allow("web", "db")],
-        WEB1,
-        DB1,
-        false,
-    );
-    check(
-        vec![drop("web1", "any"), drop("any", "web1")],
-        WEB1,
-        WEB2,
-        false,
-    );
+    check(vec![drop("any", "any"), allow("web", "db")], WEB1, DB1, false);
+    check(vec![drop("web", "any"), allow("web", "db")], WEB1, DB1, false);
+    check(vec![drop("web1", "any"), drop("any", "web1")], WEB1, WEB2, false);
     // One direction is enough.
-    check(
-        vec![
-            drop("web1", "any"),
-            drop("any", "web1").about(Service::tcp(2)),
-        ],
-        WEB1,
-        WEB2,
-        true,
-    );
+    check(vec![drop("web1", "any"), drop("any", "web1").about(Service::tcp(2))], WEB1, WEB2, true);
     // A drop of some flows leaves the others.
-    check(
-        vec![
-            drop("any", "any").about(Service::tcp(9)),
-            allow("db", "web").in_tier(Tier::Baseline),
-        ],
-        WEB1,
-        DB1,
-        true,
-    );
+    check(vec![drop("any", "any").about(Service::tcp(9)), allow("db", "web").in_tier(Tier::Baseline)], WEB1, DB1, true);
     check(vec![allow("web", "$partners")], WEB1, UPLINK, true);
     check(vec![Rule::new("all", Action::Allow)], WEB1, NOBODY, false);
 }
@@ -317,11 +209,8 @@ fn every_fault_is_named_at_once() {
         Rule::new("b", Action::Allow).between(end("web"), end("$nowhere")),
     ]);
     source.groups[0].ports.insert("web9".into());
-    let unknown = |what, name: &str, used_by: &str| PolicyError::Unknown {
-        what,
-        name: name.into(),
-        used_by: used_by.into(),
-    };
+    let unknown =
+        |what, name: &str, used_by: &str| PolicyError::Unknown { what, name: name.into(), used_by: used_by.into() };
     assert_eq!(
         Policy::compile(&source).unwrap_err(),
         [
@@ -331,45 +220,23 @@ fn every_fault_is_named_at_once() {
             unknown("address set", "nowhere", "rule \"b\""),
         ]
     );
-    let mut source = site(vec![
-        Rule::new("a", Action::Allow),
-        Rule::new("a", Action::Drop),
-    ]);
+    let mut source = site(vec![Rule::new("a", Action::Allow), Rule::new("a", Action::Drop)]);
     source.ports[1].id = WEB1;
     source.zones.push(Zone::new("web", None));
     assert_eq!(
         Policy::compile(&source).unwrap_err(),
         [
-            PolicyError::Duplicate {
-                what: "zone",
-                name: "web".into()
-            },
-            PolicyError::Duplicate {
-                what: "rule",
-                name: "a".into()
-            },
+            PolicyError::Duplicate { what: "zone", name: "web".into() },
+            PolicyError::Duplicate { what: "rule", name: "a".into() },
             PolicyError::DuplicateId(WEB1),
         ]
     );
-    let mut source = site(vec![
-        Rule::new("a", Action::Allow).between(end("web"), end("any")),
-    ]);
+    let mut source = site(vec![Rule::new("a", Action::Allow).between(end("web"), end("any"))]);
     source.ports[0].name = "web".into();
-    let ambiguous = PolicyError::Ambiguous {
-        name: "web".into(),
-        rule: "a".into(),
-    };
+    let ambiguous = PolicyError::Ambiguous { name: "web".into(), rule: "a".into() };
     assert_eq!(Policy::compile(&source).unwrap_err(), [ambiguous]);
-    let source = site(
-        (0..4097)
-            .map(|n| Rule::new(format!("r{n}"), Action::Allow))
-            .collect(),
-    );
-    let too_many = PolicyError::TooMany {
-        what: "rules",
-        count: 4097,
-        count_max: 4096,
-    };
+    let source = site((0..4097).map(|n| Rule::new(format!("r{n}"), Action::Allow)).collect());
+    let too_many = PolicyError::TooMany { what: "rules", count: 4097, count_max: 4096 };
     assert_eq!(Policy::compile(&source).unwrap_err(), [too_many]);
 }
 
@@ -393,11 +260,7 @@ fn service() -> impl Strategy<Value = Service> {
     prop_oneof![
         Just(Service::any()),
         prop::sample::select(vec![1u8, 6, 17, 132]).prop_map(Service::protocol),
-        (
-            prop::sample::subsequence(vec![TCP, UDP], 1..=2),
-            ports.clone(),
-            ports
-        )
+        (prop::sample::subsequence(vec![TCP, UDP], 1..=2), ports.clone(), ports)
             .prop_map(|(protocols, from, to)| Service::new(protocols, from, to, vec![]).unwrap()),
         (0u8..3, prop::option::of(0u8..2)).prop_map(|(icmp_type, code)| {
             Service::new([ICMP], vec![], vec![], vec![IcmpType { icmp_type, code }]).unwrap()
@@ -408,14 +271,9 @@ fn service() -> impl Strategy<Value = Service> {
 fn rule() -> impl Strategy<Value = Rule> {
     let action = prop::sample::select(vec![Action::Allow, Action::Drop]);
     let tier = prop::sample::select(Tier::ALL.to_vec());
-    (endpoint(), endpoint(), service(), action, tier).prop_map(
-        |(from, to, service, action, tier)| {
-            Rule::new("", action)
-                .between(from, to)
-                .about(service)
-                .in_tier(tier)
-        },
-    )
+    (endpoint(), endpoint(), service(), action, tier).prop_map(|(from, to, service, action, tier)| {
+        Rule::new("", action).between(from, to).about(service).in_tier(tier)
+    })
 }
 
 fn flow() -> impl Strategy<Value = FlowFacts> {
@@ -423,26 +281,17 @@ fn flow() -> impl Strategy<Value = FlowFacts> {
     let address = prop::sample::select(vec!["10.0.0.1", "192.0.2.1", "fd00::1"]);
     let protocol = prop::sample::select(vec![ICMP, TCP, UDP, 132]);
     let transport_port = prop_oneof![0u16..8, (0u16..3, 0u16..2).prop_map(|(t, c)| t << 8 | c)];
-    (
-        port.clone(),
-        port,
-        address.clone(),
-        address,
-        protocol,
-        transport_port.clone(),
-        transport_port,
+    (port.clone(), port, address.clone(), address, protocol, transport_port.clone(), transport_port).prop_map(
+        |(from, to, source, destination, protocol, source_port, destination_port)| FlowFacts {
+            from,
+            to,
+            source: source.parse().unwrap(),
+            destination: destination.parse().unwrap(),
+            protocol,
+            source_port,
+            destination_port,
+        },
     )
-        .prop_map(
-            |(from, to, source, destination, protocol, source_port, destination_port)| FlowFacts {
-                from,
-                to,
-                source: source.parse().unwrap(),
-                destination: destination.parse().unwrap(),
-                protocol,
-                source_port,
-                destination_port,
-            },
-        )
 }
 
 /// Reads the policy as a person would: tier by tier, from the top, name by name.
@@ -456,17 +305,10 @@ fn naive(source: &PolicySource, facts: &FlowFacts) -> (bool, String) {
             let is_place = match &term.place {
                 Place::Any => true,
                 Place::Named(name) => *name == port.zone || *name == port.name,
-                Place::Group(name) => source
-                    .groups
-                    .iter()
-                    .any(|group| group.name == *name && group.contains(port)),
+                Place::Group(name) => source.groups.iter().any(|group| group.name == *name && group.contains(port)),
             };
             let is_address = term.addresses.as_ref().is_none_or(|name| {
-                let set = source
-                    .address_sets
-                    .iter()
-                    .find(|set| set.name == *name)
-                    .unwrap();
+                let set = source.address_sets.iter().find(|set| set.name == *name).unwrap();
                 set.prefixes.iter().any(|prefix| prefix.contains(&address))
             });
             is_place && is_address
@@ -482,15 +324,9 @@ fn naive(source: &PolicySource, facts: &FlowFacts) -> (bool, String) {
             }
         }
     }
-    let zone = source
-        .zones
-        .iter()
-        .find(|zone| zone.name == from.zone)
-        .unwrap();
+    let zone = source.zones.iter().find(|zone| zone.name == from.zone).unwrap();
     match zone.intra_zone {
-        Some(action) if from.zone == to.zone => {
-            (action == Action::Allow, format!("intra-zone:{}", zone.name))
-        }
+        Some(action) if from.zone == to.zone => (action == Action::Allow, format!("intra-zone:{}", zone.name)),
         _ => (source.default == Action::Allow, "default".into()),
     }
 }

@@ -24,54 +24,28 @@ fn arp(hardware: [u8; 6], address: &str) -> Claim {
 }
 
 fn asks(hardware: [u8; 6], address: &str, target: &str) -> Claim {
-    Claim::Arp {
-        hardware,
-        address: v4(address),
-        target: v4(target),
-    }
+    Claim::Arp { hardware, address: v4(address), target: v4(target) }
 }
 
 fn ipv4(source: &str) -> Claim {
-    Claim::Ipv4 {
-        source: v4(source),
-        destination: v4("10.9.9.9"),
-        udp_ports: None,
-    }
+    Claim::Ipv4 { source: v4(source), destination: v4("10.9.9.9"), udp_ports: None }
 }
 
 fn udp4(source: &str, destination: &str, ports: (u16, u16)) -> Claim {
-    Claim::Ipv4 {
-        source: v4(source),
-        destination: v4(destination),
-        udp_ports: Some(ports),
-    }
+    Claim::Ipv4 { source: v4(source), destination: v4(destination), udp_ports: Some(ports) }
 }
 
 fn ipv6(source: &str, destination: &str, neighbour: Option<Neighbour>) -> Claim {
-    Claim::Ipv6 {
-        source: v6(source),
-        destination: v6(destination),
-        udp_ports: None,
-        neighbour,
-    }
+    Claim::Ipv6 { source: v6(source), destination: v6(destination), udp_ports: None, neighbour }
 }
 
 fn udp6(source: &str, destination: &str, ports: (u16, u16)) -> Claim {
-    Claim::Ipv6 {
-        source: v6(source),
-        destination: v6(destination),
-        udp_ports: Some(ports),
-        neighbour: None,
-    }
+    Claim::Ipv6 { source: v6(source), destination: v6(destination), udp_ports: Some(ports), neighbour: None }
 }
 
 fn check(security: &PortSecurity, table: &[([u8; 6], Claim, Result<(), Spoof>)]) {
     for (mac, claim, expected) in table {
-        assert_eq!(
-            security.check(*mac, claim),
-            *expected,
-            "{mac:02x?} {claim:?}"
-        );
+        assert_eq!(security.check(*mac, claim), *expected, "{mac:02x?} {claim:?}");
     }
 }
 
@@ -91,11 +65,7 @@ fn one_mac_and_one_ipv4_address() {
             (MAC, arp(MAC, "10.0.1.1"), Err(Spoof::Arp)),
             (MAC, arp(OTHER_MAC, "10.0.1.11"), Err(Spoof::Arp)),
             (MAC, udp4("0.0.0.0", "255.255.255.255", (68, 67)), Ok(())),
-            (
-                MAC,
-                udp4("0.0.0.0", "255.255.255.255", (68, 68)),
-                Err(Spoof::Ipv4),
-            ),
+            (MAC, udp4("0.0.0.0", "255.255.255.255", (68, 68)), Err(Spoof::Ipv4)),
             (MAC, udp4("0.0.0.0", "10.0.1.1", (68, 67)), Err(Spoof::Ipv4)),
             (MAC, ipv4("0.0.0.0"), Err(Spoof::Ipv4)),
             // Only IPv4 is listed: no IPv6 at all, its own link-local address included.
@@ -117,106 +87,38 @@ fn ipv6_addresses_and_neighbour_discovery() {
             (MAC, ipv6("fd00::5", "fd00::9", None), Ok(())),
             (MAC, ipv6("fd00::6", "fd00::9", None), Err(Spoof::Ipv6)),
             (MAC, ipv6(LINK_LOCAL, "ff02::2", None), Ok(())),
-            (
-                MAC,
-                ipv6("fe80::5054:ff:fe00:2", "ff02::2", None),
-                Err(Spoof::Ipv6),
-            ),
+            (MAC, ipv6("fe80::5054:ff:fe00:2", "ff02::2", None), Err(Spoof::Ipv6)),
             (MAC, ipv6("::", "ff02::16", None), Ok(())),
+            (MAC, ipv6("::", "ff02::1:ff00:5", Some(Neighbour::Solicitation(v6("fd00::5"), None))), Ok(())),
             (
                 MAC,
-                ipv6(
-                    "::",
-                    "ff02::1:ff00:5",
-                    Some(Neighbour::Solicitation(v6("fd00::5"), None)),
-                ),
-                Ok(()),
-            ),
-            (
-                MAC,
-                ipv6(
-                    "::",
-                    "ff02::1:ff00:5",
-                    Some(Neighbour::Solicitation(v6("fd00::5"), Some(MAC))),
-                ),
+                ipv6("::", "ff02::1:ff00:5", Some(Neighbour::Solicitation(v6("fd00::5"), Some(MAC)))),
                 Err(Spoof::Neighbour),
             ),
             // Duplicate address detection for another's address would keep that other from having it.
             (
                 MAC,
-                ipv6(
-                    "::",
-                    "ff02::1:ff00:6",
-                    Some(Neighbour::Solicitation(v6("fd00::6"), None)),
-                ),
+                ipv6("::", "ff02::1:ff00:6", Some(Neighbour::Solicitation(v6("fd00::6"), None))),
                 Err(Spoof::Neighbour),
             ),
-            (
-                MAC,
-                ipv6(
-                    "::",
-                    "ff02::1:ff00:1",
-                    Some(Neighbour::Solicitation(v6(LINK_LOCAL), None)),
-                ),
-                Ok(()),
-            ),
+            (MAC, ipv6("::", "ff02::1:ff00:1", Some(Neighbour::Solicitation(v6(LINK_LOCAL), None))), Ok(())),
             (MAC, ipv6("::", "ff05::2", None), Err(Spoof::Ipv6)),
             (MAC, ipv6("::", "fd00::9", None), Err(Spoof::Ipv6)),
             (MAC, udp6("::", "ff02::1:2", (546, 547)), Err(Spoof::Ipv6)),
             (MAC, udp6(LINK_LOCAL, "ff02::1:2", (546, 547)), Ok(())),
+            (MAC, ipv6("fd00::5", "fd00::9", Some(Neighbour::Solicitation(v6("fd00::5"), Some(MAC)))), Ok(())),
             (
                 MAC,
-                ipv6(
-                    "fd00::5",
-                    "fd00::9",
-                    Some(Neighbour::Solicitation(v6("fd00::5"), Some(MAC))),
-                ),
-                Ok(()),
-            ),
-            (
-                MAC,
-                ipv6(
-                    "fd00::5",
-                    "fd00::9",
-                    Some(Neighbour::Solicitation(v6("fd00::5"), Some(OTHER_MAC))),
-                ),
+                ipv6("fd00::5", "fd00::9", Some(Neighbour::Solicitation(v6("fd00::5"), Some(OTHER_MAC)))),
                 Err(Spoof::Neighbour),
             ),
-            (
-                MAC,
-                ipv6("fd00::5", "fd00::9", advertises("fd00::5", Some(MAC))),
-                Ok(()),
-            ),
-            (
-                MAC,
-                ipv6("fd00::5", "fd00::9", advertises(LINK_LOCAL, Some(MAC))),
-                Ok(()),
-            ),
-            (
-                MAC,
-                ipv6("fd00::5", "fd00::9", advertises("fd00::1", Some(MAC))),
-                Err(Spoof::Neighbour),
-            ),
-            (
-                MAC,
-                ipv6("fd00::5", "fd00::9", advertises("fd00::5", Some(OTHER_MAC))),
-                Err(Spoof::Neighbour),
-            ),
-            (
-                MAC,
-                ipv6(
-                    LINK_LOCAL,
-                    "ff02::2",
-                    Some(Neighbour::RouterSolicitation(Some(MAC))),
-                ),
-                Ok(()),
-            ),
+            (MAC, ipv6("fd00::5", "fd00::9", advertises("fd00::5", Some(MAC))), Ok(())),
+            (MAC, ipv6("fd00::5", "fd00::9", advertises(LINK_LOCAL, Some(MAC))), Ok(())),
+            (MAC, ipv6("fd00::5", "fd00::9", advertises("fd00::1", Some(MAC))), Err(Spoof::Neighbour)),
+            (MAC, ipv6("fd00::5", "fd00::9", advertises("fd00::5", Some(OTHER_MAC))), Err(Spoof::Neighbour)),
+            (MAC, ipv6(LINK_LOCAL, "ff02::2", Some(Neighbour::RouterSolicitation(Some(MAC)))), Ok(())),
             (MAC, ipv4("10.0.0.1"), Err(Spoof::Ipv4)),
-            (
-                MAC,
-                udp4("0.0.0.0", "255.255.255.255", (68, 67)),
-                Err(Spoof::Ipv4),
-            ),
+            (MAC, udp4("0.0.0.0", "255.255.255.255", (68, 67)), Err(Spoof::Ipv4)),
             (MAC, arp(MAC, "0.0.0.0"), Err(Spoof::Arp)),
         ],
     );
@@ -233,11 +135,7 @@ fn a_mac_alone_leaves_the_addresses_free_but_not_the_inner_macs() {
             (MAC, arp(OTHER_MAC, "192.0.2.1"), Err(Spoof::Arp)),
             (
                 MAC,
-                ipv6(
-                    "2001:db8::1",
-                    "ff02::1",
-                    Some(Neighbour::Advertisement(v6("2001:db8::1"), Some(OTHER_MAC))),
-                ),
+                ipv6("2001:db8::1", "ff02::1", Some(Neighbour::Advertisement(v6("2001:db8::1"), Some(OTHER_MAC)))),
                 Err(Spoof::Neighbour),
             ),
             (OTHER_MAC, ipv4("192.0.2.1"), Err(Spoof::Mac)),
@@ -255,22 +153,14 @@ fn prefixes_stand_for_one_address_or_for_all() {
             (MAC, ipv4("10.0.2.4"), Ok(())),
             (MAC, ipv4("10.0.2.5"), Err(Spoof::Ipv4)),
             (MAC, ipv6("fd00::77", "fd00::1", None), Ok(())),
-            (
-                MAC,
-                ipv6("fd00:0:0:1::77", "fd00::1", None),
-                Err(Spoof::Ipv6),
-            ),
+            (MAC, ipv6("fd00:0:0:1::77", "fd00::1", None), Err(Spoof::Ipv6)),
         ],
     );
 }
 
 #[test]
 fn addresses_belong_to_their_own_mac() {
-    let security = security(&[
-        "52:54:00:00:00:01 10.0.0.1",
-        "52:54:00:00:00:02 10.0.0.2",
-        "52:54:00:00:00:01 fd00::1",
-    ]);
+    let security = security(&["52:54:00:00:00:01 10.0.0.1", "52:54:00:00:00:02 10.0.0.2", "52:54:00:00:00:01 fd00::1"]);
     check(
         &security,
         &[
@@ -282,10 +172,7 @@ fn addresses_belong_to_their_own_mac() {
         ],
     );
     assert_eq!(security.macs(), [MAC, OTHER_MAC]);
-    let addresses: Vec<String> = security
-        .addresses()
-        .map(|(_, address)| address.to_string())
-        .collect();
+    let addresses: Vec<String> = security.addresses().map(|(_, address)| address.to_string()).collect();
     assert_eq!(addresses, ["10.0.0.1", "10.0.0.2", "fd00::1"]);
 }
 
@@ -308,19 +195,11 @@ fn routers_and_dhcp_servers_are_told_so() {
         );
         check(
             &security.clone().with_dhcp_server(true),
-            &[
-                (MAC, offer, Ok(())),
-                (MAC, reply, Ok(())),
-                (MAC, redirect, Err(Spoof::Router)),
-            ],
+            &[(MAC, offer, Ok(())), (MAC, reply, Ok(())), (MAC, redirect, Err(Spoof::Router))],
         );
         check(
             &security.with_router(true),
-            &[
-                (MAC, advertisement, Ok(())),
-                (MAC, redirect, Ok(())),
-                (MAC, offer, Err(Spoof::DhcpServer)),
-            ],
+            &[(MAC, advertisement, Ok(())), (MAC, redirect, Ok(())), (MAC, offer, Err(Spoof::DhcpServer))],
         );
     }
     // A role is no licence for another's address.
@@ -345,15 +224,10 @@ fn a_port_without_entries_still_answers_for_its_inner_addresses() {
 
 #[test]
 fn faults_are_named_with_their_place() {
-    let check =
-        |strings: &[&str], entry: usize, at: std::ops::Range<usize>, fault: PortSecurityFault| {
-            let error = PortSecurity::parse(strings).unwrap_err();
-            assert_eq!(
-                (error.entry, error.at.clone(), error.fault.clone()),
-                (entry, at, fault),
-                "{strings:?}"
-            );
-        };
+    let check = |strings: &[&str], entry: usize, at: std::ops::Range<usize>, fault: PortSecurityFault| {
+        let error = PortSecurity::parse(strings).unwrap_err();
+        assert_eq!((error.entry, error.at.clone(), error.fault.clone()), (entry, at, fault), "{strings:?}");
+    };
     let word = |text: &str| text.to_string();
     check(&["  "], 0, 0..2, PortSecurityFault::Empty);
     check(
@@ -362,72 +236,17 @@ fn faults_are_named_with_their_place() {
         0..14,
         PortSecurityFault::BadMac(word("52:54:00:00:01")),
     );
-    check(
-        &["52:54:00:00:00:0g"],
-        0,
-        0..17,
-        PortSecurityFault::BadMac(word("52:54:00:00:00:0g")),
-    );
-    check(
-        &["52:54:00:00:00:+1"],
-        0,
-        0..17,
-        PortSecurityFault::BadMac(word("52:54:00:00:00:+1")),
-    );
-    check(
-        &["01:00:5e:00:00:01"],
-        0,
-        0..17,
-        PortSecurityFault::NotUnicastMac(word("01:00:5e:00:00:01")),
-    );
-    check(
-        &["00:00:00:00:00:00"],
-        0,
-        0..17,
-        PortSecurityFault::NotUnicastMac(word("00:00:00:00:00:00")),
-    );
-    check(
-        &["10.0.0.1"],
-        0,
-        0..8,
-        PortSecurityFault::MacMissing(word("10.0.0.1")),
-    );
-    check(
-        &["52:54:00:00:00:01  10.0.0.300"],
-        0,
-        19..29,
-        PortSecurityFault::BadAddress(word("10.0.0.300")),
-    );
-    check(
-        &["52:54:00:00:00:01 10.0.0.0/33"],
-        0,
-        18..29,
-        PortSecurityFault::BadAddress(word("10.0.0.0/33")),
-    );
-    check(
-        &["52:54:00:00:00:01 224.0.0.5"],
-        0,
-        18..27,
-        PortSecurityFault::NotUnicastAddress(word("224.0.0.5")),
-    );
-    check(
-        &["52:54:00:00:00:01 0.0.0.0"],
-        0,
-        18..25,
-        PortSecurityFault::NotUnicastAddress(word("0.0.0.0")),
-    );
-    check(
-        &["52:54:00:00:00:01 52:54:00:00:00:02"],
-        0,
-        18..35,
-        PortSecurityFault::SecondMac(word("52:54:00:00:00:02")),
-    );
-    check(
-        &["VRRPv3 52:54:00:00:00:01"],
-        0,
-        0..6,
-        PortSecurityFault::Vrrp,
-    );
+    check(&["52:54:00:00:00:0g"], 0, 0..17, PortSecurityFault::BadMac(word("52:54:00:00:00:0g")));
+    check(&["52:54:00:00:00:+1"], 0, 0..17, PortSecurityFault::BadMac(word("52:54:00:00:00:+1")));
+    check(&["01:00:5e:00:00:01"], 0, 0..17, PortSecurityFault::NotUnicastMac(word("01:00:5e:00:00:01")));
+    check(&["00:00:00:00:00:00"], 0, 0..17, PortSecurityFault::NotUnicastMac(word("00:00:00:00:00:00")));
+    check(&["10.0.0.1"], 0, 0..8, PortSecurityFault::MacMissing(word("10.0.0.1")));
+    check(&["52:54:00:00:00:01  10.0.0.300"], 0, 19..29, PortSecurityFault::BadAddress(word("10.0.0.300")));
+    check(&["52:54:00:00:00:01 10.0.0.0/33"], 0, 18..29, PortSecurityFault::BadAddress(word("10.0.0.0/33")));
+    check(&["52:54:00:00:00:01 224.0.0.5"], 0, 18..27, PortSecurityFault::NotUnicastAddress(word("224.0.0.5")));
+    check(&["52:54:00:00:00:01 0.0.0.0"], 0, 18..25, PortSecurityFault::NotUnicastAddress(word("0.0.0.0")));
+    check(&["52:54:00:00:00:01 52:54:00:00:00:02"], 0, 18..35, PortSecurityFault::SecondMac(word("52:54:00:00:00:02")));
+    check(&["VRRPv3 52:54:00:00:00:01"], 0, 0..6, PortSecurityFault::Vrrp);
     let many = vec!["52:54:00:00:00:01"; 65];
     check(&many, 64, 0..0, PortSecurityFault::TooMany);
 }

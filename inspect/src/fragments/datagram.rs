@@ -87,14 +87,7 @@ impl Name {
 
 impl Datagram {
     pub(super) fn new(name: Name, since_ms: u64) -> Self {
-        Self {
-            name,
-            since_ms,
-            pieces: Vec::new(),
-            len: None,
-            is_doomed: false,
-            byte_count: 0,
-        }
+        Self { name, since_ms, pieces: Vec::new(), len: None, is_doomed: false, byte_count: 0 }
     }
 
     /// Takes a piece in and answers whether the datagram is whole.
@@ -102,9 +95,7 @@ impl Datagram {
         if self.is_doomed {
             return Err(FragmentRefused::Doomed);
         }
-        let at = self
-            .pieces
-            .partition_point(|held| held.offset < piece.offset);
+        let at = self.pieces.partition_point(|held| held.offset < piece.offset);
         if self.pieces.get(at).is_some_and(|held| held.repeats(&piece)) {
             return Err(FragmentRefused::Duplicate);
         }
@@ -126,10 +117,7 @@ impl Datagram {
     /// Checks a piece that would be number `at` by offset against all others.
     fn check(&self, at: usize, piece: &Piece) -> Result<(), FragmentRefused> {
         let overlaps_previous = at > 0 && self.pieces[at - 1].end() > piece.offset;
-        let overlaps_next = self
-            .pieces
-            .get(at)
-            .is_some_and(|next| next.offset < piece.end());
+        let overlaps_next = self.pieces.get(at).is_some_and(|next| next.offset < piece.end());
         if overlaps_previous || overlaps_next {
             return Err(FragmentRefused::Overlap);
         }
@@ -155,12 +143,10 @@ impl Datagram {
         match self.name.network {
             Network::Ipv4 => {
                 let header_len = payload_offset - network_offset;
-                unfragment_ipv4(&mut frame, network_offset, header_len, payload_len)
-                    .ok_or(self.pieces.len())?;
+                unfragment_ipv4(&mut frame, network_offset, header_len, payload_len).ok_or(self.pieces.len())?;
             }
             Network::Ipv6 => {
-                unfragment_ipv6(&mut frame, network_offset, payload_len)
-                    .ok_or(self.pieces.len())?;
+                unfragment_ipv6(&mut frame, network_offset, payload_len).ok_or(self.pieces.len())?;
             }
             // The parser finds no fragments in ARP.
             Network::Arp => return Err(self.pieces.len()),
@@ -168,20 +154,12 @@ impl Datagram {
         for piece in &self.pieces {
             frame.extend_from_slice(piece.payload());
         }
-        Ok(Whole {
-            frame,
-            fragments: self.pieces.into_iter().map(|piece| piece.frame).collect(),
-        })
+        Ok(Whole { frame, fragments: self.pieces.into_iter().map(|piece| piece.frame).collect() })
     }
 }
 
 /// Clears the fragment fields of the IPv4 header that ends `frame`; `None` if the datagram would be too long.
-fn unfragment_ipv4(
-    frame: &mut [u8],
-    network_offset: usize,
-    header_len: usize,
-    payload_len: usize,
-) -> Option<()> {
+fn unfragment_ipv4(frame: &mut [u8], network_offset: usize, header_len: usize, payload_len: usize) -> Option<()> {
     let total_len = u16::try_from(header_len + payload_len).ok()?;
     frame[network_offset + 2..network_offset + 4].copy_from_slice(&total_len.to_be_bytes());
     frame[network_offset + 6..network_offset + 8].fill(0);

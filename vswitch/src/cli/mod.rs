@@ -21,9 +21,7 @@ use crate::status::Table;
 /// A userspace switch that inspects every frame between virtual machines.
 #[derive(Debug, Parser)]
 #[command(name = "vswitch", version, disable_help_subcommand = true)]
-#[command(
-    after_help = "Exit status: 0 success, 1 negative answer, 2 usage or invalid configuration, 3 no daemon."
-)]
+#[command(after_help = "Exit status: 0 success, 1 negative answer, 2 usage or invalid configuration, 3 no daemon.")]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -79,12 +77,7 @@ struct ShowArguments {
 #[derive(Debug, Args)]
 struct Daemon {
     /// Run directory of the daemon, as its configuration names it
-    #[arg(
-        long,
-        value_name = "DIR",
-        env = "VSWITCH_RUN_DIR",
-        default_value = "/run/vswitch"
-    )]
+    #[arg(long, value_name = "DIR", env = "VSWITCH_RUN_DIR", default_value = "/run/vswitch")]
     run_dir: PathBuf,
     /// Control socket of the daemon, if it is not control.sock in the run directory
     #[arg(long, value_name = "PATH", env = "VSWITCH_SOCKET")]
@@ -99,9 +92,7 @@ struct Daemon {
 
 impl Daemon {
     fn socket(&self) -> PathBuf {
-        self.socket
-            .clone()
-            .unwrap_or_else(|| self.run_dir.join(SOCKET_NAME))
+        self.socket.clone().unwrap_or_else(|| self.run_dir.join(SOCKET_NAME))
     }
 }
 
@@ -161,9 +152,7 @@ pub fn main() -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
-            ExitCode::SUCCESS
-        }
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(failure) => {
             // Nothing is left to be done if stderr is closed too.
             drop(writeln!(io::stderr(), "{failure}"));
@@ -173,34 +162,23 @@ pub fn main() -> ExitCode {
 }
 
 fn ask(daemon: &Daemon, request: &Request) -> Result<Value, Failure> {
-    match client::ask(
-        &daemon.socket(),
-        request,
-        Duration::from_secs(daemon.timeout),
-    )? {
+    match client::ask(&daemon.socket(), request, Duration::from_secs(daemon.timeout))? {
         Response::Ok { result } => Ok(result),
         Response::Error { cause, message } => Err(match cause {
-            Cause::InvalidConfiguration | Cause::NeedsRestart => {
-                Failure::InvalidConfiguration(message)
-            }
+            Cause::InvalidConfiguration | Cause::NeedsRestart => Failure::InvalidConfiguration(message),
             Cause::BadRequest | Cause::NotFound | Cause::Incomplete => Failure::Negative(message),
         }),
     }
 }
 
 fn show(arguments: &ShowArguments) -> Result<(), Failure> {
-    let request = Request::Show {
-        table: arguments.table,
-        max: arguments.max,
-        port: arguments.port.clone(),
-    };
+    let request = Request::Show { table: arguments.table, max: arguments.max, port: arguments.port.clone() };
     let result = ask(&arguments.daemon, &request)?;
     if arguments.daemon.json {
         return print_json(&result);
     }
-    let text = show::text(arguments.table, result).map_err(|error| {
-        Failure::Negative(format!("the daemon's answer makes no sense: {error}"))
-    })?;
+    let text = show::text(arguments.table, result)
+        .map_err(|error| Failure::Negative(format!("the daemon's answer makes no sense: {error}")))?;
     print(&text)
 }
 
@@ -221,18 +199,10 @@ fn version(daemon: &Daemon) -> Result<(), Failure> {
     }
     match running {
         Ok(running) => {
-            let (version, generation) = (
-                running["version"].as_str().unwrap_or("?"),
-                &running["generation"],
-            );
-            print(&format!(
-                "vswitch {own}\nrunning: {version}, generation {generation}\n"
-            ))
+            let (version, generation) = (running["version"].as_str().unwrap_or("?"), &running["generation"]);
+            print(&format!("vswitch {own}\nrunning: {version}, generation {generation}\n"))
         }
-        Err(_) => print(&format!(
-            "vswitch {own}\nrunning: none at {}\n",
-            daemon.socket().display()
-        )),
+        Err(_) => print(&format!("vswitch {own}\nrunning: none at {}\n", daemon.socket().display())),
     }
 }
 
@@ -242,9 +212,7 @@ fn print_json(value: &Value) -> Result<(), Failure> {
 
 fn print(text: &str) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())
-        .and_then(|()| out.flush())
-        .map_err(Failure::Output)
+    out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(Failure::Output)
 }
 
 #[cfg(test)]

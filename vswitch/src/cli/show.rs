@@ -61,12 +61,7 @@ fn zones(rows: Vec<ZoneRow>) -> String {
 }
 
 fn macs(rows: Vec<MacRow>) -> String {
-    let mut text = Text::new(&[
-        ("MAC", Left),
-        ("PORT", Left),
-        ("ORIGIN", Left),
-        ("AGE", Right),
-    ]);
+    let mut text = Text::new(&[("MAC", Left), ("PORT", Left), ("ORIGIN", Left), ("AGE", Right)]);
     for row in rows {
         let age = row.age_s.map(|age| format!("{age}s")).unwrap_or_default();
         text.row([row.mac, row.port, row.origin, age]);
@@ -100,41 +95,20 @@ fn flows(answer: Flows) -> String {
         ]);
     }
     let (shown, open, limit) = (answer.flows.len(), answer.open, answer.limit);
-    format!(
-        "{}{shown} shown, {open} open, {limit} at most\n",
-        text.text()
-    )
+    format!("{}{shown} shown, {open} open, {limit} at most\n", text.text())
 }
 
 fn end_point(address: &str, port: u16) -> String {
-    if address.contains(':') {
-        format!("[{address}]:{port}")
-    } else {
-        format!("{address}:{port}")
-    }
+    if address.contains(':') { format!("[{address}]:{port}") } else { format!("{address}:{port}") }
 }
 
 /// Reasons without a frame are left out for people; `--json` has them.
 fn drops(rows: Vec<DropRow>) -> String {
-    let mut text = Text::new(&[
-        ("REASON", Left),
-        ("FRAMES", Right),
-        ("BY PORT", Left),
-        ("MEANING", Left),
-    ]);
+    let mut text = Text::new(&[("REASON", Left), ("FRAMES", Right), ("BY PORT", Left), ("MEANING", Left)]);
     let total: u64 = rows.iter().map(|row| row.total).sum();
     for row in rows.into_iter().filter(|row| row.total > 0) {
-        let ports: Vec<String> = row
-            .ports
-            .iter()
-            .map(|(port, drops)| format!("{port}={drops}"))
-            .collect();
-        text.row([
-            row.reason,
-            row.total.to_string(),
-            ports.join(","),
-            row.explanation,
-        ]);
+        let ports: Vec<String> = row.ports.iter().map(|(port, drops)| format!("{port}={drops}")).collect();
+        text.row([row.reason, row.total.to_string(), ports.join(","), row.explanation]);
     }
     format!("{}{total} frames dropped\n", text.text())
 }

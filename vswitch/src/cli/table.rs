@@ -21,34 +21,22 @@ pub struct Table {
 impl Table {
     /// An empty table with these columns.
     pub fn new(columns: &[(&'static str, Set)]) -> Self {
-        Self {
-            columns: columns.to_vec(),
-            rows: Vec::new(),
-        }
+        Self { columns: columns.to_vec(), rows: Vec::new() }
     }
 
     /// Adds a row.
     pub fn row(&mut self, cells: impl IntoIterator<Item = String>) {
-        self.rows
-            .push(cells.into_iter().map(|cell| visible(&cell)).collect());
+        self.rows.push(cells.into_iter().map(|cell| visible(&cell)).collect());
     }
 
     /// The table as text, one line per row below one of titles.
     pub fn text(&self) -> String {
         let width = |column: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(column));
-            cells
-                .map(|cell| cell.chars().count())
-                .max()
-                .unwrap_or(0)
-                .max(self.columns[column].0.len())
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0).max(self.columns[column].0.len())
         };
         let widths: Vec<usize> = (0..self.columns.len()).map(width).collect();
-        let titles: Vec<String> = self
-            .columns
-            .iter()
-            .map(|(title, _)| (*title).to_owned())
-            .collect();
+        let titles: Vec<String> = self.columns.iter().map(|(title, _)| (*title).to_owned()).collect();
         let mut text = String::new();
         for row in std::iter::once(&titles).chain(&self.rows) {
             let mut line = String::new();
@@ -72,9 +60,7 @@ fn visible(cell: &str) -> String {
     if cell.is_empty() {
         return "-".to_owned();
     }
-    cell.chars()
-        .map(|char| if char.is_control() { '\u{fffd}' } else { char })
-        .collect()
+    cell.chars().map(|char| if char.is_control() { '\u{fffd}' } else { char }).collect()
 }
 
 #[cfg(test)]
@@ -83,11 +69,7 @@ mod tests {
 
     #[test]
     fn columns_are_aligned() {
-        let mut table = Table::new(&[
-            ("PORT", Set::Left),
-            ("FRAMES", Set::Right),
-            ("ZONE", Set::Left),
-        ]);
+        let mut table = Table::new(&[("PORT", Set::Left), ("FRAMES", Set::Right), ("ZONE", Set::Left)]);
         table.row(["web1".to_owned(), "7".to_owned(), "web".to_owned()]);
         table.row(["uplink-0".to_owned(), "12345678".to_owned(), String::new()]);
         table.row(["a\u{1b}[2Jb".to_owned(), "0".to_owned(), "db\n".to_owned()]);
@@ -102,9 +84,6 @@ a\u{fffd}[2Jb           0  db\u{fffd}
 
     #[test]
     fn a_table_without_rows_has_its_titles() {
-        assert_eq!(
-            Table::new(&[("A", Set::Left), ("B", Set::Right)]).text(),
-            "A  B\n"
-        );
+        assert_eq!(Table::new(&[("A", Set::Left), ("B", Set::Right)]).text(), "A  B\n");
     }
 }

@@ -31,17 +31,10 @@ pub fn check_command(path: &str, json: bool) -> ExitCode {
         eprint!("{report}");
         match &checked {
             Ok(resolved) => print!("{}", summary(path, resolved)),
-            Err(report) => eprintln!(
-                "\n{path}: not usable, {}",
-                plural(report.count(Severity::Error), "error")
-            ),
+            Err(report) => eprintln!("\n{path}: not usable, {}", plural(report.count(Severity::Error), "error")),
         }
     }
-    if checked.is_ok() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(INVALID)
-    }
+    if checked.is_ok() { ExitCode::SUCCESS } else { ExitCode::from(INVALID) }
 }
 
 fn check(path: &str) -> Result<Resolved, Report> {
@@ -60,20 +53,11 @@ fn to_json(checked: &Result<Resolved, Report>, report: &Report) -> String {
         diagnostics: report.rows(),
     };
     // The shape has string keys only, so there is nothing that JSON could not say.
-    serde_json::to_string_pretty(&outcome)
-        .unwrap_or_else(|error| format!("{{\"valid\":false,\"error\":\"{error}\"}}"))
+    serde_json::to_string_pretty(&outcome).unwrap_or_else(|error| format!("{{\"valid\":false,\"error\":\"{error}\"}}"))
 }
 
 fn summary(path: &str, resolved: &Resolved) -> String {
-    let Counts {
-        ports,
-        uplinks,
-        zones,
-        rules,
-        signatures,
-        signatures_refused,
-        refused_by_reason,
-    } = &resolved.counts;
+    let Counts { ports, uplinks, zones, rules, signatures, signatures_refused, refused_by_reason } = &resolved.counts;
     let mut text = format!(
         "{path}: sound, {}\n  {}, {}, {}, {}\n  {} in use, {signatures_refused} refused\n",
         plural(resolved.warnings.count(Severity::Warning), "warning"),
@@ -92,9 +76,5 @@ fn summary(path: &str, resolved: &Resolved) -> String {
 }
 
 fn plural(count: usize, what: &str) -> String {
-    if count == 1 {
-        format!("1 {what}")
-    } else {
-        format!("{count} {what}s")
-    }
+    if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }

@@ -74,11 +74,7 @@ pub(super) fn decode<T: de::DeserializeOwned>(mut root: Node) -> Decoded<T> {
     while faults.len() < FAULTS_MAX {
         match T::deserialize(NodeReader(&root)) {
             Ok(value) => {
-                return Decoded {
-                    value: Some(value),
-                    faults,
-                    lost,
-                };
+                return Decoded { value: Some(value), faults, lost };
             }
             Err(fault) => {
                 let is_removed = root.remove(&fault, &mut lost);
@@ -91,11 +87,7 @@ pub(super) fn decode<T: de::DeserializeOwned>(mut root: Node) -> Decoded<T> {
             }
         }
     }
-    Decoded {
-        value: None,
-        faults,
-        lost,
-    }
+    Decoded { value: None, faults, lost }
 }
 
 impl Node {
@@ -151,10 +143,7 @@ impl Node {
 impl Fault {
     /// A fault in words of our own, at the node that is being read.
     fn new(message: String) -> Self {
-        Self(Box::new(Details {
-            message,
-            ..Details::default()
-        }))
+        Self(Box::new(Details { message, ..Details::default() }))
     }
 
     fn with_suggestion(mut self, word: &str, known: &[&str]) -> Self {
@@ -163,12 +152,7 @@ impl Fault {
                 self.message.push_str(&format!(", did you mean `{near}`?"));
                 self.meant = Some(near.to_string());
             }
-            None => {
-                self.help = Some(format!(
-                    "possible here: {}",
-                    suggest::listed(known.iter().copied(), '`')
-                ))
-            }
+            None => self.help = Some(format!("possible here: {}", suggest::listed(known.iter().copied(), '`'))),
         }
         self
     }

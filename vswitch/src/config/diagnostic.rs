@@ -46,10 +46,7 @@ impl Place {
         let start = self.at.start.min(self.source.text.len());
         let before = self.source.text.get(..start).unwrap_or_default();
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        (
-            before.matches('\n').count() + 1,
-            before[line_start..].chars().count() + 1,
-        )
+        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
     }
 
     /// The bytes to underline: within one line, and at least one of them where the line has any.
@@ -60,11 +57,7 @@ impl Place {
         let line_end = start + rest.find('\n').unwrap_or(rest.len());
         let line_end = start + text[start..line_end].trim_end().len();
         let next = rest.chars().next().map_or(0, char::len_utf8);
-        let end = self
-            .at
-            .end
-            .min(line_end)
-            .max((start + next).min(text.len()));
+        let end = self.at.end.min(line_end).max((start + next).min(text.len()));
         start..end
     }
 }
@@ -87,37 +80,22 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A diagnostic without a place.
     pub fn new(severity: Severity, message: impl Into<String>) -> Self {
-        Self {
-            severity,
-            message: message.into(),
-            place: None,
-            related: None,
-            help: None,
-        }
+        Self { severity, message: message.into(), place: None, related: None, help: None }
     }
 
     /// The same, at a place.
     pub fn at(self, place: Place) -> Self {
-        Self {
-            place: Some(place),
-            ..self
-        }
+        Self { place: Some(place), ..self }
     }
 
     /// The same, with a second place.
     pub fn related_to(self, place: Place, what: impl Into<String>) -> Self {
-        Self {
-            related: Some((place, what.into())),
-            ..self
-        }
+        Self { related: Some((place, what.into())), ..self }
     }
 
     /// The same, with a way out.
     pub fn help(self, help: impl Into<String>) -> Self {
-        Self {
-            help: Some(help.into()),
-            ..self
-        }
+        Self { help: Some(help.into()), ..self }
     }
 
     fn render(&self, renderer: &Renderer) -> String {
@@ -135,11 +113,8 @@ impl Diagnostic {
                     .annotation(AnnotationKind::Primary.span(place.underlined()));
                 match &self.related {
                     Some((other, what)) if Arc::ptr_eq(&other.source, &place.source) => {
-                        snippet = snippet.annotation(
-                            AnnotationKind::Context
-                                .span(other.underlined())
-                                .label(what.as_str()),
-                        );
+                        snippet =
+                            snippet.annotation(AnnotationKind::Context.span(other.underlined()).label(what.as_str()));
                     }
                     Some(_) | None => {}
                 }
@@ -208,19 +183,13 @@ impl Report {
 
     /// How many there are of one severity.
     pub fn count(&self, severity: Severity) -> usize {
-        self.diagnostics
-            .iter()
-            .filter(|diagnostic| diagnostic.severity == severity)
-            .count()
+        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count()
     }
 
     /// Puts the diagnostics into the order of reading: errors first, then by place.
     pub(super) fn sort(&mut self) {
         self.diagnostics.sort_by_cached_key(|diagnostic| {
-            let place = diagnostic
-                .place
-                .as_ref()
-                .map(|place| (place.source.name.clone(), place.at.start));
+            let place = diagnostic.place.as_ref().map(|place| (place.source.name.clone(), place.at.start));
             (diagnostic.severity, place)
         });
     }
@@ -240,11 +209,7 @@ impl fmt::Display for Report {
             writeln!(f, "{blank}{}", diagnostic.render(&renderer))?;
         }
         let more_count = self.diagnostics.len().saturating_sub(PRINTED_MAX);
-        if more_count > 0 {
-            writeln!(f, "\n... and {more_count} more")
-        } else {
-            Ok(())
-        }
+        if more_count > 0 { writeln!(f, "\n... and {more_count} more") } else { Ok(()) }
     }
 }
 

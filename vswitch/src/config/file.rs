@@ -201,10 +201,7 @@ pub(super) struct Policy {
 
 impl Default for Policy {
     fn default() -> Self {
-        Self {
-            default: Action(zones::rule::Action::Drop),
-            rules: Vec::new(),
-        }
+        Self { default: Action(zones::rule::Action::Drop), rules: Vec::new() }
     }
 }
 

@@ -51,41 +51,21 @@ const FLOW_TIMEOUT_MS: RangeInclusive<u64> = 1_000..=86_400_000;
 impl Limits {
     pub(super) fn new(file: &LimitsFile, context: &mut Context<'_>) -> Self {
         let default = Self::default();
-        let mut count = |key: &str,
-                         value: &Option<At<u64>>,
-                         range: RangeInclusive<u64>,
-                         default: u32| match value {
+        let mut count = |key: &str, value: &Option<At<u64>>, range: RangeInclusive<u64>, default: u32| match value {
             None => default,
-            Some(value) => context
-                .check_range(key, value, value.value, &range, |number| number.to_string())
-                as u32,
+            Some(value) => context.check_range(key, value, value.value, &range, |number| number.to_string()) as u32,
         };
         let flows = count("flows", &file.flows, FLOWS, default.flows);
         // A smaller table without a word about ports keeps the proportion.
-        let share = default
-            .flows_per_port
-            .min((flows / 4).max(FLOWS_PER_PORT_MIN as u32));
-        let flows_per_port = count(
-            "flows_per_port",
-            &file.flows_per_port,
-            FLOWS_PER_PORT_MIN..=u64::from(flows),
-            share,
-        );
-        let learned_macs = count(
-            "learned_macs",
-            &file.learned_macs,
-            LEARNED_MACS,
-            default.learned_macs,
-        );
-        let mut time = |key: &str,
-                        value: &Option<At<DurationText>>,
-                        range: RangeInclusive<u64>,
-                        default: u64| {
-            match value {
+        let share = default.flows_per_port.min((flows / 4).max(FLOWS_PER_PORT_MIN as u32));
+        let flows_per_port =
+            count("flows_per_port", &file.flows_per_port, FLOWS_PER_PORT_MIN..=u64::from(flows), share);
+        let learned_macs = count("learned_macs", &file.learned_macs, LEARNED_MACS, default.learned_macs);
+        let mut time =
+            |key: &str, value: &Option<At<DurationText>>, range: RangeInclusive<u64>, default: u64| match value {
                 None => default,
                 Some(value) => context.check_range(key, value, value.value.0, &range, duration),
-            }
-        };
+            };
         let timeouts = &file.flow_timeouts;
         // Every bound of a flow's timeout fits a u32.
         let mut timeout = |key: &str, value: &Option<At<DurationText>>, default: u32| {
@@ -96,24 +76,11 @@ impl Limits {
             flows_per_port,
             learned_macs,
             flow_timeouts: Timeouts {
-                one_way_ms: timeout(
-                    "one_way",
-                    &timeouts.one_way,
-                    default.flow_timeouts.one_way_ms,
-                ),
-                two_way_ms: timeout(
-                    "two_way",
-                    &timeouts.two_way,
-                    default.flow_timeouts.two_way_ms,
-                ),
+                one_way_ms: timeout("one_way", &timeouts.one_way, default.flow_timeouts.one_way_ms),
+                two_way_ms: timeout("two_way", &timeouts.two_way, default.flow_timeouts.two_way_ms),
                 icmp_ms: timeout("icmp", &timeouts.icmp, default.flow_timeouts.icmp_ms),
             },
-            mac_ageing_ms: time(
-                "mac_ageing",
-                &file.mac_ageing,
-                MAC_AGEING_MS,
-                default.mac_ageing_ms,
-            ),
+            mac_ageing_ms: time("mac_ageing", &file.mac_ageing, MAC_AGEING_MS, default.mac_ageing_ms),
         }
     }
 }

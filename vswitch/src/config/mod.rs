@@ -52,67 +52,29 @@ pub fn load(path: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Repo
 ///
 /// # Errors
 /// Everything that is wrong with it. The numbering is as before then.
-pub fn load_text(
-    name: &str,
-    text: &str,
-    base_dir: &Path,
-    numbering: &mut PortNumbering,
-) -> Result<Resolved, Report> {
-    let source = Arc::new(SourceText {
-        name: name.to_string(),
-        text: text.to_string(),
-    });
+pub fn load_text(name: &str, text: &str, base_dir: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Report> {
+    let source = Arc::new(SourceText { name: name.to_string(), text: text.to_string() });
     let mut report = Report::default();
     let decoded = match tree::read(text) {
         Ok((root, doubled)) => {
-            for tree::Doubled {
-                key,
-                first_at,
-                second_at,
-            } in doubled
-            {
-                let place = |at| Place {
-                    source: Arc::clone(&source),
-                    at,
-                };
-                let diagnostic =
-                    Diagnostic::new(Severity::Error, format!("the key `{key}` stands twice"));
-                report.push(
-                    diagnostic
-                        .at(place(second_at))
-                        .related_to(place(first_at), "first here"),
-                );
+            for tree::Doubled { key, first_at, second_at } in doubled {
+                let place = |at| Place { source: Arc::clone(&source), at };
+                let diagnostic = Diagnostic::new(Severity::Error, format!("the key `{key}` stands twice"));
+                report.push(diagnostic.at(place(second_at)).related_to(place(first_at), "first here"));
             }
             decode::decode::<File>(root)
         }
         Err(bad) => {
             let place = Place { source, at: bad.at };
-            report.push(
-                Diagnostic::new(
-                    Severity::Error,
-                    format!("this is not YAML: {}", bad.message),
-                )
-                .at(place),
-            );
+            report.push(Diagnostic::new(Severity::Error, format!("this is not YAML: {}", bad.message)).at(place));
             return Err(report);
         }
     };
-    let Decoded {
-        value,
-        faults,
-        lost,
-    } = decoded;
+    let Decoded { value, faults, lost } = decoded;
     for mut fault in faults {
-        let place = Place {
-            source: Arc::clone(&source),
-            at: fault.at.take().unwrap_or(0..0),
-        };
-        let diagnostic =
-            Diagnostic::new(Severity::Error, std::mem::take(&mut fault.message)).at(place);
-        report.push(Diagnostic {
-            help: fault.help.take(),
-            ..diagnostic
-        });
+        let place = Place { source: Arc::clone(&source), at: fault.at.take().unwrap_or(0..0) };
+        let diagnostic = Diagnostic::new(Severity::Error, std::mem::take(&mut fault.message)).at(place);
+        report.push(Diagnostic { help: fault.help.take(), ..diagnostic });
     }
     let resolved = value.and_then(|file| {
         let context = resolve::Context::new(source, &mut report, lost);
@@ -120,36 +82,21 @@ pub fn load_text(
     });
     report.sort();
     match resolved {
-        Some(resolved) if !report.has_errors() => Ok(Resolved {
-            warnings: report,
-            ..resolved
-        }),
+        Some(resolved) if !report.has_errors() => Ok(Resolved { warnings: report, ..resolved }),
         Some(_) | None => Err(report),
     }
 }
 
 fn read_text(reader: impl Read) -> Result<String, String> {
     let mut bytes = Vec::new();
-    reader
-        .take(FILE_LEN_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(|error| error.to_string())?;
+    reader.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > FILE_LEN_MAX {
         return Err(format!("it has more than {} MiB", FILE_LEN_MAX >> 20));
     }
-    String::from_utf8(bytes).map_err(|error| {
-        format!(
-            "it is not UTF-8 text (byte {})",
-            error.utf8_error().valid_up_to()
-        )
-    })
+    String::from_utf8(bytes)
+        .map_err(|error| format!("it is not UTF-8 text (byte {})", error.utf8_error().valid_up_to()))
 }
 
 fn unreadable(name: &str, fault: &str) -> Report {
-    Report {
-        diagnostics: vec![Diagnostic::new(
-            Severity::Error,
-            format!("cannot read `{name}`: {fault}"),
-        )],
-    }
+    Report { diagnostics: vec![Diagnostic::new(Severity::Error, format!("cannot read `{name}`: {fault}"))] }
 }

@@ -54,8 +54,7 @@ impl PortNumbering {
         } else {
             self.take_back().ok_or(OutOfNumbers)?
         };
-        self.numbers
-            .insert(name.to_string(), Holder { id, seen: self.now });
+        self.numbers.insert(name.to_string(), Holder { id, seen: self.now });
         Ok(id)
     }
 
@@ -78,12 +77,7 @@ mod tests {
     use super::*;
 
     fn numbers(numbering: &mut PortNumbering, names: &[&str]) -> Vec<u16> {
-        numbering
-            .number(names)
-            .unwrap()
-            .into_iter()
-            .map(|id| id.0)
-            .collect()
+        numbering.number(names).unwrap().into_iter().map(|id| id.0).collect()
     }
 
     #[test]

@@ -52,10 +52,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for AtVisitor<T> {
         let start = access.next_element()?.ok_or_else(incomplete)?;
         let end = access.next_element()?.ok_or_else(incomplete)?;
         let value = access.next_element()?.ok_or_else(incomplete)?;
-        Ok(At {
-            value,
-            at: start..end,
-        })
+        Ok(At { value, at: start..end })
     }
 }
 
@@ -142,10 +139,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let one_or_many = At::<Shape<T>>::deserialize(deserializer)?;
         Ok(Self(match one_or_many.value {
-            Shape::One(value) => vec![At {
-                value,
-                at: one_or_many.at,
-            }],
+            Shape::One(value) => vec![At { value, at: one_or_many.at }],
             Shape::Many(values) => values,
         }))
     }
@@ -194,10 +188,7 @@ impl<T: JsonSchema> JsonSchema for OneOrMany<T> {
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let (one, many) = (
-            generator.subschema_for::<T>(),
-            generator.subschema_for::<Vec<T>>(),
-        );
+        let (one, many) = (generator.subschema_for::<T>(), generator.subschema_for::<Vec<T>>());
         schemars::json_schema!({ "anyOf": [one, many] })
     }
 }

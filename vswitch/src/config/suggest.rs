@@ -20,11 +20,7 @@ const LISTED_MAX: usize = 20;
 /// Words in a row, each between quotes.
 pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>, quote: char) -> String {
     let mut words = words.into_iter();
-    let shown: Vec<String> = words
-        .by_ref()
-        .take(LISTED_MAX)
-        .map(|word| format!("{quote}{word}{quote}"))
-        .collect();
+    let shown: Vec<String> = words.by_ref().take(LISTED_MAX).map(|word| format!("{quote}{word}{quote}")).collect();
     let more = if words.next().is_some() { ", ..." } else { "" };
     format!("{}{more}", shown.join(", "))
 }
@@ -32,10 +28,7 @@ pub(super) fn listed<'a>(words: impl IntoIterator<Item = &'a str>, quote: char) 
 /// How many slips lead from one word to the other: a letter too many, too few, wrong, or two letters swapped (the optimal
 /// string alignment distance).
 fn distance(a: &str, b: &str) -> usize {
-    let (a, b): (Vec<char>, Vec<char>) = (
-        a.to_lowercase().chars().collect(),
-        b.to_lowercase().chars().collect(),
-    );
+    let (a, b): (Vec<char>, Vec<char>) = (a.to_lowercase().chars().collect(), b.to_lowercase().chars().collect());
     if a.len() > WORD_MAX || b.len() > WORD_MAX {
         return usize::MAX;
     }
@@ -43,9 +36,7 @@ fn distance(a: &str, b: &str) -> usize {
     for (i, left) in a.iter().enumerate() {
         let mut row = vec![i + 1];
         for (j, right) in b.iter().enumerate() {
-            let mut slips = (rows[i][j] + usize::from(left != right))
-                .min(row[j] + 1)
-                .min(rows[i][j + 1] + 1);
+            let mut slips = (rows[i][j] + usize::from(left != right)).min(row[j] + 1).min(rows[i][j + 1] + 1);
             if i > 0 && j > 0 && *left == b[j - 1] && a[i - 1] == *right {
                 slips = slips.min(rows[i - 1][j - 1] + 1);
             }

@@ -105,12 +105,12 @@ impl Word for Action {
         match text {
             "allow" => Ok(Self(zones::rule::Action::Allow)),
             "drop" => Ok(Self(zones::rule::Action::Drop)),
-            "deny" | "block" | "accept" => Err(format!(
-                "`{text}` is not an action here: a rule says `allow` or `drop`"
-            )),
-            "reject" | "pass" | "alert" | "inspect" | "redirect" | "quarantine" => Err(format!(
-                "the action `{text}` is not supported yet: a rule says `allow` or `drop`"
-            )),
+            "deny" | "block" | "accept" => {
+                Err(format!("`{text}` is not an action here: a rule says `allow` or `drop`"))
+            }
+            "reject" | "pass" | "alert" | "inspect" | "redirect" | "quarantine" => {
+                Err(format!("the action `{text}` is not supported yet: a rule says `allow` or `drop`"))
+            }
             other => Err(format!("expected `allow` or `drop`, found `{other}`")),
         }
     }
@@ -136,21 +136,13 @@ impl Word for Protocol {
 
 impl Word for PortRange {
     fn read(text: &str) -> Result<Self, String> {
-        let bad = || {
-            format!(
-                "expected a port (0 to 65535) or a range of them (as in 8000-8080), found `{text}`"
-            )
-        };
+        let bad = || format!("expected a port (0 to 65535) or a range of them (as in 8000-8080), found `{text}`");
         let number = |word: &str| word.trim().parse::<u16>().map_err(|_| bad());
         match text.split_once('-') {
             None => number(text).map(|port| Self(port, port)),
             Some((first, last)) => {
                 let range = Self(number(first)?, number(last)?);
-                if range.0 > range.1 {
-                    Err(format!("the range {text} ends before it starts"))
-                } else {
-                    Ok(range)
-                }
+                if range.0 > range.1 { Err(format!("the range {text} ends before it starts")) } else { Ok(range) }
             }
         }
     }
@@ -159,9 +151,7 @@ impl Word for PortRange {
 impl Word for IcmpTypeText {
     fn read(text: &str) -> Result<Self, String> {
         let number = |word: &str| {
-            word.parse::<u8>().map_err(|_| {
-                format!("expected an ICMP type, or type/code (as in 3/4), found `{text}`")
-            })
+            word.parse::<u8>().map_err(|_| format!("expected an ICMP type, or type/code (as in 3/4), found `{text}`"))
         };
         let (icmp_type, code) = match text.split_once('/') {
             None => (number(text)?, None),
@@ -176,35 +166,28 @@ impl Word for Prefix {
         if let Ok(address) = text.parse::<IpAddr>() {
             return Ok(Self(IpNet::from(address)));
         }
-        let net: IpNet = text.parse().map_err(|_| {
-            format!("`{text}` is neither an IP address nor a prefix (as in 10.0.1.0/24)")
-        })?;
+        let net: IpNet =
+            text.parse().map_err(|_| format!("`{text}` is neither an IP address nor a prefix (as in 10.0.1.0/24)"))?;
         // A set of addresses with a slip in it is wider, or elsewhere, than its author thinks.
         if net.addr() == net.network() {
             Ok(Self(net))
         } else {
-            Err(format!(
-                "`{text}` has bits set after the prefix: write {} or {}",
-                net.trunc(),
-                net.addr()
-            ))
+            Err(format!("`{text}` has bits set after the prefix: write {} or {}", net.trunc(), net.addr()))
         }
     }
 }
 
 impl Word for ListenAddress {
     fn read(text: &str) -> Result<Self, String> {
-        text.parse().map(Self).map_err(|_| {
-            format!("expected an IP address and a TCP port (as in 127.0.0.1:9477), found `{text}`")
-        })
+        text.parse()
+            .map(Self)
+            .map_err(|_| format!("expected an IP address and a TCP port (as in 127.0.0.1:9477), found `{text}`"))
     }
 }
 
 impl Word for DurationText {
     fn read(text: &str) -> Result<Self, String> {
-        let bad = || {
-            format!("expected a duration with its unit (as in 500ms, 30s, 5m, 2h), found `{text}`")
-        };
+        let bad = || format!("expected a duration with its unit (as in 500ms, 30s, 5m, 2h), found `{text}`");
         let digits_end = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(bad)?;
         let (number, unit) = text.split_at(digits_end);
         let unit_ms = match unit {
@@ -214,12 +197,7 @@ impl Word for DurationText {
             "h" => 3_600_000,
             _ => return Err(bad()),
         };
-        number
-            .parse::<u64>()
-            .ok()
-            .and_then(|number| number.checked_mul(unit_ms))
-            .map(Self)
-            .ok_or_else(bad)
+        number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms)).map(Self).ok_or_else(bad)
     }
 }
 
@@ -234,28 +212,14 @@ mod tests {
     #[test]
     fn words_are_read() {
         check("allow", Ok(Action(zones::rule::Action::Allow)));
-        check(
-            "reject",
-            Err::<Action, _>(
-                "the action `reject` is not supported yet: a rule says `allow` or `drop`",
-            ),
-        );
+        check("reject", Err::<Action, _>("the action `reject` is not supported yet: a rule says `allow` or `drop`"));
         check("tcp", Ok(Protocol(Some(6))));
         check("132", Ok(Protocol(Some(132))));
         check("any", Ok(Protocol(None)));
         check("80", Ok(PortRange(80, 80)));
         check("80-90", Ok(PortRange(80, 90)));
-        check(
-            "90-80",
-            Err::<PortRange, _>("the range 90-80 ends before it starts"),
-        );
-        check(
-            "3/4",
-            Ok(IcmpTypeText(IcmpType {
-                icmp_type: 3,
-                code: Some(4),
-            })),
-        );
+        check("90-80", Err::<PortRange, _>("the range 90-80 ends before it starts"));
+        check("3/4", Ok(IcmpTypeText(IcmpType { icmp_type: 3, code: Some(4) })));
         check("10.0.0.1", Ok(Prefix("10.0.0.1/32".parse().unwrap())));
         check("10.0.0.0/8", Ok(Prefix("10.0.0.0/8".parse().unwrap())));
         check("90s", Ok(DurationText(90_000)));
@@ -265,8 +229,7 @@ mod tests {
 
     #[test]
     fn slips_are_refused_with_what_was_expected() {
-        let port =
-            "expected a port (0 to 65535) or a range of them (as in 8000-8080), found `70000`";
+        let port = "expected a port (0 to 65535) or a range of them (as in 8000-8080), found `70000`";
         check("70000", Err::<PortRange, _>(port));
         let net = "`10.0.0.1/8` has bits set after the prefix: write 10.0.0.0/8 or 10.0.0.1";
         check("10.0.0.1/8", Err::<Prefix, _>(net));

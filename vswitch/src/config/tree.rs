@@ -64,8 +64,8 @@ pub(super) fn read(text: &str) -> Result<(Node, Vec<Doubled>), BadYaml> {
     let mut options = Options::default();
     options.duplicate_keys = DuplicateKeyPolicy::PassThrough;
     options.with_snippet = false;
-    let raw: Spanned<Raw> = serde_saphyr::from_str_with_options(text, options)
-        .map_err(|error| BadYaml::new(text, &error))?;
+    let raw: Spanned<Raw> =
+        serde_saphyr::from_str_with_options(text, options).map_err(|error| BadYaml::new(text, &error))?;
     let mut doubled = Vec::new();
     let node = Node::new(raw, text, &mut doubled);
     Ok((node, doubled))
@@ -73,9 +73,7 @@ pub(super) fn read(text: &str) -> Result<(Node, Vec<Doubled>), BadYaml> {
 
 impl BadYaml {
     fn new(text: &str, error: &serde_saphyr::Error) -> Self {
-        let at = error
-            .location()
-            .map_or(0..0, |location| bytes_of(location, text));
+        let at = error.location().map_or(0..0, |location| bytes_of(location, text));
         let message = error.without_snippet().to_string();
         // The place is shown by us; the library's words repeat it at their end.
         let message = match message.find(" at line ") {
@@ -94,18 +92,10 @@ impl Node {
             Raw::Text(value) => Kind::Scalar(value),
             // A plain scalar that looks like a number or a boolean: what was written, not what was understood.
             Raw::Plain(fallback) => {
-                let written = text
-                    .get(bytes_of(raw.defined, text))
-                    .map(str::trim)
-                    .filter(|text| !text.is_empty());
+                let written = text.get(bytes_of(raw.defined, text)).map(str::trim).filter(|text| !text.is_empty());
                 Kind::Scalar(written.map_or(fallback, str::to_string))
             }
-            Raw::List(items) => Kind::List(
-                items
-                    .into_iter()
-                    .map(|item| Self::new(item, text, doubled))
-                    .collect(),
-            ),
+            Raw::List(items) => Kind::List(items.into_iter().map(|item| Self::new(item, text, doubled)).collect()),
             Raw::Map(entries) => Kind::Map(Mapping::new(entries, text, doubled)),
         };
         Self { at, kind }
@@ -125,29 +115,16 @@ impl Mapping {
         let mut entries: Vec<Entry> = Vec::with_capacity(raw.len());
         for (key, value) in raw {
             let key = Node::new(key, text, doubled);
-            let name = key
-                .as_scalar()
-                .map_or_else(|| text[key.at.clone()].to_string(), str::to_string);
+            let name = key.as_scalar().map_or_else(|| text[key.at.clone()].to_string(), str::to_string);
             let value = Node::new(value, text, doubled);
             match entries.iter().find(|entry| entry.key == name) {
                 Some(first) => {
-                    doubled.push(Doubled {
-                        key: name,
-                        first_at: first.key_at.clone(),
-                        second_at: key.at,
-                    });
+                    doubled.push(Doubled { key: name, first_at: first.key_at.clone(), second_at: key.at });
                 }
-                None => entries.push(Entry {
-                    key: name,
-                    key_at: key.at,
-                    value,
-                }),
+                None => entries.push(Entry { key: name, key_at: key.at, value }),
             }
         }
-        Self {
-            entries,
-            lost: Vec::new(),
-        }
+        Self { entries, lost: Vec::new() }
     }
 }
 
@@ -155,9 +132,7 @@ impl Mapping {
 fn bytes_of(location: Location, text: &str) -> Range<usize> {
     let span = location.span();
     let clamp = |offset: u64| {
-        let mut offset = usize::try_from(offset)
-            .unwrap_or(text.len())
-            .min(text.len());
+        let mut offset = usize::try_from(offset).unwrap_or(text.len()).min(text.len());
         while !text.is_char_boundary(offset) {
             offset -= 1;
         }
@@ -176,17 +151,10 @@ fn bytes_of(location: Location, text: &str) -> Range<usize> {
 /// The byte offset of a place that is known by line and column only, as the parser's own errors are.
 fn offset_of(location: Location, text: &str) -> usize {
     let number = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
-    let line_start: usize = text
-        .split_inclusive('\n')
-        .take(number(location.line()).saturating_sub(1))
-        .map(str::len)
-        .sum();
+    let line_start: usize =
+        text.split_inclusive('\n').take(number(location.line()).saturating_sub(1)).map(str::len).sum();
     let line = text[line_start..].lines().next().unwrap_or_default();
-    let in_line = line
-        .chars()
-        .take(number(location.column()).saturating_sub(1))
-        .map(char::len_utf8)
-        .sum::<usize>();
+    let in_line = line.chars().take(number(location.column()).saturating_sub(1)).map(char::len_utf8).sum::<usize>();
     line_start + in_line
 }
 
@@ -276,27 +244,14 @@ mod tests {
         match &node.kind {
             Kind::Null => "null".into(),
             Kind::Scalar(value) => format!("{value}<{}>", &text[node.at.clone()]),
-            Kind::List(items) => format!(
-                "[{}]",
-                items
-                    .iter()
-                    .map(|item| show(item, text))
-                    .collect::<Vec<_>>()
-                    .join(" ")
-            ),
+            Kind::List(items) => {
+                format!("[{}]", items.iter().map(|item| show(item, text)).collect::<Vec<_>>().join(" "))
+            }
             Kind::Map(map) => {
                 let entry = |entry: &Entry| {
-                    format!(
-                        "{}<{}>={}",
-                        entry.key,
-                        &text[entry.key_at.clone()],
-                        show(&entry.value, text)
-                    )
+                    format!("{}<{}>={}", entry.key, &text[entry.key_at.clone()], show(&entry.value, text))
                 };
-                format!(
-                    "{{{}}}",
-                    map.entries.iter().map(entry).collect::<Vec<_>>().join(" ")
-                )
+                format!("{{{}}}", map.entries.iter().map(entry).collect::<Vec<_>>().join(" "))
             }
         }
     }
@@ -309,14 +264,8 @@ mod tests {
 
     #[test]
     fn nodes_know_their_bytes() {
-        check(
-            "a: 1\nb: [x, \"y z\"]\n",
-            "{a<a>=1<1> b<b>=[x<x> y z<\"y z\">]}",
-        );
-        check(
-            "é: {k: no, m: 52:54:00:00:00:01}",
-            "{é<é>={k<k>=no<no> m<m>=52:54:00:00:00:01<52:54:00:00:00:01>}}",
-        );
+        check("a: 1\nb: [x, \"y z\"]\n", "{a<a>=1<1> b<b>=[x<x> y z<\"y z\">]}");
+        check("é: {k: no, m: 52:54:00:00:00:01}", "{é<é>={k<k>=no<no> m<m>=52:54:00:00:00:01<52:54:00:00:00:01>}}");
         check(
             "n: 0123\nt: true\nx: 10:20:30\nz: ~\n",
             "{n<n>=0123<0123> t<t>=true<true> x<x>=10:20:30<10:20:30> z<z>=null}",
@@ -328,29 +277,15 @@ mod tests {
     fn doubled_keys_are_told() {
         let text = "zones:\n  web: 1\n  db: 2\n  web: 3\n";
         let (node, doubled) = read(text).unwrap();
-        assert_eq!(
-            show(&node, text),
-            "{zones<zones>={web<web>=1<1> db<db>=2<2>}}"
-        );
-        assert_eq!(
-            doubled,
-            [Doubled {
-                key: "web".into(),
-                first_at: 9..12,
-                second_at: 26..29
-            }]
-        );
+        assert_eq!(show(&node, text), "{zones<zones>={web<web>=1<1> db<db>=2<2>}}");
+        assert_eq!(doubled, [Doubled { key: "web".into(), first_at: 9..12, second_at: 26..29 }]);
     }
 
     #[test]
     fn what_is_no_yaml_is_told_with_its_place() {
         let check = |text: &str, line: usize, words: &str| {
             let bad = read(text).unwrap_err();
-            assert_eq!(
-                text[..bad.at.start].matches('\n').count() + 1,
-                line,
-                "{bad:?}"
-            );
+            assert_eq!(text[..bad.at.start].matches('\n').count() + 1, line, "{bad:?}");
             assert!(bad.message.contains(words), "{bad:?}");
         };
         check("a: 1\nb: [1, 2\nc: 3\n", 3, "':'");

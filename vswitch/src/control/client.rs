@@ -52,9 +52,7 @@ pub fn ask(socket: &Path, request: &Request, timeout: Duration) -> Result<Respon
         .and_then(|()| stream.write_all(&line))
         .map_err(AskError::Lost)?;
     let mut reply = Vec::new();
-    BufReader::new(stream.take(REPLY_MAX))
-        .read_until(b'\n', &mut reply)
-        .map_err(AskError::Lost)?;
+    BufReader::new(stream.take(REPLY_MAX)).read_until(b'\n', &mut reply).map_err(AskError::Lost)?;
     if reply.is_empty() {
         return Err(AskError::Lost(io::ErrorKind::UnexpectedEof.into()));
     }

@@ -14,11 +14,7 @@ use crate::exchange::{Input, Limits};
 use crate::status::Table;
 
 /// What clients of the control socket are allowed. They are few, and all of them belong to the operator.
-pub const LIMITS: Limits = Limits {
-    clients_max: 16,
-    input_max: 1024 * 1024,
-    deadline: Duration::from_secs(5),
-};
+pub const LIMITS: Limits = Limits { clients_max: 16, input_max: 1024 * 1024, deadline: Duration::from_secs(5) };
 
 /// Flows that one reply lists at most: about 300 bytes each, so a reply stays below 3 MiB.
 pub const FLOWS_MAX: usize = 10_000;
@@ -91,26 +87,19 @@ pub fn answer(input: Input<'_>, operations: &mut dyn Operations) -> Option<Vec<u
             Ok(request) => operations.fulfil(request),
             Err(error) => bad_request(format!("this is no request: {error}")),
         },
-        None if input.is_full => bad_request(format!(
-            "a request has no more than {} bytes",
-            LIMITS.input_max
-        )),
+        None if input.is_full => bad_request(format!("a request has no more than {} bytes", LIMITS.input_max)),
         None => return None,
     };
     let mut line = serde_json::to_vec(&response).unwrap_or_else(|error| {
         // Our own rows always serialise; a client still gets a reply if that should ever be wrong.
-        format!("{{\"status\":\"error\",\"cause\":\"bad_request\",\"message\":\"{error}\"}}")
-            .into_bytes()
+        format!("{{\"status\":\"error\",\"cause\":\"bad_request\",\"message\":\"{error}\"}}").into_bytes()
     });
     line.push(b'\n');
     Some(line)
 }
 
 fn bad_request(message: String) -> Response {
-    Response::Error {
-        cause: Cause::BadRequest,
-        message,
-    }
+    Response::Error { cause: Cause::BadRequest, message }
 }
 
 #[cfg(test)]
@@ -123,9 +112,7 @@ mod tests {
 
     impl Operations for Echo {
         fn fulfil(&mut self, request: Request) -> Response {
-            Response::Ok {
-                result: serde_json::to_value(request).expect("requests serialise"),
-            }
+            Response::Ok { result: serde_json::to_value(request).expect("requests serialise") }
         }
     }
 
@@ -154,22 +141,10 @@ mod tests {
         check(r#"{"request":"reload"}"#, None);
         check("{\"request\":\"reload\"}\n", Some(r#""request":"reload""#));
         check("{\"request\":\"version\"}\nsurplus", Some("version"));
-        check(
-            "{\"request\":\"show\",\"table\":\"ports\"}\n",
-            Some(r#""table":"ports""#),
-        );
-        check(
-            "{\"request\":\"show\",\"table\":\"secrets\"}\n",
-            Some("unknown variant"),
-        );
-        check(
-            "{\"request\":\"show\",\"table\":\"mac\",\"colour\":1}\n",
-            Some("unknown field"),
-        );
-        check(
-            "{\"request\":\"reload\",\"force\":true}\n",
-            Some("unknown field"),
-        );
+        check("{\"request\":\"show\",\"table\":\"ports\"}\n", Some(r#""table":"ports""#));
+        check("{\"request\":\"show\",\"table\":\"secrets\"}\n", Some("unknown variant"));
+        check("{\"request\":\"show\",\"table\":\"mac\",\"colour\":1}\n", Some("unknown field"));
+        check("{\"request\":\"reload\",\"force\":true}\n", Some("unknown field"));
         check("GET / HTTP/1.1\n", Some("this is no request"));
         check("\n", Some("this is no request"));
     }
@@ -177,13 +152,7 @@ mod tests {
     #[test]
     fn a_request_that_never_ends_is_refused() {
         let reply = reply_to(&vec![b'['; LIMITS.input_max], true);
-        assert!(matches!(
-            reply,
-            Some(Response::Error {
-                cause: Cause::BadRequest,
-                ..
-            })
-        ));
+        assert!(matches!(reply, Some(Response::Error { cause: Cause::BadRequest, .. })));
     }
 
     /// serde_json limits nesting to 128 levels, so brackets cannot exhaust the stack.
@@ -191,10 +160,7 @@ mod tests {
     fn deep_nesting_is_refused() {
         let mut line = vec![b'['; LIMITS.input_max - 1];
         line.push(b'\n');
-        assert!(matches!(
-            reply_to(&line, true),
-            Some(Response::Error { .. })
-        ));
+        assert!(matches!(reply_to(&line, true), Some(Response::Error { .. })));
     }
 
     proptest! {

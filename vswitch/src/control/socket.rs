@@ -54,11 +54,7 @@ impl RunDir {
     pub fn take(dir: &Path) -> Result<Self, SocketError> {
         let io_error = |error| SocketError::Io(dir.to_owned(), error);
         // Search permission for all: the sockets of the ports below have modes of their own.
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o755)
-            .create(dir)
-            .map_err(io_error)?;
+        DirBuilder::new().recursive(true).mode(0o755).create(dir).map_err(io_error)?;
         let lock_path = dir.join(LOCK_NAME);
         let lock = OpenOptions::new()
             .write(true)
@@ -70,10 +66,7 @@ impl RunDir {
             .map_err(|error| SocketError::Io(lock_path, error))?;
         rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| SocketError::Taken(dir.to_owned()))?;
-        Ok(Self {
-            socket: dir.join(SOCKET_NAME),
-            _lock: lock,
-        })
+        Ok(Self { socket: dir.join(SOCKET_NAME), _lock: lock })
     }
 
     /// Path of the control socket.
@@ -125,10 +118,7 @@ mod tests {
         let run_dir = dir.path().join("run");
         let first = RunDir::take(&run_dir).expect("free");
         let listener = first.listen().expect("free");
-        let mode = std::fs::metadata(first.socket())
-            .expect("bound")
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(first.socket()).expect("bound").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(matches!(RunDir::take(&run_dir), Err(SocketError::Taken(_))));
         drop((first, listener));

@@ -80,35 +80,20 @@ impl Front {
     ///
     /// # Errors
     /// What could not be set up.
-    pub(super) fn new(
-        control: UnixListener,
-        listen: Option<SocketAddr>,
-    ) -> Result<Self, FrontError> {
+    pub(super) fn new(control: UnixListener, listen: Option<SocketAddr>) -> Result<Self, FrontError> {
         let poll = Poll::new()?;
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
-        poll.registry()
-            .register(&mut signals, SIGNALS, Interest::READABLE)?;
+        poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let control = Server::new(control, FIRST_CONTROL, control::LIMITS, poll.registry())?;
         let first_page = FIRST_CONTROL + Server::<UnixListener>::token_count(&control::LIMITS);
         let pages = match listen {
             None => None,
             Some(address) => {
-                let listener = TcpListener::bind(address)
-                    .map_err(|error| FrontError::Listen(address, error))?;
-                Some(Server::new(
-                    listener,
-                    first_page,
-                    http::LIMITS,
-                    poll.registry(),
-                )?)
+                let listener = TcpListener::bind(address).map_err(|error| FrontError::Listen(address, error))?;
+                Some(Server::new(listener, first_page, http::LIMITS, poll.registry())?)
             }
         };
-        Ok(Self {
-            poll,
-            signals,
-            control,
-            pages,
-        })
+        Ok(Self { poll, signals, control, pages })
     }
 
     /// Serves until a signal says to stop.
@@ -157,10 +142,7 @@ impl Front {
 
     fn serve(&mut self, token: Token, acts: &mut dyn Acts) {
         let registry = self.poll.registry();
-        if self
-            .control
-            .ready(token, registry, &mut |input| control::answer(input, acts))
-        {
+        if self.control.ready(token, registry, &mut |input| control::answer(input, acts)) {
             return;
         }
         if let Some(pages) = &mut self.pages {
@@ -170,8 +152,7 @@ impl Front {
 
     fn tick(&mut self, acts: &mut dyn Acts) -> io::Result<()> {
         let registry = self.poll.registry();
-        self.control
-            .tick(registry, &mut |input| control::answer(input, acts));
+        self.control.tick(registry, &mut |input| control::answer(input, acts));
         if let Some(pages) = &mut self.pages {
             pages.tick(registry, &mut |input| http::answer(input, acts));
         }

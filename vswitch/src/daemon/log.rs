@@ -34,11 +34,7 @@ pub(super) fn start() {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false);
-    let started = tracing_subscriber::registry()
-        .with(filter)
-        .with(Limiter::default())
-        .with(lines)
-        .try_init();
+    let started = tracing_subscriber::registry().with(filter).with(Limiter::default()).with(lines).try_init();
     if started.is_err() {
         // Only a second call in one process gets here, and then logging works already.
         tracing::debug!("logging was started already");
@@ -59,15 +55,9 @@ struct Place {
 
 impl Limiter {
     fn admits(&self, place: Identifier, now: Instant) -> bool {
-        let mut place = self.places.entry(place).or_insert(Place {
-            window_start: now,
-            lines: 0,
-        });
+        let mut place = self.places.entry(place).or_insert(Place { window_start: now, lines: 0 });
         if now.duration_since(place.window_start) >= WINDOW {
-            *place = Place {
-                window_start: now,
-                lines: 0,
-            };
+            *place = Place { window_start: now, lines: 0 };
         }
         place.lines += 1;
         place.lines <= LINES_MAX
@@ -103,11 +93,7 @@ mod tests {
             .map(|callsite| tracing::callsite::Callsite::metadata(callsite).callsite())
             .into();
         let now = Instant::now();
-        let admitted = |place: &Identifier, now| {
-            (0..100)
-                .filter(|_| limiter.admits(place.clone(), now))
-                .count()
-        };
+        let admitted = |place: &Identifier, now| (0..100).filter(|_| limiter.admits(place.clone(), now)).count();
         assert_eq!(admitted(&places[0], now), LINES_MAX as usize);
         assert_eq!(admitted(&places[0], now + WINDOW / 2), 0);
         assert_eq!(admitted(&places[1], now + WINDOW / 2), LINES_MAX as usize);

@@ -112,10 +112,7 @@ fn warn_of(resolved: &Resolved) {
 }
 
 fn unix_now_s() -> u64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
 fn worker_config(resolved: &Resolved) -> WorkerConfig {
@@ -131,12 +128,7 @@ fn worker_config(resolved: &Resolved) -> WorkerConfig {
 
 /// What a configuration makes frames be judged by.
 fn generation_of(resolved: &Resolved, number: u32) -> Generation {
-    let slots = resolved
-        .ports
-        .iter()
-        .map(|port| port.id.index() + 1)
-        .max()
-        .unwrap_or(0);
+    let slots = resolved.ports.iter().map(|port| port.id.index() + 1).max().unwrap_or(0);
     let mut views: Vec<Option<PortView>> = (0..slots).map(|_| None).collect();
     for port in &resolved.ports {
         views[port.id.index()] = Some(PortView {
@@ -160,11 +152,7 @@ fn port_specs(resolved: &Resolved) -> Vec<PortSpec> {
 }
 
 impl Switch {
-    fn start(
-        config_path: &Path,
-        resolved: Resolved,
-        numbering: PortNumbering,
-    ) -> Result<Self, Failure> {
+    fn start(config_path: &Path, resolved: Resolved, numbering: PortNumbering) -> Result<Self, Failure> {
         let generation = Arc::new(generation_of(&resolved, 1));
         let limits = &resolved.limits;
         let (events, queue) = crate::eve::queue();
@@ -176,10 +164,7 @@ impl Switch {
         let started = Instant::now() - Duration::from_micros(workers.now_us());
         let log = Log::start(resolved.eve_path.as_deref(), queue, started).map_err(|error| {
             let path = resolved.eve_path.as_deref().unwrap_or(Path::new("eve"));
-            negative(format!(
-                "events cannot be written to {}: {error}",
-                path.display()
-            ))
+            negative(format!("events cannot be written to {}: {error}", path.display()))
         })?;
         let mut switch = Self {
             config_path: config_path.to_owned(),
@@ -197,10 +182,7 @@ impl Switch {
         };
         switch.ledger.begin(Arc::clone(&generation));
         switch.name_ports(&generation);
-        if !switch
-            .workers
-            .wait_generation(generation.number, GENERATION_TIMEOUT)
-        {
+        if !switch.workers.wait_generation(generation.number, GENERATION_TIMEOUT) {
             return Err(negative("the workers do not take up the configuration"));
         }
         if let Err(error) = switch.ports.start_all(port_specs(&resolved)) {
@@ -225,9 +207,7 @@ impl Switch {
 
     /// Every port that has a number, with its name.
     fn known_ports(&self) -> impl Iterator<Item = (PortId, &str)> {
-        self.port_names
-            .iter()
-            .map(|(&id, name)| (id, name.as_str()))
+        self.port_names.iter().map(|(&id, name)| (id, name.as_str()))
     }
 
     /// Flows that all tables hold together.
@@ -253,9 +233,7 @@ impl Pages for Switch {
         let ports: Vec<PortSeries> = self.known_ports().map(series).collect();
         let generation = self.workers.generation();
         let log = self.log.counters();
-        let load = |counter: &std::sync::atomic::AtomicU64| {
-            counter.load(std::sync::atomic::Ordering::Relaxed)
-        };
+        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
         self.published.render(&Scrape {
             totals: &totals,
             ports: &ports,
@@ -274,18 +252,11 @@ impl Pages for Switch {
 
     fn readiness(&self) -> Result<(), String> {
         let number = self.workers.generation().number;
-        let late = self
-            .workers
-            .seen_generations()
-            .filter(|&seen| seen < number)
-            .count();
+        let late = self.workers.seen_generations().filter(|&seen| seen < number).count();
         if late == 0 {
             return Ok(());
         }
-        Err(format!(
-            "{late} of {} workers do not judge by generation {number} yet",
-            self.cpus.len()
-        ))
+        Err(format!("{late} of {} workers do not judge by generation {number} yet", self.cpus.len()))
     }
 }
 

@@ -49,10 +49,7 @@ mod tests {
     fn paths_and_abstract_names() {
         let dir = tempfile::tempdir().expect("a directory");
         let path = dir.path().join("notify");
-        check(
-            &UnixDatagram::bind(&path).expect("free"),
-            path.as_os_str().as_bytes(),
-        );
+        check(&UnixDatagram::bind(&path).expect("free"), path.as_os_str().as_bytes());
         let name = format!("vswitch-notify-test-{}", std::process::id());
         let abstract_name = SocketAddr::from_abstract_name(&name).expect("a name");
         let listener = UnixDatagram::bind_addr(&abstract_name).expect("free");

@@ -21,9 +21,7 @@ use crate::worker::{Attach, Detached, QueueId, Workers};
 /// Whether two attachments cannot be there at the same time.
 fn collide(one: &Attachment, other: &Attachment) -> bool {
     match (one, other) {
-        (Attachment::VhostUser { path, .. }, Attachment::VhostUser { path: other, .. }) => {
-            path == other
-        }
+        (Attachment::VhostUser { path, .. }, Attachment::VhostUser { path: other, .. }) => path == other,
         (Attachment::Tap { ifname }, Attachment::Tap { ifname: other }) => ifname == other,
         (Attachment::VhostUser { .. }, Attachment::Tap { .. })
         | (Attachment::Tap { .. }, Attachment::VhostUser { .. }) => false,
@@ -72,11 +70,8 @@ impl Steps {
     /// Compares what runs with what is wanted.
     pub(super) fn between(running: &BTreeMap<PortId, PortSpec>, wanted: &[PortSpec]) -> Self {
         let mut steps = Self::default();
-        let is_kept = |spec: &PortSpec| {
-            wanted
-                .iter()
-                .any(|other| other.id == spec.id && other.attachment == spec.attachment)
-        };
+        let is_kept =
+            |spec: &PortSpec| wanted.iter().any(|other| other.id == spec.id && other.attachment == spec.attachment);
         for spec in running.values().filter(|spec| !is_kept(spec)) {
             steps.stop.push(spec.id);
         }
@@ -86,15 +81,8 @@ impl Steps {
                 continue;
             }
             let is_in_use = running.contains_key(&spec.id)
-                || running
-                    .values()
-                    .any(|other| collide(&other.attachment, &spec.attachment));
-            if is_in_use {
-                &mut steps.late
-            } else {
-                &mut steps.early
-            }
-            .push(spec.clone());
+                || running.values().any(|other| collide(&other.attachment, &spec.attachment));
+            if is_in_use { &mut steps.late } else { &mut steps.early }.push(spec.clone());
         }
         steps
     }
@@ -113,11 +101,7 @@ pub(super) struct StartError {
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "port {} cannot be attached to {}: {}",
-            self.name, self.place, self.error
-        )
+        write!(f, "port {} cannot be attached to {}: {}", self.name, self.place, self.error)
     }
 }
 
@@ -156,12 +140,7 @@ pub(super) struct Ports {
 impl Ports {
     /// No ports yet; they will hand their queues to these workers.
     pub(super) fn new(workers: Arc<Workers>) -> Self {
-        Self {
-            workers,
-            specs: BTreeMap::new(),
-            running: BTreeMap::new(),
-            statuses: BTreeMap::new(),
-        }
+        Self { workers, specs: BTreeMap::new(), running: BTreeMap::new(), statuses: BTreeMap::new() }
     }
 
     /// What runs.
@@ -174,11 +153,7 @@ impl Ports {
     /// # Errors
     /// The port is not started, and why.
     pub(super) fn start(&mut self, spec: PortSpec) -> Result<(), StartError> {
-        let failed = |error| StartError {
-            name: spec.name.clone(),
-            place: place(&spec.attachment),
-            error,
-        };
+        let failed = |error| StartError { name: spec.name.clone(), place: place(&spec.attachment), error };
         let running = match &spec.attachment {
             Attachment::Tap { ifname } => {
                 let tap = Tap::open(ifname).map_err(failed)?;
@@ -199,11 +174,7 @@ impl Ports {
             }
         };
         self.running.insert(spec.id, running);
-        tracing::info!(
-            port = spec.name,
-            place = place(&spec.attachment),
-            "port started"
-        );
+        tracing::info!(port = spec.name, place = place(&spec.attachment), "port started");
         self.specs.insert(spec.id, spec);
         Ok(())
     }
@@ -256,11 +227,7 @@ impl Ports {
     /// How a port is; a port that does not run is not connected.
     pub(super) fn state(&self, id: PortId) -> PortState {
         match self.running.get(&id) {
-            Some(Running::Tap) => PortState {
-                connected: true,
-                queues: 1,
-                ..PortState::default()
-            },
+            Some(Running::Tap) => PortState { connected: true, queues: 1, ..PortState::default() },
             Some(Running::Guest(port)) => {
                 let state = port.status().state();
                 PortState {
@@ -318,11 +285,7 @@ fn feature_names(features: Features) -> Vec<String> {
         (Features::VERSION_1, "version_1"),
     ];
     let has = |&&(feature, _): &&(Features, &str)| features.has(feature);
-    NAMES
-        .iter()
-        .filter(has)
-        .map(|&(_, name)| name.to_owned())
-        .collect()
+    NAMES.iter().filter(has).map(|&(_, name)| name.to_owned()).collect()
 }
 
 #[cfg(test)]
@@ -331,58 +294,26 @@ mod tests {
 
     fn spec(id: u16, place: &str) -> PortSpec {
         let attachment = match place.strip_prefix("tap:") {
-            Some(ifname) => Attachment::Tap {
-                ifname: ifname.to_owned(),
-            },
-            None => Attachment::VhostUser {
-                path: place.into(),
-                mode: VhostUserMode::Server,
-                queues: 1,
-            },
+            Some(ifname) => Attachment::Tap { ifname: ifname.to_owned() },
+            None => Attachment::VhostUser { path: place.into(), mode: VhostUserMode::Server, queues: 1 },
         };
-        PortSpec {
-            id: PortId(id),
-            name: format!("p{id}"),
-            attachment,
-        }
+        PortSpec { id: PortId(id), name: format!("p{id}"), attachment }
     }
 
     /// Each list is `number place` per port; the expected steps are numbers.
-    fn check(
-        running: &[(u16, &str)],
-        wanted: &[(u16, &str)],
-        early: &[u16],
-        stop: &[u16],
-        late: &[u16],
-    ) {
-        let specs = |list: &[(u16, &str)]| {
-            list.iter()
-                .map(|&(id, place)| spec(id, place))
-                .collect::<Vec<_>>()
-        };
-        let running = specs(running)
-            .into_iter()
-            .map(|spec| (spec.id, spec))
-            .collect();
+    fn check(running: &[(u16, &str)], wanted: &[(u16, &str)], early: &[u16], stop: &[u16], late: &[u16]) {
+        let specs = |list: &[(u16, &str)]| list.iter().map(|&(id, place)| spec(id, place)).collect::<Vec<_>>();
+        let running = specs(running).into_iter().map(|spec| (spec.id, spec)).collect();
         let steps = Steps::between(&running, &specs(wanted));
         let ids = |specs: &[PortSpec]| specs.iter().map(|spec| spec.id.0).collect::<Vec<_>>();
         let stopped: Vec<u16> = steps.stop.iter().map(|id| id.0).collect();
-        assert_eq!(
-            (ids(&steps.early), stopped, ids(&steps.late)),
-            (early.into(), stop.into(), late.into())
-        );
+        assert_eq!((ids(&steps.early), stopped, ids(&steps.late)), (early.into(), stop.into(), late.into()));
     }
 
     #[test]
     fn steps_between_configurations() {
         check(&[], &[(0, "/a"), (1, "tap:up")], &[0, 1], &[], &[]);
-        check(
-            &[(0, "/a"), (1, "tap:up")],
-            &[(0, "/a"), (1, "tap:up")],
-            &[],
-            &[],
-            &[],
-        );
+        check(&[(0, "/a"), (1, "tap:up")], &[(0, "/a"), (1, "tap:up")], &[], &[], &[]);
         check(&[(0, "/a"), (1, "/b")], &[(1, "/b")], &[], &[0], &[]);
         // Another socket for the same port: it has the port's number until the old one is gone.
         check(&[(0, "/a")], &[(0, "/b")], &[], &[0], &[0]);
@@ -390,13 +321,7 @@ mod tests {
         check(&[(0, "/a")], &[(1, "/a")], &[], &[0], &[1]);
         check(&[(0, "tap:up")], &[(1, "tap:up")], &[], &[0], &[1]);
         // Two ports change places.
-        check(
-            &[(0, "/a"), (1, "/b")],
-            &[(0, "/b"), (1, "/a")],
-            &[],
-            &[0, 1],
-            &[0, 1],
-        );
+        check(&[(0, "/a"), (1, "/b")], &[(0, "/b"), (1, "/a")], &[], &[0, 1], &[0, 1]);
         check(&[(0, "/a")], &[(0, "/a"), (1, "/b")], &[1], &[], &[]);
         check(&[(0, "/a")], &[(0, "tap:/a")], &[], &[0], &[0]);
     }

@@ -53,21 +53,12 @@ impl fmt::Display for ReloadError {
         match self {
             Self::Invalid(report) => f.write_str(report),
             Self::NeedsRestart(keys) => {
-                write!(
-                    f,
-                    "cannot change while the switch runs: {}; the old configuration stays",
-                    keys.join(", ")
-                )
+                write!(f, "cannot change while the switch runs: {}; the old configuration stays", keys.join(", "))
             }
             Self::Port(error) => write!(f, "{error}; the old configuration stays"),
-            Self::Stuck => {
-                f.write_str("a worker is stuck and takes up no configuration; restart the switch")
-            }
+            Self::Stuck => f.write_str("a worker is stuck and takes up no configuration; restart the switch"),
             Self::Late(number) => {
-                write!(
-                    f,
-                    "generation {number} is in force, but a worker has not taken it up in time"
-                )
+                write!(f, "generation {number} is in force, but a worker has not taken it up in time")
             }
             Self::PortsDown(number, errors) => {
                 write!(f, "generation {number} is in force, but ports are down:")?;
@@ -88,32 +79,15 @@ impl Fixed {
             ("switch.run_dir", one.run_dir != two.run_dir),
             ("switch.workers", one.workers != two.workers),
             ("switch.poll", one.poll != two.poll),
-            (
-                "metrics.listen",
-                self.metrics_listen != other.metrics_listen,
-            ),
+            ("metrics.listen", self.metrics_listen != other.metrics_listen),
             ("eve.path", self.eve_path != other.eve_path),
             ("limits.flows", bounds.flows != others.flows),
-            (
-                "limits.flows_per_port",
-                bounds.flows_per_port != others.flows_per_port,
-            ),
-            (
-                "limits.flow_timeouts",
-                bounds.flow_timeouts != others.flow_timeouts,
-            ),
-            (
-                "limits.learned_macs",
-                bounds.learned_macs != others.learned_macs,
-            ),
-            (
-                "limits.mac_ageing",
-                bounds.mac_ageing_ms != others.mac_ageing_ms,
-            ),
+            ("limits.flows_per_port", bounds.flows_per_port != others.flows_per_port),
+            ("limits.flow_timeouts", bounds.flow_timeouts != others.flow_timeouts),
+            ("limits.learned_macs", bounds.learned_macs != others.learned_macs),
+            ("limits.mac_ageing", bounds.mac_ageing_ms != others.mac_ageing_ms),
         ];
-        keys.into_iter()
-            .filter_map(|(key, differs)| differs.then_some(key))
-            .collect()
+        keys.into_iter().filter_map(|(key, differs)| differs.then_some(key)).collect()
     }
 }
 
@@ -152,9 +126,7 @@ impl Switch {
             return Err(ReloadError::NeedsRestart(differences));
         }
         let steps = Steps::between(self.ports.specs(), &port_specs(&resolved));
-        self.ports
-            .start_all(steps.early)
-            .map_err(ReloadError::Port)?;
+        self.ports.start_all(steps.early).map_err(ReloadError::Port)?;
         self.numbering = numbering;
         self.fixed = fixed;
 
@@ -185,13 +157,8 @@ impl Switch {
     /// The same, for a client of the control socket.
     pub(super) fn reload_for_client(&mut self) -> Response {
         match self.reload() {
-            Ok(number) => Response::Ok {
-                result: serde_json::json!({ "generation": number }),
-            },
-            Err(error) => Response::Error {
-                cause: error.cause(),
-                message: error.to_string(),
-            },
+            Ok(number) => Response::Ok { result: serde_json::json!({ "generation": number }) },
+            Err(error) => Response::Error { cause: error.cause(), message: error.to_string() },
         }
     }
 }

@@ -37,18 +37,14 @@ impl Switch {
             Table::Workers => serde_json::to_value(self.worker_rows()),
         };
         // Rows have text keys only, so they always serialise.
-        Response::Ok {
-            result: rows.unwrap_or(Value::Null),
-        }
+        Response::Ok { result: rows.unwrap_or(Value::Null) }
     }
 
     fn port_rows(&self) -> Vec<PortRow> {
         let totals = self.totals();
         let generation = self.workers.generation();
         let specs = self.ports.specs();
-        let views = (0..)
-            .zip(&generation.ports)
-            .filter_map(|(id, view)| Some((PortId(id), view.as_ref()?)));
+        let views = (0..).zip(&generation.ports).filter_map(|(id, view)| Some((PortId(id), view.as_ref()?)));
         views
             .map(|(id, view)| {
                 let attachment = specs.get(&id).map(|spec| &spec.attachment);
@@ -82,17 +78,12 @@ impl Switch {
             origin: "fixed".to_owned(),
             age_s: None,
         });
-        let learned = self
-            .workers
-            .learned()
-            .snapshot()
-            .into_iter()
-            .map(|(mac, learned)| MacRow {
-                mac: mac_text(mac),
-                port: port_name(&generation, learned.port),
-                origin: "learned".to_owned(),
-                age_s: Some(now_ms.saturating_sub(learned.seen_ms) / 1_000),
-            });
+        let learned = self.workers.learned().snapshot().into_iter().map(|(mac, learned)| MacRow {
+            mac: mac_text(mac),
+            port: port_name(&generation, learned.port),
+            origin: "learned".to_owned(),
+            age_s: Some(now_ms.saturating_sub(learned.seen_ms) / 1_000),
+        });
         let mut rows: Vec<MacRow> = fixed.chain(learned).collect();
         rows.sort_by(|a, b| a.mac.cmp(&b.mac));
         rows
@@ -101,47 +92,28 @@ impl Switch {
     fn flows(&self, max: Option<usize>, port: Option<&str>) -> Result<Flows, Response> {
         let generation = self.workers.generation();
         let max = max.unwrap_or(FLOWS_DEFAULT).min(FLOWS_MAX);
-        let is_known = |name| {
-            generation
-                .ports
-                .iter()
-                .flatten()
-                .any(|view| view.name == name)
-        };
+        let is_known = |name| generation.ports.iter().flatten().any(|view| view.name == name);
         if let Some(name) = port.filter(|&name| !is_known(name)) {
             let message = format!("there is no port {name}");
-            return Err(Response::Error {
-                cause: Cause::NotFound,
-                message,
-            });
+            return Err(Response::Error { cause: Cause::NotFound, message });
         }
         // With a filter, flows of other ports are read and left out, so more must be read than shown.
         let read = if port.is_some() { FLOWS_MAX } else { max };
         let flows = self.workers.flows(read);
         let rows = flows.iter().map(|flow| flow_row(flow, &generation));
-        let wanted =
-            rows.filter(|row| port.is_none_or(|name| row.from_port == name || row.to_port == name));
-        Ok(Flows {
-            flows: wanted.take(max).collect(),
-            open: self.totals().flows,
-            limit: self.flow_limit(),
-        })
+        let wanted = rows.filter(|row| port.is_none_or(|name| row.from_port == name || row.to_port == name));
+        Ok(Flows { flows: wanted.take(max).collect(), open: self.totals().flows, limit: self.flow_limit() })
     }
 
     fn drop_rows(&self) -> Vec<DropRow> {
         let totals = self.totals();
         let row = |&reason: &DropReason| {
-            let by_port = self
-                .known_ports()
-                .map(|(id, name)| (name, totals.port(id).drops[reason as usize]));
+            let by_port = self.known_ports().map(|(id, name)| (name, totals.port(id).drops[reason as usize]));
             DropRow {
                 reason: reason.word().to_owned(),
                 explanation: reason.explanation().to_owned(),
                 total: totals.all.drops[reason as usize],
-                ports: by_port
-                    .filter(|&(_, drops)| drops > 0)
-                    .map(|(name, drops)| (name.to_owned(), drops))
-                    .collect(),
+                ports: by_port.filter(|&(_, drops)| drops > 0).map(|(name, drops)| (name.to_owned(), drops)).collect(),
             }
         };
         DropReason::ALL.iter().map(row).collect()
@@ -151,23 +123,15 @@ impl Switch {
     fn rule_rows(&self) -> Vec<RuleRow> {
         let hits = self.ledger.hits();
         let generation = self.workers.generation();
-        let row = |name: &String| RuleRow {
-            name: name.clone(),
-            hits: hits.get(name).copied().unwrap_or_default(),
-        };
+        let row = |name: &String| RuleRow { name: name.clone(), hits: hits.get(name).copied().unwrap_or_default() };
         generation.policy.deciders().iter().map(row).collect()
     }
 
     /// The workers, with their load.
     pub(super) fn worker_rows(&self) -> Vec<WorkerRow> {
         let share = self.flow_limit() / self.cpus.len().max(1) as u64;
-        let rows = self
-            .cpus
-            .iter()
-            .zip(self.workers.counters())
-            .zip(self.workers.seen_generations());
-        rows.map(|((&cpu, counters), generation)| worker_row(cpu, counters, share, generation))
-            .collect()
+        let rows = self.cpus.iter().zip(self.workers.counters()).zip(self.workers.seen_generations());
+        rows.map(|((&cpu, counters), generation)| worker_row(cpu, counters, share, generation)).collect()
     }
 
     /// The sums over all workers.
@@ -187,11 +151,7 @@ fn zone_rows(generation: &Generation) -> Vec<ZoneRow> {
                 Decision::Allow(_) => "allow",
                 Decision::Deny(_) => "drop",
             };
-            let ports = generation
-                .ports
-                .iter()
-                .flatten()
-                .filter(|view| view.zone == name);
+            let ports = generation.ports.iter().flatten().filter(|view| view.zone == name);
             Some(ZoneRow {
                 name: name.to_owned(),
                 intra_zone: intra_zone.to_owned(),
@@ -205,17 +165,10 @@ fn flow_row(record: &FlowRecord, generation: &Generation) -> FlowRow {
     let (key, low, high) = record.key.parts();
     let low = (key.low_address, key.low_port, low);
     let high = (key.high_address, key.high_port, high);
-    let (originator, responder) = if record.originator_is_low {
-        (low, high)
-    } else {
-        (high, low)
-    };
+    let (originator, responder) = if record.originator_is_low { (low, high) } else { (high, low) };
     // A flow that no frame has come for since a reload still carries the number that an older policy gave its rule.
     let rule = if record.generation == generation.number {
-        generation
-            .policy
-            .decider_name(DeciderId(record.decider))
-            .to_owned()
+        generation.policy.decider_name(DeciderId(record.decider)).to_owned()
     } else {
         format!("of generation {}", record.generation)
     };
@@ -255,21 +208,12 @@ fn port_name(generation: &Generation, port: PortId) -> String {
     }
 }
 
-fn worker_row(
-    cpu: usize,
-    counters: &WorkerCounters,
-    flow_limit: u64,
-    generation: u32,
-) -> WorkerRow {
+fn worker_row(cpu: usize, counters: &WorkerCounters, flow_limit: u64, generation: u32) -> WorkerRow {
     let ports = (0..crate::counters::PORTS_MAX).map(|port| counters.port(PortId(port as u16)));
     let received: u64 = ports.map(|port| port.received.value()).sum();
     let bursts = counters.bursts.value();
     let per = |sum: u64, count: u64| {
-        if count == 0 {
-            0.0
-        } else {
-            sum as f64 / count as f64
-        }
+        if count == 0 { 0.0 } else { sum as f64 / count as f64 }
     };
     WorkerRow {
         cpu,
@@ -280,10 +224,7 @@ fn worker_row(
         busy_polls: counters.busy_polls.value(),
         empty_polls: counters.empty_polls.value(),
         sleeps: counters.sleeps.value(),
-        flows: counters
-            .flows_opened
-            .value()
-            .saturating_sub(counters.flows_ended.value()),
+        flows: counters.flows_opened.value().saturating_sub(counters.flows_ended.value()),
         flow_limit,
         generation,
     }

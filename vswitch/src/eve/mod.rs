@@ -68,11 +68,7 @@ impl Log {
     ///
     /// # Errors
     /// The file cannot be opened, or the thread cannot be made.
-    pub fn start(
-        path: Option<&Path>,
-        queue: Receiver<Event>,
-        started: Instant,
-    ) -> io::Result<Self> {
+    pub fn start(path: Option<&Path>, queue: Receiver<Event>, started: Instant) -> io::Result<Self> {
         let file = path.map(open).transpose()?;
         let counters = Arc::new(LogCounters::default());
         let orders = Arc::new(Orders::default());
@@ -83,14 +79,8 @@ impl Log {
             started,
             orders: Arc::clone(&orders),
         };
-        let thread = std::thread::Builder::new()
-            .name("eve".to_owned())
-            .spawn(move || thread.run())?;
-        Ok(Self {
-            counters,
-            orders,
-            thread: Some(thread),
-        })
+        let thread = std::thread::Builder::new().name("eve".to_owned()).spawn(move || thread.run())?;
+        Ok(Self { counters, orders, thread: Some(thread) })
     }
 
     /// What became of events so far.
@@ -129,10 +119,7 @@ fn open(path: &Path) -> io::Result<File> {
     if kind.is_file() || kind.is_char_device() {
         Ok(file)
     } else {
-        Err(io::Error::new(
-            io::ErrorKind::InvalidInput,
-            "not a regular file",
-        ))
+        Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"))
     }
 }
 
@@ -204,13 +191,7 @@ struct LineWriter<W> {
 
 impl<W: Write> LineWriter<W> {
     fn new(out: W, counters: Arc<LogCounters>) -> Self {
-        Self {
-            out,
-            counters,
-            buffer: Vec::new(),
-            is_torn: false,
-            is_failing: false,
-        }
+        Self { out, counters, buffer: Vec::new(), is_torn: false, is_failing: false }
     }
 
     fn replace(&mut self, out: W) {
@@ -231,9 +212,7 @@ impl<W: Write> LineWriter<W> {
         }
         let written = self.write_buffer();
         self.counters.written.fetch_add(written, Ordering::Relaxed);
-        self.counters
-            .lost
-            .fetch_add(count as u64 - written, Ordering::Relaxed);
+        self.counters.lost.fetch_add(count as u64 - written, Ordering::Relaxed);
         count
     }
 
@@ -257,10 +236,7 @@ impl<W: Write> LineWriter<W> {
             }
             Err(_) => {}
         }
-        self.buffer[..sent]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
-            .count() as u64
+        self.buffer[..sent].iter().filter(|&&byte| byte == b'\n').count() as u64
     }
 }
 

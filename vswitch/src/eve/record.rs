@@ -132,10 +132,9 @@ fn record(event: &Event, clock: WallClock) -> Record<'_> {
         in_iface: port_name(generation, event.from),
         event_type: "",
         tuple: event.tuple.as_ref().map(tuple_part),
-        ether: event.macs.map(|(source, destination)| EtherPart {
-            src_mac: mac_text(source),
-            dest_mac: mac_text(destination),
-        }),
+        ether: event
+            .macs
+            .map(|(source, destination)| EtherPart { src_mac: mac_text(source), dest_mac: mac_text(destination) }),
         alert: None,
         drop: None,
         vswitch: SwitchPart {
@@ -157,20 +156,10 @@ fn record(event: &Event, clock: WallClock) -> Record<'_> {
             record.vswitch.transaction = alert.transaction;
             record.alert = alert_part(generation, alert.signature, alert.action);
         }
-        EventKind::Drop {
-            reason,
-            decider,
-            malformed,
-            signature,
-            suppressed,
-        } => {
+        EventKind::Drop { reason, decider, malformed, signature, suppressed } => {
             record.event_type = "drop";
-            record.drop = Some(DropPart {
-                len: event.length,
-                reason: reason.word(),
-            });
-            record.alert =
-                signature.and_then(|index| alert_part(generation, index, AlertAction::Blocked));
+            record.drop = Some(DropPart { len: event.length, reason: reason.word() });
+            record.alert = signature.and_then(|index| alert_part(generation, index, AlertAction::Blocked));
             record.vswitch.rule = decider
                 .and_then(|decider| generation.policy.deciders().get(usize::from(decider.0)))
                 .map(String::as_str);

@@ -18,27 +18,13 @@ const RULES: &str = r#"drop tcp any any -> any any (msg:"EVIL \"quoted\""; conte
 
 fn generation() -> Arc<Generation> {
     let view = |name: &str, zone: &str| {
-        Some(PortView {
-            name: name.to_owned(),
-            zone: zone.to_owned(),
-            is_uplink: false,
-            security: None,
-        })
+        Some(PortView { name: name.to_owned(), zone: zone.to_owned(), is_uplink: false, security: None })
     };
-    let file = RuleFile {
-        name: "test.rules".to_owned(),
-        text: RULES.to_owned(),
-    };
+    let file = RuleFile { name: "test.rules".to_owned(), text: RULES.to_owned() };
     let loaded = RuleSet::compile(&[file], &Vars::default());
     assert!(loaded.refused.is_empty(), "{:?}", loaded.refused);
     let ports = vec![view("web1", "web"), view("db\"1\n", "db")];
-    Arc::new(Generation::new(
-        7,
-        ports,
-        Arc::default(),
-        Arc::new(loaded.rules),
-        1,
-    ))
+    Arc::new(Generation::new(7, ports, Arc::default(), Arc::new(loaded.rules), 1))
 }
 
 fn tuple(protocol: u8) -> Tuple {
@@ -52,13 +38,7 @@ fn tuple(protocol: u8) -> Tuple {
 }
 
 fn drop_kind(reason: DropReason) -> EventKind {
-    EventKind::Drop {
-        reason,
-        decider: None,
-        malformed: None,
-        signature: None,
-        suppressed: 0,
-    }
+    EventKind::Drop { reason, decider: None, malformed: None, signature: None, suppressed: 0 }
 }
 
 fn event(kind: EventKind) -> Event {
@@ -143,24 +123,12 @@ fn icmp_has_a_type_and_a_code_and_others_have_no_ports() {
     let fields = |event: &Event| -> Value { serde_json::from_str(&line(event)).expect("JSON") };
     event.tuple = Some(tuple(1));
     let icmp = fields(&event);
-    assert_eq!(
-        (&icmp["proto"], &icmp["icmp_type"], &icmp["icmp_code"]),
-        (&json!("ICMP"), &json!(3), &json!(1))
-    );
+    assert_eq!((&icmp["proto"], &icmp["icmp_type"], &icmp["icmp_code"]), (&json!("ICMP"), &json!(3), &json!(1)));
     assert_eq!((icmp.get("src_port"), icmp.get("dest_port")), (None, None));
-    event.tuple = Some(Tuple {
-        source: IpAddr::V6(Ipv6Addr::LOCALHOST),
-        ..tuple(253)
-    });
+    event.tuple = Some(Tuple { source: IpAddr::V6(Ipv6Addr::LOCALHOST), ..tuple(253) });
     let other = fields(&event);
-    assert_eq!(
-        (&other["proto"], &other["src_ip"]),
-        (&json!("253"), &json!("::1"))
-    );
-    assert_eq!(
-        (other.get("src_port"), other.get("icmp_type")),
-        (None, None)
-    );
+    assert_eq!((&other["proto"], &other["src_ip"]), (&json!("253"), &json!("::1")));
+    assert_eq!((other.get("src_port"), other.get("icmp_type")), (None, None));
 }
 
 #[test]
@@ -196,10 +164,7 @@ impl Write for &mut Disk {
 
 /// Writes three pieces of two events: with ample room, then with `room` bytes, then with ample room again.
 fn check_full_disk(room: usize, written: u64) {
-    let mut disk = Disk {
-        bytes: Vec::new(),
-        room: usize::MAX,
-    };
+    let mut disk = Disk { bytes: Vec::new(), room: usize::MAX };
     let counters = Arc::new(LogCounters::default());
     let clock = WallClock { ahead_us: 0 };
     let two = || (0..2).map(|_| event(drop_kind(DropReason::Runt)));
@@ -211,22 +176,11 @@ fn check_full_disk(room: usize, written: u64) {
         assert_eq!(writer.write_events(two(), clock), 2);
         (is_torn, is_failing) = (writer.is_torn, writer.is_failing);
     }
-    assert_eq!(
-        counters.written.load(Ordering::Relaxed),
-        written,
-        "room {room}"
-    );
-    assert_eq!(
-        counters.lost.load(Ordering::Relaxed),
-        6 - written,
-        "room {room}"
-    );
+    assert_eq!(counters.written.load(Ordering::Relaxed), written, "room {room}");
+    assert_eq!(counters.lost.load(Ordering::Relaxed), 6 - written, "room {room}");
     let whole = line(&event(drop_kind(DropReason::Runt)));
     let text = String::from_utf8(disk.bytes).expect("text");
-    let whole_count = text
-        .lines()
-        .filter(|line| *line == whole.trim_end())
-        .count();
+    let whole_count = text.lines().filter(|line| *line == whole.trim_end()).count();
     assert_eq!(whole_count as u64, written, "room {room}: {text}");
 }
 
@@ -255,45 +209,28 @@ fn a_log_is_written_rotated_and_finished() {
     let (path, old) = (dir.path().join("eve.json"), dir.path().join("eve.json.1"));
     let (sender, receiver) = queue();
     let log = Log::start(Some(&path), receiver, Instant::now()).expect("a log");
-    let lines = |path: &Path| {
-        std::fs::read_to_string(path)
-            .unwrap_or_default()
-            .lines()
-            .count()
-    };
-    sender
-        .try_send(event(drop_kind(DropReason::Runt)))
-        .expect("room");
+    let lines = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
+    sender.try_send(event(drop_kind(DropReason::Runt))).expect("room");
     wait_for("the first line", || lines(&path) == 1);
     std::fs::rename(&path, &old).expect("rotated");
     log.reopen();
     wait_for("a new file", || path.exists());
     for _ in 0..2 {
-        sender
-            .try_send(event(drop_kind(DropReason::Policy)))
-            .expect("room");
+        sender.try_send(event(drop_kind(DropReason::Policy))).expect("room");
     }
     drop(log);
-    assert_eq!(
-        (lines(&path), lines(&old)),
-        (2, 1),
-        "what was queued is written before the end"
-    );
+    assert_eq!((lines(&path), lines(&old)), (2, 1), "what was queued is written before the end");
 }
 
 #[test]
 fn a_queue_that_is_full_says_so_at_once() {
     let (sender, receiver) = queue();
     for _ in 0..QUEUE_MAX {
-        sender
-            .try_send(event(drop_kind(DropReason::Runt)))
-            .expect("room");
+        sender.try_send(event(drop_kind(DropReason::Runt))).expect("room");
     }
     assert!(sender.try_send(event(drop_kind(DropReason::Runt))).is_err());
     let log = Log::start(None, receiver, Instant::now()).expect("a log without a file");
-    wait_for("room", || {
-        sender.try_send(event(drop_kind(DropReason::Runt))).is_ok()
-    });
+    wait_for("room", || sender.try_send(event(drop_kind(DropReason::Runt))).is_ok());
     assert_eq!(log.counters().lost.load(Ordering::Relaxed), 0);
 }
 
@@ -310,23 +247,12 @@ fn a_pipe_is_no_log() {
     );
     made.expect("a pipe");
     assert!(Log::start(Some(&path), queue().1, Instant::now()).is_err());
-    assert!(
-        Log::start(
-            Some(&dir.path().join("missing/eve.json")),
-            queue().1,
-            Instant::now()
-        )
-        .is_err()
-    );
+    assert!(Log::start(Some(&dir.path().join("missing/eve.json")), queue().1, Instant::now()).is_err());
 }
 
 #[test]
 fn an_alert_names_its_signature() {
-    let alert = Alert {
-        signature: 0,
-        action: AlertAction::Allowed,
-        transaction: Some(4),
-    };
+    let alert = Alert { signature: 0, action: AlertAction::Allowed, transaction: Some(4) };
     let texts = |action: &str| {
         json!({
             "action": action, "gid": 1, "signature_id": 7, "rev": 3, "signature": "EVIL \"quoted\"",
@@ -345,10 +271,7 @@ fn an_alert_names_its_signature() {
         suppressed: 0,
     };
     let record: Value = serde_json::from_str(&line(&event(kind))).expect("JSON");
-    assert_eq!(
-        (&record["event_type"], &record["drop"]["reason"]),
-        (&json!("drop"), &json!("signature"))
-    );
+    assert_eq!((&record["event_type"], &record["drop"]["reason"]), (&json!("drop"), &json!("signature")));
     assert_eq!(record["alert"], texts("blocked"));
 }
 

@@ -12,16 +12,11 @@ fn date(days: u64) -> (u64, u64, u64) {
     let days = days + 719_468;
     let era = days / DAYS_PER_ERA;
     let day_of_era = days % DAYS_PER_ERA;
-    let year_of_era =
-        (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let month_from_march = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 {
-        month_from_march + 3
-    } else {
-        month_from_march - 9
-    };
+    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
     let year = era * 400 + year_of_era + u64::from(month <= 2);
     (year, month, day)
 }
@@ -46,9 +41,7 @@ impl WallClock {
     /// now and then), so it is taken anew for each batch of events.
     pub fn now(started: Instant) -> Self {
         // A time of day before 1970 is a machine without a clock; its dates are wrong anyway.
-        let unix = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let ahead_us = unix.saturating_sub(started.elapsed()).as_micros() as u64;
         Self { ahead_us }
     }
@@ -80,9 +73,7 @@ mod tests {
 
     /// The calendar by counting, year by year and month by month.
     fn date_by_counting(mut days: u64) -> (u64, u64, u64) {
-        let is_leap = |year: u64| {
-            year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-        };
+        let is_leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
         let mut year = 1970;
         while days >= 365 + u64::from(is_leap(year)) {
             days -= 365 + u64::from(is_leap(year));

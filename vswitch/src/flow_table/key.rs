@@ -40,11 +40,7 @@ impl TableKey {
         let [c, d] = words(key.high_address);
         let ports = u64::from(key.low_port) | u64::from(key.high_port) << 16;
         let ports = ports | u64::from(low.0) << 32 | u64::from(high.0) << 48;
-        Self {
-            addresses: [a, b, c, d],
-            ports,
-            protocol: key.protocol,
-        }
+        Self { addresses: [a, b, c, d], ports, protocol: key.protocol }
     }
 
     /// The flow's ends again: the key without switch ports, then the switch ports of the low and of the high end.
@@ -57,11 +53,7 @@ impl TableKey {
             high_port: (self.ports >> 16) as u16,
             protocol: self.protocol,
         };
-        (
-            key,
-            PortId((self.ports >> 32) as u16),
-            PortId((self.ports >> 48) as u16),
-        )
+        (key, PortId((self.ports >> 32) as u16), PortId((self.ports >> 48) as u16))
     }
 }
 
@@ -84,19 +76,15 @@ impl HashSecret {
             bytes.copy_from_slice(&random[n * 8..n * 8 + 8]);
             u64::from_le_bytes(bytes)
         };
-        Self {
-            words: std::array::from_fn(word),
-            finish: word(6) | 1,
-        }
+        Self { words: std::array::from_fn(word), finish: word(6) | 1 }
     }
 
     /// The hash of a key. Its high half picks the place; all of it names the flow in logs.
     #[inline(always)]
     pub fn hash(&self, key: &TableKey) -> u64 {
         let k = &self.words;
-        let product = |a: u64, ka: u64, b: u64, kb: u64| {
-            u128::from(a.wrapping_add(ka)) * u128::from(b.wrapping_add(kb))
-        };
+        let product =
+            |a: u64, ka: u64, b: u64, kb: u64| u128::from(a.wrapping_add(ka)) * u128::from(b.wrapping_add(kb));
         let sum = product(key.addresses[0], k[0], key.addresses[2], k[1])
             .wrapping_add(product(key.addresses[1], k[2], key.addresses[3], k[3]))
             .wrapping_add(product(key.ports, k[4], u64::from(key.protocol), k[5]));
@@ -117,13 +105,7 @@ mod tests {
     use super::*;
 
     fn key(n: u16) -> FlowKey {
-        FlowKey {
-            low_address: [1; 16],
-            high_address: [2; 16],
-            low_port: n,
-            high_port: 53,
-            protocol: 17,
-        }
+        FlowKey { low_address: [1; 16], high_address: [2; 16], low_port: n, high_port: 53, protocol: 17 }
     }
 
     #[test]
@@ -144,17 +126,9 @@ mod tests {
         let secret = HashSecret::new(std::array::from_fn(|n| (n * 37 + 11) as u8));
         let mut places = [0u32; 64];
         for n in 0..64_000u32 {
-            let hash = secret.hash(&TableKey::new(
-                &key(n as u16),
-                Way::LowToHigh,
-                PortId(0),
-                PortId(1),
-            ));
+            let hash = secret.hash(&TableKey::new(&key(n as u16), Way::LowToHigh, PortId(0), PortId(1)));
             places[(hash >> 58) as usize] += 1;
         }
-        assert!(
-            places.iter().all(|count| (800..1_200).contains(count)),
-            "{places:?}"
-        );
+        assert!(places.iter().all(|count| (800..1_200).contains(count)), "{places:?}");
     }
 }

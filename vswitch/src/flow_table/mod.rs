@@ -41,11 +41,7 @@ pub struct Timeouts {
 
 impl Default for Timeouts {
     fn default() -> Self {
-        Self {
-            one_way_ms: 30_000,
-            two_way_ms: 180_000,
-            icmp_ms: 30_000,
-        }
+        Self { one_way_ms: 30_000, two_way_ms: 180_000, icmp_ms: 30_000 }
     }
 }
 
@@ -101,11 +97,7 @@ impl Entry {
     }
 
     fn key(&self) -> TableKey {
-        TableKey {
-            addresses: self.addresses,
-            ports: self.ports,
-            protocol: self.protocol,
-        }
+        TableKey { addresses: self.addresses, ports: self.ports, protocol: self.protocol }
     }
 
     fn state(&self) -> Option<FlowState> {
@@ -185,12 +177,7 @@ impl FlowTable {
     ///
     /// # Errors
     /// The memory for it could not be had.
-    pub fn new(
-        limit: u32,
-        per_port_max: u32,
-        timeouts: Timeouts,
-        secret: HashSecret,
-    ) -> std::io::Result<Self> {
+    pub fn new(limit: u32, per_port_max: u32, timeouts: Timeouts, secret: HashSecret) -> std::io::Result<Self> {
         let limit = limit.max(1);
         let homes = u64::from(limit) + u64::from(limit) / 4 + 1;
         Ok(Self {
@@ -286,9 +273,7 @@ impl FlowTable {
             return Err(FlowRefused::Quota);
         }
         let home = self.home(hash);
-        let place = self
-            .free_place(home, now_ms, ended)
-            .ok_or(FlowRefused::Full)?;
+        let place = self.free_place(home, now_ms, ended).ok_or(FlowRefused::Full)?;
         for entry in &mut self.entries[home..place] {
             entry.passed += 1;
         }
@@ -307,12 +292,7 @@ impl FlowTable {
     }
 
     /// The first free place from `home` on, freeing an expired or, if need be, the half-open flow that would end first.
-    fn free_place(
-        &mut self,
-        home: usize,
-        now_ms: u64,
-        ended: &mut impl FnMut(FlowId),
-    ) -> Option<usize> {
+    fn free_place(&mut self, home: usize, now_ms: u64, ended: &mut impl FnMut(FlowId)) -> Option<usize> {
         let mut victim: Option<(i32, usize)> = None;
         let at_limit = self.len >= self.limit;
         for place in home..home + PROBE_MAX {
@@ -325,9 +305,7 @@ impl FlowTable {
             } else if remaining <= 0 {
                 self.end(FlowId(place as u32), ended);
                 return Some(place);
-            } else if entry.state == FlowState::HalfOpen as u8
-                && victim.is_none_or(|(least, _)| remaining < least)
-            {
+            } else if entry.state == FlowState::HalfOpen as u8 && victim.is_none_or(|(least, _)| remaining < least) {
                 victim = Some((remaining, place));
             }
         }
@@ -350,10 +328,7 @@ impl FlowTable {
         if entry.tcp != u32::MAX {
             self.tcp_free.push(entry.tcp);
         }
-        self.entries[place] = Entry {
-            passed: entry.passed,
-            ..FREE_ENTRY
-        };
+        self.entries[place] = Entry { passed: entry.passed, ..FREE_ENTRY };
         self.per_port[originator(&entry.key(), entry.originator_is_low != 0).index()] -= 1;
         self.len -= 1;
         ended(id);
@@ -411,11 +386,7 @@ impl FlowTable {
     /// Looks at the next `places` places and ends the flows whose time is over.
     pub fn sweep(&mut self, places: usize, now_ms: u64, ended: &mut impl FnMut(FlowId)) {
         for _ in 0..places.min(self.entries.len()) {
-            self.swept = if self.swept + 1 >= self.entries.len() {
-                0
-            } else {
-                self.swept + 1
-            };
+            self.swept = if self.swept + 1 >= self.entries.len() { 0 } else { self.swept + 1 };
             let id = FlowId(self.swept as u32);
             if self.entries[self.swept].state != FREE && self.is_expired(id, now_ms) {
                 self.end(id, ended);
@@ -429,12 +400,7 @@ impl FlowTable {
     }
 
     /// Up to `max` flows, from a place on; with the place to go on from, if there is more.
-    pub fn records(
-        &self,
-        from: usize,
-        max: usize,
-        now_ms: u64,
-    ) -> (Vec<FlowRecord>, Option<usize>) {
+    pub fn records(&self, from: usize, max: usize, now_ms: u64) -> (Vec<FlowRecord>, Option<usize>) {
         let mut records = Vec::new();
         for place in from..self.entries.len() {
             let entry = &self.entries[place];

@@ -59,35 +59,16 @@ mod tests {
     fn heads() {
         check("", false, Head::Incomplete);
         check("GET /metrics HT", false, Head::Incomplete);
-        check(
-            "GET /metrics HTTP/1.1\r\nHost: x\r\n",
-            false,
-            Head::Incomplete,
-        );
-        check(
-            "GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n",
-            false,
-            request("GET", "/metrics"),
-        );
-        check(
-            "GET /metrics?a=b HTTP/1.0\n\n",
-            false,
-            request("GET", "/metrics"),
-        );
+        check("GET /metrics HTTP/1.1\r\nHost: x\r\n", false, Head::Incomplete);
+        check("GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", false, request("GET", "/metrics"));
+        check("GET /metrics?a=b HTTP/1.0\n\n", false, request("GET", "/metrics"));
         check("post / HTTP/1.1\r\n\r\n", false, request("post", "/"));
         check("GET  / HTTP/1.1\r\n\r\n", false, Head::Malformed);
         check("GET / HTTP/2.0\r\n\r\n", false, Head::Malformed);
         check("\u{0}\u{1}\u{2}", false, Head::Malformed);
-        check(
-            "GET / HTTP/1.1\r\nbad header\r\n\r\n",
-            false,
-            Head::Malformed,
-        );
+        check("GET / HTTP/1.1\r\nbad header\r\n\r\n", false, Head::Malformed);
         check("GET / HTTP/1.1\r\nA: b\r\n", true, Head::TooLarge);
-        let many = format!(
-            "GET / HTTP/1.1\r\n{}\r\n",
-            "A: b\r\n".repeat(FIELDS_MAX + 1)
-        );
+        let many = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(FIELDS_MAX + 1));
         check(&many, false, Head::TooLarge);
         let just = format!("GET / HTTP/1.1\r\n{}\r\n", "A: b\r\n".repeat(FIELDS_MAX));
         check(&just, false, request("GET", "/"));

@@ -8,11 +8,7 @@ use crate::exchange::{Input, Limits};
 use head::Head;
 
 /// What clients of the pages are allowed: a monitoring system and a few people with `curl`, not the public.
-pub const LIMITS: Limits = Limits {
-    clients_max: 64,
-    input_max: head::HEAD_MAX,
-    deadline: Duration::from_secs(5),
-};
+pub const LIMITS: Limits = Limits { clients_max: 64, input_max: head::HEAD_MAX, deadline: Duration::from_secs(5) };
 
 /// What the pages show.
 pub trait Pages {
@@ -63,11 +59,7 @@ fn refusal(status: &str) -> Vec<u8> {
 
 fn reply(status: &str, content_type: &str, body: &str, with_body: bool) -> Vec<u8> {
     // RFC 9110 section 15.5.6: a 405 names the methods that are allowed.
-    let allow = if status.starts_with("405") {
-        "Allow: GET, HEAD\r\n"
-    } else {
-        ""
-    };
+    let allow = if status.starts_with("405") { "Allow: GET, HEAD\r\n" } else { "" };
     let mut reply = format!(
         "HTTP/1.1 {status}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\n{allow}\
          Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nConnection: close\r\n\r\n",
@@ -97,18 +89,11 @@ mod tests {
     }
 
     fn check(request: &str, readiness: Result<(), String>, status: &str, body: &str) {
-        let input = Input {
-            bytes: request.as_bytes(),
-            is_full: false,
-        };
+        let input = Input { bytes: request.as_bytes(), is_full: false };
         let reply = answer(input, &mut Fixed(readiness)).expect("a whole request");
         let reply = String::from_utf8(reply).expect("text");
         let (head, sent) = reply.split_once("\r\n\r\n").expect("a head");
-        assert_eq!(
-            head.lines().next(),
-            Some(format!("HTTP/1.1 {status}").as_str()),
-            "{request:?}"
-        );
+        assert_eq!(head.lines().next(), Some(format!("HTTP/1.1 {status}").as_str()), "{request:?}");
         assert_eq!(sent, body, "{request:?}");
     }
 
@@ -116,58 +101,22 @@ mod tests {
     fn pages() {
         let up = || Ok(());
         let down = || Err("no worker has the first generation".to_owned());
-        check(
-            "GET /metrics HTTP/1.1\r\n\r\n",
-            up(),
-            "200 OK",
-            "vswitch_up 1\n",
-        );
+        check("GET /metrics HTTP/1.1\r\n\r\n", up(), "200 OK", "vswitch_up 1\n");
         check("HEAD /metrics HTTP/1.1\r\n\r\n", up(), "200 OK", "");
         check("GET /healthz HTTP/1.1\r\n\r\n", down(), "200 OK", "ok\n");
         check("GET /readyz HTTP/1.1\r\n\r\n", up(), "200 OK", "ready\n");
         let why = "not ready: no worker has the first generation\n";
-        check(
-            "GET /readyz HTTP/1.1\r\n\r\n",
-            down(),
-            "503 Service Unavailable",
-            why,
-        );
-        check(
-            "GET /etc/passwd HTTP/1.1\r\n\r\n",
-            up(),
-            "404 Not Found",
-            "404 Not Found\n",
-        );
+        check("GET /readyz HTTP/1.1\r\n\r\n", down(), "503 Service Unavailable", why);
+        check("GET /etc/passwd HTTP/1.1\r\n\r\n", up(), "404 Not Found", "404 Not Found\n");
         let refused = "405 Method Not Allowed";
-        check(
-            "POST /metrics HTTP/1.1\r\n\r\n",
-            up(),
-            refused,
-            "405 Method Not Allowed\n",
-        );
-        check(
-            "hello\r\n\r\n",
-            up(),
-            "400 Bad Request",
-            "400 Bad Request\n",
-        );
+        check("POST /metrics HTTP/1.1\r\n\r\n", up(), refused, "405 Method Not Allowed\n");
+        check("hello\r\n\r\n", up(), "400 Bad Request", "400 Bad Request\n");
     }
 
     #[test]
     fn a_405_names_the_methods() {
         let bytes = b"DELETE / HTTP/1.1\r\n\r\n";
-        let reply = answer(
-            Input {
-                bytes,
-                is_full: false,
-            },
-            &mut Fixed(Ok(())),
-        )
-        .expect("a request");
-        assert!(
-            String::from_utf8(reply)
-                .expect("text")
-                .contains("\r\nAllow: GET, HEAD\r\n")
-        );
+        let reply = answer(Input { bytes, is_full: false }, &mut Fixed(Ok(()))).expect("a request");
+        assert!(String::from_utf8(reply).expect("text").contains("\r\nAllow: GET, HEAD\r\n"));
     }
 }

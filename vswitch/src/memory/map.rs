@@ -62,9 +62,7 @@ unsafe impl Sync for GuestMap {}
 
 impl fmt::Debug for GuestMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("GuestMap")
-            .field("regions", &self.regions)
-            .finish_non_exhaustive()
+        f.debug_struct("GuestMap").field("regions", &self.regions).finish_non_exhaustive()
     }
 }
 
@@ -77,23 +75,15 @@ impl GuestMap {
     ///
     /// # Errors
     /// Too many regions, here or in all maps together.
-    pub unsafe fn new(
-        regions: Vec<Region>,
-        mapping: Arc<dyn Any + Send + Sync>,
-    ) -> Result<Self, MapError> {
+    pub unsafe fn new(regions: Vec<Region>, mapping: Arc<dyn Any + Send + Sync>) -> Result<Self, MapError> {
         if regions.len() > REGIONS_MAX {
             return Err(MapError::Regions);
         }
-        let spans = regions.iter().map(|r| sigbus::Span {
-            base: r.host as usize,
-            len: (r.len as usize).next_multiple_of(r.page_len),
-        });
+        let spans = regions
+            .iter()
+            .map(|r| sigbus::Span { base: r.host as usize, len: (r.len as usize).next_multiple_of(r.page_len) });
         let guard = sigbus::guard(spans).ok_or(MapError::GuardFull)?;
-        Ok(Self {
-            regions: regions.into_boxed_slice(),
-            guard,
-            _mapping: mapping,
-        })
+        Ok(Self { regions: regions.into_boxed_slice(), guard, _mapping: mapping })
     }
 
     /// A map of what vhost-user-backend has mapped.
@@ -153,10 +143,7 @@ impl GuestMap {
             let offset = guest.wrapping_sub(region.guest);
             (offset < region.len).then(|| {
                 *hint = index;
-                (
-                    region.host.wrapping_add(offset as usize),
-                    region.len - offset,
-                )
+                (region.host.wrapping_add(offset as usize), region.len - offset)
             })
         })
     }
@@ -178,12 +165,7 @@ mod tests {
 
     /// A map of two regions that are neighbours in guest-physical space but not here, and one far off.
     fn map() -> GuestMap {
-        let region = |guest, len, host: usize| Region {
-            guest,
-            len,
-            host: host as *mut u8,
-            page_len: 4096,
-        };
+        let region = |guest, len, host: usize| Region { guest, len, host: host as *mut u8, page_len: 4096 };
         let regions = vec![
             region(0x1000, 0x1000, 0x7000_0000),
             region(0x2000, 0x1000, 0x6000_0000),
@@ -199,11 +181,7 @@ mod tests {
         #[track_caller]
         fn check(map: &GuestMap, guest: u64, len: u64, expected: usize) {
             for hint in 0..4 {
-                assert_eq!(
-                    map.locate(guest, len, &mut hint.clone()) as usize,
-                    expected,
-                    "{guest:#x} + {len:#x}"
-                );
+                assert_eq!(map.locate(guest, len, &mut hint.clone()) as usize, expected, "{guest:#x} + {len:#x}");
             }
         }
         check(&map, 0x1000, 0x1000, 0x7000_0000);
@@ -223,14 +201,8 @@ mod tests {
     #[test]
     fn the_contiguous_part_ends_with_the_region() {
         let map = map();
-        assert_eq!(
-            map.contiguous(0x1ffe, &mut 0),
-            Some((0x7000_0ffe as *mut u8, 2))
-        );
-        assert_eq!(
-            map.contiguous(0x2000, &mut 0),
-            Some((0x6000_0000 as *mut u8, 0x1000))
-        );
+        assert_eq!(map.contiguous(0x1ffe, &mut 0), Some((0x7000_0ffe as *mut u8, 2)));
+        assert_eq!(map.contiguous(0x2000, &mut 0), Some((0x6000_0000 as *mut u8, 0x1000)));
         assert_eq!(map.contiguous(0x3000, &mut 0), None);
     }
 }

@@ -45,13 +45,8 @@ struct Entry {
     guard: AtomicUsize,
 }
 
-static TABLE: [Entry; SPANS_MAX] = [const {
-    Entry {
-        base: AtomicUsize::new(0),
-        len: AtomicUsize::new(0),
-        guard: AtomicUsize::new(0),
-    }
-}; SPANS_MAX];
+static TABLE: [Entry; SPANS_MAX] =
+    [const { Entry { base: AtomicUsize::new(0), len: AtomicUsize::new(0), guard: AtomicUsize::new(0) } }; SPANS_MAX];
 
 /// Entries from here on were never used: bounds the handler's search.
 static TABLE_END: AtomicUsize = AtomicUsize::new(0);
@@ -59,10 +54,7 @@ static TABLE_END: AtomicUsize = AtomicUsize::new(0);
 static TRIPPED: [AtomicBool; GUARDS_MAX] = [const { AtomicBool::new(false) }; GUARDS_MAX];
 
 /// Which entries and marks are taken. Only those who guard and unguard meet here, never the handler.
-static TAKEN: Mutex<Taken> = Mutex::new(Taken {
-    entries: Vec::new(),
-    guards: [false; GUARDS_MAX],
-});
+static TAKEN: Mutex<Taken> = Mutex::new(Taken { entries: Vec::new(), guards: [false; GUARDS_MAX] });
 
 struct Taken {
     entries: Vec<bool>,
@@ -105,10 +97,7 @@ pub fn guard(spans: impl Iterator<Item = Span>) -> Option<Guard> {
     let index = taken.guards.iter().position(|taken| !taken)?;
     taken.guards[index] = true;
     TRIPPED[index].store(false, Ordering::SeqCst);
-    let mut guard = Guard {
-        index,
-        entries: Vec::new(),
-    };
+    let mut guard = Guard { index, entries: Vec::new() };
     for span in spans.filter(|span| span.len > 0) {
         let entry = match taken.entries.iter().position(|taken| !taken) {
             Some(free) => free,
@@ -148,11 +137,7 @@ fn install() {
 }
 
 /// The handler. Uses no lock, no allocation and no function that is not async-signal-safe.
-extern "C" fn on_sigbus(
-    _signal: libc::c_int,
-    info: *mut libc::siginfo_t,
-    _context: *mut libc::c_void,
-) {
+extern "C" fn on_sigbus(_signal: libc::c_int, info: *mut libc::siginfo_t, _context: *mut libc::c_void) {
     // SAFETY: the kernel hands a valid siginfo to a handler installed with SA_SIGINFO; errno is this thread's own.
     let (address, errno) = unsafe { ((*info).si_addr() as usize, *libc::__errno_location()) };
     if !replace(address)
@@ -214,27 +199,14 @@ mod tests {
             // SAFETY: a new mapping of a file of ours.
             let base = unsafe {
                 let rw = libc::PROT_READ | libc::PROT_WRITE;
-                libc::mmap(
-                    std::ptr::null_mut(),
-                    LEN,
-                    rw,
-                    libc::MAP_SHARED,
-                    file.as_raw_fd(),
-                    0,
-                )
+                libc::mmap(std::ptr::null_mut(), LEN, rw, libc::MAP_SHARED, file.as_raw_fd(), 0)
             };
             assert_ne!(base, libc::MAP_FAILED);
-            Self {
-                file,
-                base: base.cast(),
-            }
+            Self { file, base: base.cast() }
         }
 
         fn span(&self) -> Span {
-            Span {
-                base: self.base as usize,
-                len: LEN,
-            }
+            Span { base: self.base as usize, len: LEN }
         }
 
         fn byte(&self, at: usize) -> u8 {
@@ -253,10 +225,7 @@ mod tests {
     #[test]
     fn memory_that_vanishes_turns_to_zeros_and_trips_its_own_guard_only() {
         let (victim, other) = (Mapped::new(), Mapped::new());
-        let guards = (
-            guard([victim.span()].into_iter()).unwrap(),
-            guard([other.span()].into_iter()).unwrap(),
-        );
+        let guards = (guard([victim.span()].into_iter()).unwrap(), guard([other.span()].into_iter()).unwrap());
         // SAFETY: inside the mappings.
         unsafe {
             victim.base.write_volatile(7);

@@ -9,26 +9,15 @@ use zones::binding::{Claim, Neighbour};
 #[inline]
 pub(super) fn claim(packet: &Packet<'_>) -> Claim {
     if let Some(arp) = packet.arp() {
-        return Claim::Arp {
-            hardware: arp.sender_mac,
-            address: arp.sender_address,
-            target: arp.target_address,
-        };
+        return Claim::Arp { hardware: arp.sender_mac, address: arp.sender_address, target: arp.target_address };
     }
-    let udp_ports = (packet.headers().transport == Transport::Udp)
-        .then(|| (packet.source_port(), packet.destination_port()));
+    let udp_ports =
+        (packet.headers().transport == Transport::Udp).then(|| (packet.source_port(), packet.destination_port()));
     match (packet.source(), packet.destination()) {
-        (IpAddr::V4(source), IpAddr::V4(destination)) => Claim::Ipv4 {
-            source,
-            destination,
-            udp_ports,
-        },
-        (IpAddr::V6(source), IpAddr::V6(destination)) => Claim::Ipv6 {
-            source,
-            destination,
-            udp_ports,
-            neighbour: packet.neighbour().map(neighbour),
-        },
+        (IpAddr::V4(source), IpAddr::V4(destination)) => Claim::Ipv4 { source, destination, udp_ports },
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            Claim::Ipv6 { source, destination, udp_ports, neighbour: packet.neighbour().map(neighbour) }
+        }
         // A packet has one family; the parser gives both addresses from one header.
         (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => Claim::Arp {
             hardware: [0; 6],

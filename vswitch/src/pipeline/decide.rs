@@ -36,10 +36,7 @@ pub(super) struct Denied {
 
 impl From<DropReason> for Denied {
     fn from(reason: DropReason) -> Self {
-        Self {
-            reason,
-            decider: None,
-        }
+        Self { reason, decider: None }
     }
 }
 
@@ -60,12 +57,7 @@ pub(super) enum Subject {
 
 /// What a packet that goes from the turn's port to `egress` is, to this stage.
 #[inline]
-pub(super) fn subject(
-    turn: &Turn<'_>,
-    packet: &Packet<'_>,
-    egress: PortId,
-    flows: &FlowTable,
-) -> Subject {
+pub(super) fn subject(turn: &Turn<'_>, packet: &Packet<'_>, egress: PortId, flows: &FlowTable) -> Subject {
     let headers = packet.headers();
     if headers.fragment.is_some() {
         return Subject::Fragment;
@@ -84,12 +76,7 @@ pub(super) fn subject(
             let hash = flows.hash(&key);
             return Subject::Error(key, hash);
         }
-        Transport::Tcp
-        | Transport::Udp
-        | Transport::Icmp4
-        | Transport::Icmp6
-        | Transport::Other
-        | Transport::None => {}
+        Transport::Tcp | Transport::Udp | Transport::Icmp4 | Transport::Icmp6 | Transport::Other | Transport::None => {}
     }
     let key = TableKey::new(&key, way, turn.ingress, egress);
     let hash = flows.hash(&key);
@@ -113,13 +100,7 @@ impl Flows<'_> {
         });
     }
 
-    fn open(
-        &mut self,
-        key: &TableKey,
-        hash: u64,
-        from_low: bool,
-        now_ms: u64,
-    ) -> Result<FlowId, DropReason> {
+    fn open(&mut self, key: &TableKey, hash: u64, from_low: bool, now_ms: u64) -> Result<FlowId, DropReason> {
         let (inspector, ended) = (&mut *self.inspector, &mut *self.ended);
         let opened = self.table.open(key, hash, from_low, now_ms, &mut |id| {
             inspector.flow_ended(FlowSlot(id.0));
@@ -149,12 +130,8 @@ pub(super) fn decide(
     flows: &mut Flows<'_>,
 ) -> Result<Admitted, Denied> {
     match subject {
-        Subject::Flow(key, hash, from_low) => {
-            decide_flow(turn, packet, key, *hash, *from_low, flows)
-        }
-        Subject::Resolution if turn.generation.policy.may_talk(turn.ingress, egress) => {
-            Ok(WITHOUT_FLOW)
-        }
+        Subject::Flow(key, hash, from_low) => decide_flow(turn, packet, key, *hash, *from_low, flows),
+        Subject::Resolution if turn.generation.policy.may_talk(turn.ingress, egress) => Ok(WITHOUT_FLOW),
         Subject::Resolution => Err(DropReason::NeighbourIsolated.into()),
         Subject::Error(key, hash) => related(turn, key, *hash, flows),
         Subject::ErrorAboutNothing => Err(DropReason::IcmpUnrelated.into()),
@@ -163,12 +140,7 @@ pub(super) fn decide(
 }
 
 const WITHOUT_FLOW: Admitted = Admitted {
-    view: FlowView {
-        slot: None,
-        direction: Direction::ToServer,
-        established: false,
-        is_first: false,
-    },
+    view: FlowView { slot: None, direction: Direction::ToServer, established: false, is_first: false },
     decider: None,
 };
 
@@ -197,11 +169,7 @@ fn decide_flow(
     if flow.generation != turn.generation.number {
         decider = redecide(turn, key, flow.originator_is_low, id, flows)?;
     }
-    let direction = if from_responder {
-        Direction::ToClient
-    } else {
-        Direction::ToServer
-    };
+    let direction = if from_responder { Direction::ToClient } else { Direction::ToServer };
     let established = match packet.tcp() {
         Some(segment) => {
             let payload_len = packet.payload().len() as u32;
@@ -223,24 +191,13 @@ fn decide_flow(
             }
         }
         None => {
-            let is_icmp = matches!(
-                packet.headers().transport,
-                Transport::Icmp4 | Transport::Icmp6
-            );
+            let is_icmp = matches!(packet.headers().transport, Transport::Icmp4 | Transport::Icmp6);
             flows.table.seen(id, from_responder, is_icmp, now_ms);
             flow.state == FlowState::Open || from_responder
         }
     };
-    let view = FlowView {
-        slot: Some(FlowSlot(id.0)),
-        direction,
-        established,
-        is_first: false,
-    };
-    Ok(Admitted {
-        view,
-        decider: Some(decider),
-    })
+    let view = FlowView { slot: Some(FlowSlot(id.0)), direction, established, is_first: false };
+    Ok(Admitted { view, decider: Some(decider) })
 }
 
 fn reached(state: &TcpState) -> FlowState {
@@ -263,25 +220,17 @@ fn open(
     flows: &mut Flows<'_>,
 ) -> Result<Admitted, Denied> {
     let tcp = match packet.tcp() {
-        Some(segment) => {
-            Some(TcpState::open(&segment).map_err(|_| Denied::from(DropReason::NotOpened))?)
-        }
+        Some(segment) => Some(TcpState::open(&segment).map_err(|_| Denied::from(DropReason::NotOpened))?),
         None => None,
     };
-    if packet
-        .icmp()
-        .is_some_and(|icmp| is_icmp_answer(packet.headers().transport, icmp.kind))
-    {
+    if packet.icmp().is_some_and(|icmp| is_icmp_answer(packet.headers().transport, icmp.kind)) {
         return Err(DropReason::NotOpened.into());
     }
     let facts = facts_of(turn, packet, key, from_low);
     let decider = match turn.generation.policy.decide(&facts) {
         Decision::Allow(decider) => decider,
         Decision::Deny(decider) => {
-            return Err(Denied {
-                reason: DropReason::Policy,
-                decider: Some(decider),
-            });
+            return Err(Denied { reason: DropReason::Policy, decider: Some(decider) });
         }
     };
     let id = flows.open(key, hash, from_low, turn.now_ms())?;
@@ -289,16 +238,9 @@ fn open(
     if let Some(state) = tcp {
         flows.table.attach_tcp(id, state, turn.now_ms());
     }
-    let view = FlowView {
-        slot: Some(FlowSlot(id.0)),
-        direction: Direction::ToServer,
-        established: false,
-        is_first: true,
-    };
-    Ok(Admitted {
-        view,
-        decider: Some(decider),
-    })
+    let view =
+        FlowView { slot: Some(FlowSlot(id.0)), direction: Direction::ToServer, established: false, is_first: true };
+    Ok(Admitted { view, decider: Some(decider) })
 }
 
 /// Whether an ICMP message only ever answers another one: it opens no flow.
@@ -337,21 +279,14 @@ fn redecide(
     id: FlowId,
     flows: &mut Flows<'_>,
 ) -> Result<DeciderId, Denied> {
-    match turn
-        .generation
-        .policy
-        .decide(&facts_again(key, originator_is_low))
-    {
+    match turn.generation.policy.decide(&facts_again(key, originator_is_low)) {
         Decision::Allow(decider) => {
             flows.table.decided(id, turn.generation.number, decider.0);
             Ok(decider)
         }
         Decision::Deny(decider) => {
             flows.end(id);
-            Err(Denied {
-                reason: DropReason::Policy,
-                decider: Some(decider),
-            })
+            Err(Denied { reason: DropReason::Policy, decider: Some(decider) })
         }
     }
 }
@@ -361,11 +296,7 @@ fn facts_again(key: &TableKey, originator_is_low: bool) -> FlowFacts {
     let (key, low, high) = key.parts();
     let low_end = (low, address(key.low_address), key.low_port);
     let high_end = (high, address(key.high_address), key.high_port);
-    let (originator, responder) = if originator_is_low {
-        (low_end, high_end)
-    } else {
-        (high_end, low_end)
-    };
+    let (originator, responder) = if originator_is_low { (low_end, high_end) } else { (high_end, low_end) };
     let (source_port, destination_port) = match key.protocol {
         ICMP if key.low_port == key.high_port => (0, ECHO_REQUEST_V4),
         ICMP_V6 if key.low_port == key.high_port => (0, ECHO_REQUEST_V6),
@@ -393,12 +324,7 @@ fn address(bytes: [u8; 16]) -> IpAddr {
 }
 
 /// Admits an ICMP error that belongs to a flow which policy still allows.
-fn related(
-    turn: &Turn<'_>,
-    key: &TableKey,
-    hash: u64,
-    flows: &mut Flows<'_>,
-) -> Result<Admitted, Denied> {
+fn related(turn: &Turn<'_>, key: &TableKey, hash: u64, flows: &mut Flows<'_>) -> Result<Admitted, Denied> {
     let unrelated = Denied::from(DropReason::IcmpUnrelated);
     let id = flows.table.find(key, hash).ok_or(unrelated)?;
     let flow = flows.table.flow(id);
@@ -410,10 +336,7 @@ fn related(
     } else {
         redecide(turn, key, flow.originator_is_low, id, flows)?
     };
-    Ok(Admitted {
-        decider: Some(decider),
-        ..WITHOUT_FLOW
-    })
+    Ok(Admitted { decider: Some(decider), ..WITHOUT_FLOW })
 }
 
 #[cfg(test)]

@@ -32,9 +32,7 @@ fn is_group(mac: [u8; 6]) -> bool {
 /// Whether frames to addresses that nobody is known to have go to this port: it may have hosts behind it that
 /// configuration does not name.
 fn takes_unknown(generation: &Generation, port: PortId) -> bool {
-    generation
-        .port(port)
-        .is_some_and(|view| view.security.is_none())
+    generation.port(port).is_some_and(|view| view.security.is_none())
 }
 
 /// Learns who is behind a port that has no fixed addresses.
@@ -74,37 +72,24 @@ pub(super) fn route(
     if is_group(destination) {
         return Route::Flood(flood(turn, egress, |_| true));
     }
-    let known = turn
-        .generation
-        .fixed_macs
-        .port(destination)
-        .or_else(|| cache.port(learned, destination, turn.now_ms()));
+    let known =
+        turn.generation.fixed_macs.port(destination).or_else(|| cache.port(learned, destination, turn.now_ms()));
     match known {
         Some(port) if port == turn.ingress => Route::Nowhere(DropReason::Hairpin),
         Some(port) if turn.generation.port(port).is_none() => Route::Nowhere(DropReason::NoEgress),
         Some(port) if between_uplinks(turn, port) => Route::Nowhere(DropReason::NoEgress),
         Some(port) => Route::One(port),
-        None => Route::Flood(flood(turn, egress, |port| {
-            takes_unknown(turn.generation, port)
-        })),
+        None => Route::Flood(flood(turn, egress, |port| takes_unknown(turn.generation, port))),
     }
 }
 
 /// Frames never go from one uplink to another: the host must not become a bridge between two outside networks.
 fn between_uplinks(turn: &Turn<'_>, port: PortId) -> bool {
-    let is_uplink = |port| {
-        turn.generation
-            .port(port)
-            .is_some_and(|view| view.is_uplink)
-    };
+    let is_uplink = |port| turn.generation.port(port).is_some_and(|view| view.is_uplink);
     is_uplink(turn.ingress) && is_uplink(port)
 }
 
-fn flood(
-    turn: &Turn<'_>,
-    egress: &dyn Egress,
-    wanted: impl Fn(PortId) -> bool,
-) -> ArrayVec<PortId, PORTS_MAX> {
+fn flood(turn: &Turn<'_>, egress: &dyn Egress, wanted: impl Fn(PortId) -> bool) -> ArrayVec<PortId, PORTS_MAX> {
     (0..turn.generation.ports.len() as u16)
         .map(PortId)
         .filter(|port| *port != turn.ingress && turn.generation.port(*port).is_some())

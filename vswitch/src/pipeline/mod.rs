@@ -99,16 +99,7 @@ impl Pipeline {
         counters: Arc<WorkerCounters>,
         log: EventLog,
     ) -> Self {
-        Self {
-            flows,
-            inspection,
-            learned,
-            learned_cache: LearnedCache::default(),
-            counters,
-            log,
-            entered: 0,
-            ended: 0,
-        }
+        Self { flows, inspection, learned, learned_cache: LearnedCache::default(), counters, log, entered: 0, ended: 0 }
     }
 
     /// The flows of this worker.
@@ -129,18 +120,9 @@ impl Pipeline {
             if !self.secure(turn, &packet) {
                 continue;
             }
-            match egress::route(
-                turn,
-                &packet,
-                &mut self.learned_cache,
-                &self.learned,
-                egress,
-            ) {
+            match egress::route(turn, &packet, &mut self.learned_cache, &self.learned, egress) {
                 Route::One(port) => {
-                    items.push(Item {
-                        parsed: at as u8,
-                        egress: port,
-                    });
+                    items.push(Item { parsed: at as u8, egress: port });
                     if items.is_full() {
                         self.judge(turn, batch, &parsed, &mut items, egress);
                     }
@@ -150,27 +132,16 @@ impl Pipeline {
                     self.entered += copies;
                     self.counters.port(turn.ingress).flood_copies.add(copies);
                     if ports.is_empty() {
-                        self.end(
-                            turn,
-                            None,
-                            &packet,
-                            DropReason::NoEgress,
-                            DropDetail::default(),
-                        );
+                        self.end(turn, None, &packet, DropReason::NoEgress, DropDetail::default());
                     }
                     for port in ports {
-                        items.push(Item {
-                            parsed: at as u8,
-                            egress: port,
-                        });
+                        items.push(Item { parsed: at as u8, egress: port });
                         if items.is_full() {
                             self.judge(turn, batch, &parsed, &mut items, egress);
                         }
                     }
                 }
-                Route::Nowhere(reason) => {
-                    self.end(turn, None, &packet, reason, DropDetail::default())
-                }
+                Route::Nowhere(reason) => self.end(turn, None, &packet, reason, DropDetail::default()),
             }
         }
         self.judge(turn, batch, &parsed, &mut items, egress);
@@ -198,21 +169,12 @@ impl Pipeline {
 
     fn receive(&mut self, turn: &Turn<'_>, batch: &Batch) {
         let port = self.counters.port(turn.ingress);
-        let bytes: u64 = (0..batch.len())
-            .map(|index| batch.frame(index).len() as u64)
-            .sum();
-        let rejected: u64 = batch
-            .rejected()
-            .iter()
-            .map(|(_, len)| u64::from(*len))
-            .sum();
-        port.received
-            .add((batch.len() + batch.rejected().len()) as u64);
+        let bytes: u64 = (0..batch.len()).map(|index| batch.frame(index).len() as u64).sum();
+        let rejected: u64 = batch.rejected().iter().map(|(_, len)| u64::from(*len)).sum();
+        port.received.add((batch.len() + batch.rejected().len()) as u64);
         port.received_bytes.add(bytes + rejected);
         for (reason, len) in batch.rejected() {
-            self.drop_frame(turn, *reason, DropDetail::default(), |event| {
-                event.length = *len
-            });
+            self.drop_frame(turn, *reason, DropDetail::default(), |event| event.length = *len);
         }
     }
 
@@ -227,27 +189,15 @@ impl Pipeline {
                 Ok(headers) => match offload::validate(claimed, &headers, headers.end as usize) {
                     Some(offload) => {
                         batch.truncate(index, headers.end as usize);
-                        parsed.push(Parsed {
-                            index: index as u8,
-                            offload,
-                            headers,
-                        });
+                        parsed.push(Parsed { index: index as u8, offload, headers });
                     }
-                    None => self.drop_frame(
-                        turn,
-                        DropReason::OffloadClaim,
-                        DropDetail::default(),
-                        |event| {
-                            event.length = length;
-                        },
-                    ),
+                    None => self.drop_frame(turn, DropReason::OffloadClaim, DropDetail::default(), |event| {
+                        event.length = length;
+                    }),
                 },
                 Err(malformed) => {
                     let macs = macs(frame);
-                    let detail = DropDetail {
-                        malformed: Some(malformed),
-                        ..DropDetail::default()
-                    };
+                    let detail = DropDetail { malformed: Some(malformed), ..DropDetail::default() };
                     self.drop_frame(turn, malformed.into(), detail, |event| {
                         event.length = length;
                         event.macs = macs;
@@ -264,10 +214,9 @@ impl Pipeline {
         let refused = match turn.generation.port(turn.ingress) {
             None => Some(DropReason::PortDown),
             Some(view) => match &view.security {
-                Some(security) => security
-                    .check(packet.source_mac(), &claim::claim(packet))
-                    .err()
-                    .map(DropReason::from),
+                Some(security) => {
+                    security.check(packet.source_mac(), &claim::claim(packet)).err().map(DropReason::from)
+                }
                 None => egress::learn(turn, packet, &mut self.learned_cache, &self.learned).err(),
             },
         };
@@ -313,15 +262,10 @@ impl Pipeline {
         }
         self.counters.cleared.add(outbound.len() as u64);
         let outcome = forward::forward(&outbound, egress, &self.counters);
-        self.counters
-            .port(turn.ingress)
-            .delivered
-            .add(outcome.delivered);
+        self.counters.port(turn.ingress).delivered.add(outcome.delivered);
         self.ended += outcome.delivered;
         for (index, reason) in outcome.refused {
-            let Outbound {
-                cleared, egress, ..
-            } = outbound[usize::from(index)];
+            let Outbound { cleared, egress, .. } = outbound[usize::from(index)];
             let packet = Packet::new(cleared.frame(), *cleared.headers());
             self.end(turn, Some(egress), &packet, reason, DropDetail::default());
         }
@@ -354,10 +298,7 @@ impl Pipeline {
             Ok(admitted) => admitted,
             Err(Denied { reason, decider }) => {
                 hit(turn, decider);
-                let detail = DropDetail {
-                    decider: decider.map(|decider| decider.0),
-                    ..DropDetail::default()
-                };
+                let detail = DropDetail { decider: decider.map(|decider| decider.0), ..DropDetail::default() };
                 self.end(turn, Some(port), &packet, reason, detail);
                 return None;
             }
@@ -367,30 +308,15 @@ impl Pipeline {
             Subject::Flow(_, hash, _) | Subject::Error(_, hash) => *hash,
             Subject::Resolution | Subject::ErrorAboutNothing | Subject::Fragment => 0,
         };
-        let verdict = self.inspection.judge(
-            &turn.generation.rules,
-            candidate,
-            &admitted.view,
-            turn.now_ms(),
-        );
+        let verdict = self.inspection.judge(&turn.generation.rules, candidate, &admitted.view, turn.now_ms());
         if !self.inspection.alerts().is_empty() {
             self.report_alerts(turn, port, &packet, hash);
         }
         match verdict {
             Ok(cleared) => match egress.queue(port, hash) {
-                Some(queue) => Some(Outbound {
-                    cleared,
-                    egress: port,
-                    queue,
-                }),
+                Some(queue) => Some(Outbound { cleared, egress: port, queue }),
                 None => {
-                    self.end(
-                        turn,
-                        Some(port),
-                        &packet,
-                        DropReason::PortDown,
-                        DropDetail::default(),
-                    );
+                    self.end(turn, Some(port), &packet, DropReason::PortDown, DropDetail::default());
                     None
                 }
             },
@@ -441,9 +367,7 @@ impl Pipeline {
         reason: DropReason,
         detail: DropDetail,
     ) {
-        self.drop_frame(turn, reason, detail, |event| {
-            describe(event, egress, packet)
-        });
+        self.drop_frame(turn, reason, detail, |event| describe(event, egress, packet));
     }
 
     fn drop_frame(
@@ -455,21 +379,20 @@ impl Pipeline {
     ) {
         self.ended += 1;
         self.counters.count_drop(turn.ingress, reason);
-        self.log
-            .drop_event((turn.ingress, reason, detail), turn.now_us, |suppressed| {
-                let mut event = event_about(
-                    turn,
-                    EventKind::Drop {
-                        reason,
-                        decider: detail.decider.map(DeciderId),
-                        malformed: detail.malformed,
-                        signature: detail.signature,
-                        suppressed,
-                    },
-                );
-                describe(&mut event);
-                event
-            });
+        self.log.drop_event((turn.ingress, reason, detail), turn.now_us, |suppressed| {
+            let mut event = event_about(
+                turn,
+                EventKind::Drop {
+                    reason,
+                    decider: detail.decider.map(DeciderId),
+                    malformed: detail.malformed,
+                    signature: detail.signature,
+                    suppressed,
+                },
+            );
+            describe(&mut event);
+            event
+        });
     }
 }
 

@@ -18,19 +18,11 @@ const GSO_ECN: u8 = 0x80;
 /// How the parser is to judge checksums, going by what the header claims. A claim that the data was validated is no reason
 /// to skip it (attack H02).
 pub(super) fn checksums(claimed: ClaimedOffload) -> Checksums {
-    if claimed.flags & NEEDS_CSUM != 0 {
-        Checksums::TransportPartial
-    } else {
-        Checksums::Verify
-    }
+    if claimed.flags & NEEDS_CSUM != 0 { Checksums::TransportPartial } else { Checksums::Verify }
 }
 
 /// What is left to be done to the frame; `None` when the claims do not fit the frame.
-pub(super) fn validate(
-    claimed: ClaimedOffload,
-    headers: &Headers,
-    frame_end: usize,
-) -> Option<Offload> {
+pub(super) fn validate(claimed: ClaimedOffload, headers: &Headers, frame_end: usize) -> Option<Offload> {
     if claimed.is_none() {
         return Some(Offload::None);
     }
@@ -49,11 +41,7 @@ pub(super) fn validate(
         return None;
     }
     let ecn = claimed.gso_type & GSO_ECN != 0;
-    match (
-        claimed.gso_type & !GSO_ECN,
-        headers.network,
-        headers.transport,
-    ) {
+    match (claimed.gso_type & !GSO_ECN, headers.network, headers.transport) {
         (GSO_NONE, _, _) => (!ecn).then_some(Offload::Checksum),
         (GSO_TCPV4, Network::Ipv4, Transport::Tcp) | (GSO_TCPV6, Network::Ipv6, Transport::Tcp) => {
             let payload_len = frame_end.saturating_sub(usize::from(headers.payload_offset));
@@ -101,20 +89,8 @@ mod tests {
             (claim(NEEDS_CSUM, 0, 0, 34, 6), None),
             (claim(NEEDS_CSUM, 0, 0, 14, 16), None),
             (claim(NEEDS_CSUM, 0, 0, u16::MAX, u16::MAX), None),
-            (
-                claim(NEEDS_CSUM, 1, 1_448, 34, 16),
-                Some(Offload::Segments {
-                    size: 1_448,
-                    ecn: false,
-                }),
-            ),
-            (
-                claim(NEEDS_CSUM, 1 | GSO_ECN, 1_448, 34, 16),
-                Some(Offload::Segments {
-                    size: 1_448,
-                    ecn: true,
-                }),
-            ),
+            (claim(NEEDS_CSUM, 1, 1_448, 34, 16), Some(Offload::Segments { size: 1_448, ecn: false })),
+            (claim(NEEDS_CSUM, 1 | GSO_ECN, 1_448, 34, 16), Some(Offload::Segments { size: 1_448, ecn: true })),
             (claim(NEEDS_CSUM, 1, 3_000, 34, 16), Some(Offload::Checksum)),
             (claim(NEEDS_CSUM, 1, 0, 34, 16), None),
             (claim(NEEDS_CSUM, 4, 1_448, 34, 16), None),
@@ -129,13 +105,7 @@ mod tests {
         let icmp = headers(Network::Ipv4, Transport::Icmp4);
         assert_eq!(validate(claim(NEEDS_CSUM, 0, 0, 34, 16), &icmp, 98), None);
         let tcp6 = headers(Network::Ipv6, Transport::Tcp);
-        let segments = Some(Offload::Segments {
-            size: 1_428,
-            ecn: false,
-        });
-        assert_eq!(
-            validate(claim(NEEDS_CSUM, 4, 1_428, 34, 16), &tcp6, 3_054),
-            segments
-        );
+        let segments = Some(Offload::Segments { size: 1_428, ecn: false });
+        assert_eq!(validate(claim(NEEDS_CSUM, 4, 1_428, 34, 16), &tcp6, 3_054), segments);
     }
 }

@@ -92,11 +92,7 @@ impl QueueIo for MemoryQueue {
         Ok(())
     }
 
-    fn transmit(
-        &mut self,
-        frames: &[Cleared<'_>],
-        refused: &mut Refusals,
-    ) -> Result<(), PortFault> {
+    fn transmit(&mut self, frames: &[Cleared<'_>], refused: &mut Refusals) -> Result<(), PortFault> {
         let mut wires = self.0.wires();
         if let Some(fault) = wires.fault {
             return Err(fault);
@@ -110,10 +106,7 @@ impl QueueIo for MemoryQueue {
                 Some(room) => *room -= 1,
                 None => {}
             }
-            wires.sent.push(Sent {
-                frame: cleared.frame().to_vec(),
-                offload: cleared.offload(),
-            });
+            wires.sent.push(Sent { frame: cleared.frame().to_vec(), offload: cleared.offload() });
         }
         Ok(())
     }

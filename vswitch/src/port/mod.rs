@@ -37,8 +37,7 @@ pub trait QueueIo: Send {
     ///
     /// # Errors
     /// The peer broke the queue's rules; none of the frames counts as written then.
-    fn transmit(&mut self, frames: &[Cleared<'_>], refused: &mut Refusals)
-    -> Result<(), PortFault>;
+    fn transmit(&mut self, frames: &[Cleared<'_>], refused: &mut Refusals) -> Result<(), PortFault>;
 
     /// The descriptor that becomes readable when frames wait and [`QueueIo::arm`] asked for it. It is watched edge-triggered
     /// and never read.

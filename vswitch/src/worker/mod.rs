@@ -90,11 +90,7 @@ pub struct WorkerConfig {
 pub(crate) enum Command {
     Attach(QueueId, Box<dyn QueueIo>),
     Detach(QueueId, Sender<Option<Box<dyn QueueIo>>>),
-    Flows {
-        from: usize,
-        max: usize,
-        reply: Sender<(Vec<FlowRecord>, Option<usize>)>,
-    },
+    Flows { from: usize, max: usize, reply: Sender<(Vec<FlowRecord>, Option<usize>)> },
     Stop,
 }
 
@@ -178,19 +174,10 @@ impl Workers {
                 Self::spawn(settings, pipeline, counters)
             })
             .collect::<io::Result<Vec<_>>>()?;
-        Ok(Self {
-            handles,
-            generation,
-            learned,
-            started,
-        })
+        Ok(Self { handles, generation, learned, started })
     }
 
-    fn spawn(
-        settings: run::Settings,
-        pipeline: Pipeline,
-        counters: Arc<WorkerCounters>,
-    ) -> io::Result<Handle> {
+    fn spawn(settings: run::Settings, pipeline: Pipeline, counters: Arc<WorkerCounters>) -> io::Result<Handle> {
         let (commands, received): (Sender<Command>, Receiver<Command>) = bounded(COMMANDS_MAX);
         let poll = mio::Poll::new()?;
         let waker = mio::Waker::new(poll.registry(), run::WAKER)?;
@@ -203,17 +190,10 @@ impl Workers {
         };
         let name = format!("worker-{}", settings.cpu);
         let worker_counters = Arc::clone(&counters);
-        let thread = std::thread::Builder::new().name(name).spawn(move || {
-            run::Worker::new(settings, pipeline, worker_counters, poll, mailbox).run()
-        })?;
-        Ok(Handle {
-            commands,
-            has_commands,
-            waker,
-            seen_generation,
-            counters,
-            thread: Mutex::new(Some(thread)),
-        })
+        let thread = std::thread::Builder::new()
+            .name(name)
+            .spawn(move || run::Worker::new(settings, pipeline, worker_counters, poll, mailbox).run())?;
+        Ok(Handle { commands, has_commands, waker, seen_generation, counters, thread: Mutex::new(Some(thread)) })
     }
 
     /// Swaps the generation, and waits until every worker judges by it or a newer one. Answers whether they did in time; if
@@ -229,11 +209,7 @@ impl Workers {
     pub fn wait_generation(&self, number: u32, timeout: Duration) -> bool {
         let deadline = Instant::now() + timeout;
         loop {
-            if self
-                .handles
-                .iter()
-                .all(|handle| handle.seen_generation.load(Ordering::Acquire) >= number)
-            {
+            if self.handles.iter().all(|handle| handle.seen_generation.load(Ordering::Acquire) >= number) {
                 return true;
             }
             if Instant::now() >= deadline {
@@ -245,9 +221,7 @@ impl Workers {
 
     /// The number of the generation that each worker judges by; 0 before the first.
     pub fn seen_generations(&self) -> impl Iterator<Item = u32> {
-        self.handles
-            .iter()
-            .map(|handle| handle.seen_generation.load(Ordering::Acquire))
+        self.handles.iter().map(|handle| handle.seen_generation.load(Ordering::Acquire))
     }
 
     /// Workers whose thread has ended, which none does before [`Workers::stop`] unless it panicked outside of a frame's walk.
@@ -288,11 +262,7 @@ impl Workers {
             while let Some(from) = next.filter(|_| flows.len() < max) {
                 let (reply, answer) = bounded(1);
                 let piece = PIECE.min(max - flows.len());
-                handle.tell(Command::Flows {
-                    from,
-                    max: piece,
-                    reply,
-                });
+                handle.tell(Command::Flows { from, max: piece, reply });
                 let Ok((records, more)) = answer.recv_timeout(DETACH_TIMEOUT) else {
                     break;
                 };
@@ -309,11 +279,7 @@ impl Workers {
             handle.tell(Command::Stop);
         }
         for handle in &self.handles {
-            let thread = handle
-                .thread
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .take();
+            let thread = handle.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
             if thread.is_some_and(|thread| thread.join().is_err()) {
                 tracing::error!("a worker had panicked");
             }
@@ -328,11 +294,7 @@ impl Workers {
 impl Attach for Workers {
     fn attach(&self, id: QueueId, queue: Box<dyn QueueIo>) {
         if !self.worker_of(id).tell(Command::Attach(id, queue)) {
-            tracing::error!(
-                port = id.port.0,
-                pair = id.pair,
-                "the worker takes no queues any more"
-            );
+            tracing::error!(port = id.port.0, pair = id.pair, "the worker takes no queues any more");
         }
     }
 

@@ -34,10 +34,7 @@ pub(super) struct Queues {
 
 impl Default for Queues {
     fn default() -> Self {
-        Self {
-            places: Vec::new(),
-            by_port: (0..PORTS_MAX).map(|_| ArrayVec::new()).collect(),
-        }
+        Self { places: Vec::new(), by_port: (0..PORTS_MAX).map(|_| ArrayVec::new()).collect() }
     }
 }
 
@@ -45,43 +42,25 @@ impl Queues {
     /// Takes a queue in and watches its wake-up descriptor. One that is attached under the same name already is replaced.
     pub(super) fn attach(&mut self, id: QueueId, queue: Box<dyn QueueIo>, registry: &Registry) {
         if self.detach(id, registry).is_some() {
-            tracing::error!(
-                port = id.port.0,
-                pair = id.pair,
-                "a queue was attached twice; the first one is dropped"
-            );
+            tracing::error!(port = id.port.0, pair = id.pair, "a queue was attached twice; the first one is dropped");
         }
-        let place = self
-            .places
-            .iter()
-            .position(Option::is_none)
-            .unwrap_or_else(|| {
-                self.places.push(None);
-                self.places.len() - 1
-            });
+        let place = self.places.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.places.push(None);
+            self.places.len() - 1
+        });
         let wake_fd = queue.wake_fd();
         if let Some(fd) = wake_fd
-            && let Err(error) =
-                registry.register(&mut SourceFd(&fd), Token(place), Interest::READABLE)
+            && let Err(error) = registry.register(&mut SourceFd(&fd), Token(place), Interest::READABLE)
         {
             tracing::error!(port = id.port.0, pair = id.pair, %error, "cannot watch the queue's kicks");
         }
-        self.places[place] = Some(Attached {
-            id,
-            queue,
-            fault: None,
-            panic_count: 0,
-            wake_fd,
-        });
+        self.places[place] = Some(Attached { id, queue, fault: None, panic_count: 0, wake_fd });
         self.reindex();
     }
 
     /// Gives a queue back.
     pub(super) fn detach(&mut self, id: QueueId, registry: &Registry) -> Option<Box<dyn QueueIo>> {
-        let place = self
-            .places
-            .iter()
-            .position(|place| place.as_ref().is_some_and(|queue| queue.id == id))?;
+        let place = self.places.iter().position(|place| place.as_ref().is_some_and(|queue| queue.id == id))?;
         self.remove(place, registry).map(|attached| attached.queue)
     }
 
@@ -118,11 +97,7 @@ impl Queues {
             .places
             .iter()
             .enumerate()
-            .filter_map(|(place, queue)| {
-                queue
-                    .as_ref()
-                    .map(|queue| (queue.id.pair, queue.id.port, place as u16))
-            })
+            .filter_map(|(place, queue)| queue.as_ref().map(|queue| (queue.id.pair, queue.id.port, place as u16)))
             .collect();
         attached.sort_unstable_by_key(|(pair, port, _)| (port.0, *pair));
         for (_, port, place) in attached {
@@ -140,25 +115,17 @@ impl Queues {
     /// The queue at a place, unless there is none or it is faulty.
     #[inline]
     pub(super) fn at(&mut self, place: usize) -> Option<&mut Attached> {
-        self.places[place]
-            .as_mut()
-            .filter(|attached| attached.fault.is_none())
+        self.places[place].as_mut().filter(|attached| attached.fault.is_none())
     }
 
     /// All queues that work.
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Attached> {
-        self.places
-            .iter_mut()
-            .flatten()
-            .filter(|attached| attached.fault.is_none())
+        self.places.iter_mut().flatten().filter(|attached| attached.fault.is_none())
     }
 
     /// Whether any queue waits to be given up.
     pub(super) fn has_faulty(&self) -> bool {
-        self.places
-            .iter()
-            .flatten()
-            .any(|attached| attached.fault.is_some())
+        self.places.iter().flatten().any(|attached| attached.fault.is_some())
     }
 }
 
@@ -171,18 +138,11 @@ impl Egress for Queues {
             1 => pairs[0],
             count => pairs[(flow_hash % count as u64) as usize],
         };
-        let usable = self.places[usize::from(place)]
-            .as_ref()
-            .is_some_and(|attached| attached.fault.is_none());
+        let usable = self.places[usize::from(place)].as_ref().is_some_and(|attached| attached.fault.is_none());
         usable.then_some(QueueIndex(place))
     }
 
-    fn transmit(
-        &mut self,
-        queue: QueueIndex,
-        frames: &[Cleared<'_>],
-        refused: &mut Refusals,
-    ) -> Result<(), PortFault> {
+    fn transmit(&mut self, queue: QueueIndex, frames: &[Cleared<'_>], refused: &mut Refusals) -> Result<(), PortFault> {
         let fault = PortFault { word: "detached" };
         let attached = self.places[usize::from(queue.0)].as_mut().ok_or(fault)?;
         let sent = attached.queue.transmit(frames, refused);

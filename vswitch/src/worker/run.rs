@@ -117,9 +117,7 @@ impl Worker {
             let before = sys::cycles();
             if self.turn(&generation, now_us) {
                 self.counters.busy_polls.add(1);
-                self.counters
-                    .busy_cycles
-                    .add(sys::cycles().wrapping_sub(before));
+                self.counters.busy_cycles.add(sys::cycles().wrapping_sub(before));
                 idle_since_us = now_us;
             } else {
                 self.counters.empty_polls.add(1);
@@ -139,9 +137,7 @@ impl Worker {
 
     /// From here on, this worker judges by `generation`.
     fn saw(&self, generation: &Generation) {
-        self.mailbox
-            .seen_generation
-            .store(generation.number, Ordering::Release);
+        self.mailbox.seen_generation.store(generation.number, Ordering::Release);
     }
 
     fn pin(&self) {
@@ -169,12 +165,7 @@ impl Worker {
             }
             had_frames = true;
             self.counters.bursts.add(1);
-            let turn = Turn {
-                generation,
-                ingress: attached.id.port,
-                now_us,
-                worker: self.settings.index,
-            };
+            let turn = Turn { generation, ingress: attached.id.port, now_us, worker: self.settings.index };
             let (pipeline, batch, queues) = (&mut self.pipeline, &mut self.batch, &mut self.queues);
             if catch_unwind(AssertUnwindSafe(|| pipeline.walk(&turn, batch, queues))).is_err() {
                 self.survive(place, &turn);
@@ -190,10 +181,7 @@ impl Worker {
     /// again and again.
     #[cold]
     fn survive(&mut self, place: usize, turn: &Turn<'_>) {
-        tracing::error!(
-            port = turn.ingress.0,
-            "a stage panicked; the burst is dropped and inspection starts afresh"
-        );
+        tracing::error!(port = turn.ingress.0, "a stage panicked; the burst is dropped and inspection starts afresh");
         self.pipeline.recover(turn.ingress);
         if let Some(attached) = self.queues.at(place) {
             attached.panic_count += 1;
@@ -232,9 +220,7 @@ impl Worker {
         let share = (places * elapsed_ms.min(SLEEP_MAX.as_millis() as u64 * 2)).div_ceil(SWEEP_MS);
         self.pipeline.housekeep(share as usize, now_ms);
         if self.settings.index == 0 && now_ms / 1_000 != (now_ms - elapsed_ms) / 1_000 {
-            self.settings
-                .learned
-                .expire(now_ms, |port| generation.port(port).is_some());
+            self.settings.learned.expire(now_ms, |port| generation.port(port).is_some());
         }
     }
 

@@ -32,70 +32,32 @@ fn the_pages_answer() {
     ] {
         assert_eq!(daemon.metric(series), Some(expected), "{series}\n{text}");
     }
-    assert!(text.contains(concat!(
-        "vswitch_build_info{version=\"",
-        env!("CARGO_PKG_VERSION"),
-        "\"} 1"
-    )));
+    assert!(text.contains(concat!("vswitch_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1")));
 }
 
 #[test]
 fn what_show_tells() {
     let daemon = Daemon::running();
     let ports = daemon.show("ports");
-    assert_eq!(
-        (&ports[0]["name"], &ports[0]["zone"]),
-        (&json!("web1"), &json!("web"))
-    );
-    assert_eq!(
-        (&ports[1]["kind"], &ports[1]["connected"]),
-        (&json!("vhost-user"), &json!(false))
-    );
+    assert_eq!((&ports[0]["name"], &ports[0]["zone"]), (&json!("web1"), &json!("web")));
+    assert_eq!((&ports[1]["kind"], &ports[1]["connected"]), (&json!("vhost-user"), &json!(false)));
     let zones = daemon.show("zones");
-    let zone = |name: &str| {
-        zones
-            .as_array()
-            .expect("rows")
-            .iter()
-            .find(|row| row["name"] == name)
-            .cloned()
-    };
-    assert_eq!(
-        zone("web"),
-        Some(json!({"name": "web", "intra_zone": "allow", "ports": ["web1"]}))
-    );
-    assert_eq!(
-        zone("db"),
-        Some(json!({"name": "db", "intra_zone": "drop", "ports": ["db1"]}))
-    );
-    let fixed =
-        json!({"mac": "52:54:00:00:00:01", "port": "web1", "origin": "fixed", "age_s": null});
+    let zone = |name: &str| zones.as_array().expect("rows").iter().find(|row| row["name"] == name).cloned();
+    assert_eq!(zone("web"), Some(json!({"name": "web", "intra_zone": "allow", "ports": ["web1"]})));
+    assert_eq!(zone("db"), Some(json!({"name": "db", "intra_zone": "drop", "ports": ["db1"]})));
+    let fixed = json!({"mac": "52:54:00:00:00:01", "port": "web1", "origin": "fixed", "age_s": null});
     assert_eq!(daemon.show("mac")[0], fixed);
     assert_eq!(daemon.show("flows")["open"], json!(0));
     let drops = daemon.show("drops");
-    assert!(
-        drops
-            .as_array()
-            .is_some_and(|rows| rows.iter().any(|row| row["reason"] == "signature"))
-    );
-    assert_eq!(
-        daemon.show("rules")[0],
-        json!({"name": "web-db", "hits": 0})
-    );
+    assert!(drops.as_array().is_some_and(|rows| rows.iter().any(|row| row["reason"] == "signature")));
+    assert_eq!(daemon.show("rules")[0], json!({"name": "web-db", "hits": 0}));
     assert_eq!(daemon.show("workers")[0]["generation"], json!(1));
-    for table in [
-        "ports", "zones", "mac", "flows", "drops", "rules", "workers",
-    ] {
+    for table in ["ports", "zones", "mac", "flows", "drops", "rules", "workers"] {
         let ended = daemon.cli(&["show", table]);
         assert_eq!((ended.status, ended.err.as_str()), (0, ""), "show {table}");
         assert!(!ended.out.is_empty(), "show {table}");
     }
-    assert!(
-        daemon
-            .cli(&["show", "ports"])
-            .out
-            .contains("web1  web   vhost-user  down")
-    );
+    assert!(daemon.cli(&["show", "ports"]).out.contains("web1  web   vhost-user  down"));
 }
 
 #[test]
@@ -109,35 +71,15 @@ fn exit_statuses() {
         let silent = if status == 0 { &ended.err } else { &ended.out };
         assert_eq!(silent, "", "{arguments:?}");
     };
-    check(
-        &["version"],
-        0,
-        concat!("vswitch ", env!("CARGO_PKG_VERSION"), "\nrunning: "),
-    );
+    check(&["version"], 0, concat!("vswitch ", env!("CARGO_PKG_VERSION"), "\nrunning: "));
     check(&["reload"], 0, "generation 2");
     check(&["show", "flows", "--port", "web1"], 0, "0 shown");
-    check(
-        &["show", "flows", "--port", "nobody"],
-        1,
-        "there is no port nobody",
-    );
+    check(&["show", "flows", "--port", "nobody"], 1, "there is no port nobody");
     check(&["show", "secrets"], 2, "possible values");
     check(&["run"], 2, "--config");
-    check(
-        &["run", "--config", "/does/not/exist.yaml"],
-        2,
-        "/does/not/exist.yaml",
-    );
-    check(
-        &["show", "ports", "--socket", "/does/not/exist.sock"],
-        3,
-        "no vswitch answers at",
-    );
-    check(
-        &["reload", "--run-dir", "/does/not"],
-        3,
-        "no vswitch answers at",
-    );
+    check(&["run", "--config", "/does/not/exist.yaml"], 2, "/does/not/exist.yaml");
+    check(&["show", "ports", "--socket", "/does/not/exist.sock"], 3, "no vswitch answers at");
+    check(&["reload", "--run-dir", "/does/not"], 3, "no vswitch answers at");
     check(&["version", "--run-dir", "/does/not"], 0, "running: none");
     let config = daemon.config();
     let config = config.to_str().expect("text");
@@ -160,18 +102,9 @@ fn a_reload_is_taken_whole_or_not_at_all() {
     daemon.configure(&daemon.yaml(&["web1", "web2"], RULES));
     let ended = daemon.cli(&["reload", "--json"]);
     let answer: Value = serde_json::from_str(&ended.out).expect("JSON");
-    assert_eq!(
-        (ended.status, &answer),
-        (0, &json!({"generation": 2})),
-        "{ended:?}"
-    );
-    let names = |rows: Value| -> Vec<Value> {
-        rows.as_array()
-            .expect("rows")
-            .iter()
-            .map(|row| row["name"].clone())
-            .collect()
-    };
+    assert_eq!((ended.status, &answer), (0, &json!({"generation": 2})), "{ended:?}");
+    let names =
+        |rows: Value| -> Vec<Value> { rows.as_array().expect("rows").iter().map(|row| row["name"].clone()).collect() };
     assert_eq!(names(daemon.show("ports")), [json!("web1"), json!("web2")]);
     assert!(daemon.path("web2.sock").exists() && !daemon.path("db1.sock").exists());
     assert_eq!(daemon.metric("vswitch_config_generation"), Some(2.0));
@@ -180,32 +113,17 @@ fn a_reload_is_taken_whole_or_not_at_all() {
 
     daemon.configure(&daemon.yaml(&["web1", "wbe2"], RULES));
     let refused = daemon.cli(&["reload"]);
-    assert_eq!(
-        (refused.status, refused.out.as_str()),
-        (2, ""),
-        "{refused:?}"
-    );
-    assert!(
-        refused.err.contains("wbe") && refused.err.contains("did you mean"),
-        "{refused:?}"
-    );
+    assert_eq!((refused.status, refused.out.as_str()), (2, ""), "{refused:?}");
+    assert!(refused.err.contains("wbe") && refused.err.contains("did you mean"), "{refused:?}");
     assert_eq!(daemon.metric("vswitch_config_generation"), Some(2.0));
-    assert_eq!(
-        daemon.metric("vswitch_config_last_reload_successful"),
-        Some(0.0)
-    );
+    assert_eq!(daemon.metric("vswitch_config_last_reload_successful"), Some(0.0));
     assert_eq!(names(daemon.show("ports")), [json!("web1"), json!("web2")]);
     assert_eq!(daemon.get("/readyz").map(|(status, _)| status), Some(200));
 
     daemon.configure(&daemon.yaml(&["web1"], "    []\n"));
     daemon.signal(Signal::HUP);
-    wait_for("the next generation", || {
-        daemon.metric("vswitch_config_generation") == Some(3.0)
-    });
-    assert_eq!(
-        daemon.metric("vswitch_config_last_reload_successful"),
-        Some(1.0)
-    );
+    wait_for("the next generation", || daemon.metric("vswitch_config_generation") == Some(3.0));
+    assert_eq!(daemon.metric("vswitch_config_last_reload_successful"), Some(1.0));
     assert_eq!(names(daemon.show("ports")), [json!("web1")]);
 }
 
@@ -225,10 +143,7 @@ fn a_port_that_cannot_be_attached_refuses_the_reload() {
     let daemon = Daemon::running();
     let yaml = daemon.yaml(&["web1", "db1", "web2"], RULES);
     let nowhere = daemon.path("vswitch.yaml/web2.sock");
-    daemon.configure(&yaml.replace(
-        daemon.path("web2.sock").to_str().expect("text"),
-        nowhere.to_str().expect("text"),
-    ));
+    daemon.configure(&yaml.replace(daemon.path("web2.sock").to_str().expect("text"), nowhere.to_str().expect("text")));
     let refused = daemon.cli(&["reload"]);
     assert_eq!(refused.status, 1, "{refused:?}");
     assert!(refused.err.contains("web2"), "{refused:?}");
@@ -240,13 +155,9 @@ fn a_port_that_cannot_be_attached_refuses_the_reload() {
 fn a_hundred_reloads_leave_nothing_behind() {
     let daemon = Daemon::running();
     let descriptors = |daemon: &Daemon| {
-        let pid = daemon
-            .control(b"{\"request\":\"version\"}\n")
-            .expect("an answer");
+        let pid = daemon.control(b"{\"request\":\"version\"}\n").expect("an answer");
         let pid: Value = serde_json::from_str(&pid).expect("JSON");
-        std::fs::read_dir(format!("/proc/{}/fd", pid["result"]["pid"]))
-            .expect("our child")
-            .count()
+        std::fs::read_dir(format!("/proc/{}/fd", pid["result"]["pid"])).expect("our child").count()
     };
     let with = daemon.yaml(&["web1", "db1", "web2"], RULES);
     let without = daemon.yaml(&["web1", "db1"], RULES);
@@ -255,16 +166,12 @@ fn a_hundred_reloads_leave_nothing_behind() {
     for round in 0..50 {
         for yaml in [&with, &without] {
             daemon.configure(yaml);
-            let answer = daemon
-                .control(b"{\"request\":\"reload\"}\n")
-                .expect("an answer");
+            let answer = daemon.control(b"{\"request\":\"reload\"}\n").expect("an answer");
             assert!(answer.contains("\"ok\""), "round {round}: {answer}");
         }
     }
     assert_eq!(daemon.metric("vswitch_config_generation"), Some(102.0));
-    wait_for("descriptors are given back", || {
-        descriptors(&daemon) <= before
-    });
+    wait_for("descriptors are given back", || descriptors(&daemon) <= before);
 }
 
 #[test]
@@ -272,10 +179,7 @@ fn signals_end_it_and_leave_no_sockets() {
     for signal in [Signal::TERM, Signal::INT] {
         let mut daemon = Daemon::running();
         let socket = daemon.path("run/control.sock");
-        let mode = std::fs::metadata(&socket)
-            .expect("a socket")
-            .permissions()
-            .mode();
+        let mode = std::fs::metadata(&socket).expect("a socket").permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(daemon.path("web1.sock").exists());
         daemon.signal(signal);
@@ -321,31 +225,14 @@ fn bad_clients_of_the_pages() {
         let answer = daemon.http(request).expect("an answer");
         answer.split(' ').nth(1).map(str::to_owned)
     };
-    assert_eq!(
-        status(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").as_deref(),
-        Some("400"),
-        "TLS"
-    );
-    assert_eq!(
-        status(b"DELETE /metrics HTTP/1.1\r\n\r\n").as_deref(),
-        Some("405")
-    );
+    assert_eq!(status(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03").as_deref(), Some("400"), "TLS");
+    assert_eq!(status(b"DELETE /metrics HTTP/1.1\r\n\r\n").as_deref(), Some("405"));
     let endless = [b"GET / HTTP/1.1\r\nX: ".to_vec(), vec![b'x'; 64 * 1024]].concat();
     assert_eq!(status(&endless).as_deref(), Some("431"));
-    let huge = [
-        b"GET /metrics HTTP/1.1\r\nContent-Length: 100000\r\n\r\n".to_vec(),
-        vec![0; 100_000],
-    ]
-    .concat();
-    assert_eq!(
-        status(&huge).as_deref(),
-        Some("200"),
-        "what follows the head is thrown away"
-    );
+    let huge = [b"GET /metrics HTTP/1.1\r\nContent-Length: 100000\r\n\r\n".to_vec(), vec![0; 100_000]].concat();
+    assert_eq!(status(&huge).as_deref(), Some("200"), "what follows the head is thrown away");
 
-    let idle: Vec<_> = (0..64)
-        .map(|_| daemon.connect().expect("a place"))
-        .collect();
+    let idle: Vec<_> = (0..64).map(|_| daemon.connect().expect("a place")).collect();
     let mut cut = 0;
     let started = Instant::now();
     for mut stream in idle {
@@ -354,76 +241,44 @@ fn bad_clients_of_the_pages() {
         cut += usize::from(stream.read(&mut [0; 16]).unwrap_or(0) == 0);
     }
     assert_eq!(cut, 64);
-    assert!(
-        started.elapsed() >= Duration::from_secs(3),
-        "they had their time"
-    );
+    assert!(started.elapsed() >= Duration::from_secs(3), "they had their time");
     wait_for("others are served", || daemon.get("/healthz").is_some());
 }
 
 #[test]
 fn bad_clients_of_the_control_socket() {
     let daemon = Daemon::running();
-    for request in [
-        "\n",
-        "{}\n",
-        "[1]\n",
-        "{\"request\":\"explode\"}\n",
-        "\u{0}\u{1}\n",
-        "GET / HTTP/1.1\r\n\r\n",
-    ] {
+    for request in ["\n", "{}\n", "[1]\n", "{\"request\":\"explode\"}\n", "\u{0}\u{1}\n", "GET / HTTP/1.1\r\n\r\n"] {
         let answer: Value =
-            serde_json::from_str(&daemon.control(request.as_bytes()).expect("an answer"))
-                .expect("JSON");
-        assert_eq!(
-            (&answer["status"], &answer["cause"]),
-            (&json!("error"), &json!("bad_request")),
-            "{request:?}"
-        );
+            serde_json::from_str(&daemon.control(request.as_bytes()).expect("an answer")).expect("JSON");
+        assert_eq!((&answer["status"], &answer["cause"]), (&json!("error"), &json!("bad_request")), "{request:?}");
     }
     let endless = vec![b'x'; 2 * 1024 * 1024];
     // The switch answers or cuts the line, whichever the client sees first.
     let answer = daemon.control(&endless).unwrap_or_default();
-    assert!(
-        answer.is_empty() || answer.contains("bad_request"),
-        "{answer}"
-    );
-    assert_eq!(
-        daemon.cli(&["show", "ports"]).status,
-        0,
-        "others are served"
-    );
+    assert!(answer.is_empty() || answer.contains("bad_request"), "{answer}");
+    assert_eq!(daemon.cli(&["show", "ports"]).status, 0, "others are served");
 }
 
 /// The daemon answers root and its own user. The socket's mode keeps others away; this holds also where it was loosened.
 #[test]
 fn another_user_is_not_answered() {
     let daemon = Daemon::running();
-    assert!(
-        rustix::process::geteuid().is_root(),
-        "run the tests as root: this one becomes another user"
-    );
+    assert!(rustix::process::geteuid().is_root(), "run the tests as root: this one becomes another user");
     let binary = daemon.path("vswitch-copy");
     std::fs::copy(env!("CARGO_BIN_EXE_vswitch"), &binary).expect("copied");
     let open_to_all = |path: &str, mode| {
-        std::fs::set_permissions(daemon.path(path), std::fs::Permissions::from_mode(mode))
-            .expect("ours");
+        std::fs::set_permissions(daemon.path(path), std::fs::Permissions::from_mode(mode)).expect("ours");
     };
     open_to_all("", 0o755);
     let as_nobody = || {
         let mut command = std::process::Command::new(&binary);
-        command
-            .args(["show", "ports"])
-            .env("VSWITCH_RUN_DIR", daemon.path("run"))
-            .uid(65_534)
-            .gid(65_534);
+        command.args(["show", "ports"]).env("VSWITCH_RUN_DIR", daemon.path("run")).uid(65_534).gid(65_534);
         let mut output = None;
         // A test beside this one may be starting a process, which holds our copy open for writing until its exec.
         wait_for("the copy can be run", || {
             let started = command.output();
-            let is_busy = started
-                .as_ref()
-                .is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy);
+            let is_busy = started.as_ref().is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy);
             output = (!is_busy).then(|| started.expect("started"));
             output.is_some()
         });
@@ -433,11 +288,7 @@ fn another_user_is_not_answered() {
     assert_eq!(kept_out.status.code(), Some(3), "{kept_out:?}");
     open_to_all("run/control.sock", 0o666);
     let unanswered = as_nobody();
-    assert_eq!(
-        (unanswered.status.code(), unanswered.stdout.len()),
-        (Some(3), 0),
-        "{unanswered:?}"
-    );
+    assert_eq!((unanswered.status.code(), unanswered.stdout.len()), (Some(3), 0), "{unanswered:?}");
     assert_eq!(daemon.cli(&["show", "ports"]).status, 0);
 }
 
@@ -447,21 +298,15 @@ fn an_uplink_is_exchanged() {
     let daemon = Daemon::running();
     let ifname = format!("vswt{}", std::process::id());
     let with_uplink = |name: &str| {
-        let uplink =
-            format!("uplinks:\n  - {{name: {name}, zone: web, tap: {{ifname: {ifname}}}}}\n");
+        let uplink = format!("uplinks:\n  - {{name: {name}, zone: web, tap: {{ifname: {ifname}}}}}\n");
         daemon.configure(&(daemon.yaml(&["web1", "db1"], RULES) + &uplink));
         let ended = daemon.cli(&["reload"]);
         assert_eq!(ended.status, 0, "{ended:?}");
     };
     let uplinks = || -> Vec<Value> {
         let rows = daemon.show("ports");
-        let rows = rows
-            .as_array()
-            .expect("rows")
-            .iter()
-            .filter(|row| row["kind"] == "tap");
-        rows.map(|row| json!([row["name"], row["connected"]]))
-            .collect()
+        let rows = rows.as_array().expect("rows").iter().filter(|row| row["kind"] == "tap");
+        rows.map(|row| json!([row["name"], row["connected"]])).collect()
     };
     with_uplink("up0");
     assert_eq!(uplinks(), [json!(["up0", true])]);
@@ -474,7 +319,5 @@ fn an_uplink_is_exchanged() {
     });
     daemon.configure(&daemon.yaml(&["web1", "db1"], RULES));
     assert_eq!(daemon.cli(&["reload"]).status, 0);
-    wait_for("the interface goes with its port", || {
-        !std::path::Path::new(&interface).exists()
-    });
+    wait_for("the interface goes with its port", || !std::path::Path::new(&interface).exists());
 }

@@ -55,11 +55,7 @@ impl Daemon {
         let dir = tempfile::tempdir().expect("a directory");
         let free = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let pages = free.local_addr().expect("bound");
-        Self {
-            dir,
-            process: None,
-            pages,
-        }
+        Self { dir, process: None, pages }
     }
 
     /// A running daemon with two guest ports.
@@ -110,10 +106,7 @@ impl Daemon {
     pub(crate) fn start(&mut self) {
         self.launch();
         wait_for("ready", || {
-            let ended = self
-                .process
-                .as_mut()
-                .and_then(|process| process.try_wait().expect("our child"));
+            let ended = self.process.as_mut().and_then(|process| process.try_wait().expect("our child"));
             assert!(ended.is_none(), "the daemon ended: {}", self.log());
             self.get("/readyz").is_some_and(|(status, _)| status == 200)
         });
@@ -124,10 +117,7 @@ impl Daemon {
         let log = std::fs::File::create(self.path("log")).expect("writable");
         let mut command = Command::new(env!("CARGO_BIN_EXE_vswitch"));
         command.arg("run").arg("--config").arg(self.config());
-        command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         self.process = Some(command.spawn().expect("the binary starts"));
     }
 
@@ -140,9 +130,7 @@ impl Daemon {
             status.is_some()
         });
         self.process = None;
-        status
-            .and_then(|status| status.code())
-            .expect("not ended by a signal")
+        status.and_then(|status| status.code()).expect("not ended by a signal")
     }
 
     /// What the daemon has logged.
@@ -160,9 +148,7 @@ impl Daemon {
     /// Runs a command against the daemon.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_vswitch"));
-        command
-            .args(arguments)
-            .env("VSWITCH_RUN_DIR", self.path("run"));
+        command.args(arguments).env("VSWITCH_RUN_DIR", self.path("run"));
         command.output().expect("the binary starts").into()
     }
 
@@ -191,9 +177,7 @@ impl Daemon {
 
     /// Status and body of a page; none when nobody answers.
     pub(crate) fn get(&self, page: &str) -> Option<(u16, String)> {
-        let answer = self
-            .http(format!("GET {page} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes())
-            .ok()?;
+        let answer = self.http(format!("GET {page} HTTP/1.1\r\nHost: test\r\n\r\n").as_bytes()).ok()?;
         let (head, body) = answer.split_once("\r\n\r\n")?;
         Some((head.split(' ').nth(1)?.parse().ok()?, body.to_owned()))
     }
@@ -202,8 +186,7 @@ impl Daemon {
     pub(crate) fn metric(&self, series: &str) -> Option<f64> {
         let (status, text) = self.get("/metrics").expect("the pages answer");
         assert_eq!(status, 200);
-        text.lines()
-            .find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
+        text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
     }
 
     /// What the control socket answers to these bytes.
@@ -228,5 +211,4 @@ impl Drop for Daemon {
 }
 
 /// The rules of [`Daemon::running`].
-pub(crate) const RULES: &str =
-    "    - {name: web-db, from: web, to: db, proto: tcp, dport: 5432, action: allow}\n";
+pub(crate) const RULES: &str = "    - {name: web-db, from: web, to: db, proto: tcp, dport: 5432, action: allow}\n";

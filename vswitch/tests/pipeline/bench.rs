@@ -56,10 +56,7 @@ pub const OUTSIDE_MAC: [u8; 6] = [0x02, 0, 0, 0, 0xff, 1];
 /// What `zones` and rules a test wants beyond the default: web to db on TCP 5432 and ICMP, anything to the outside.
 pub fn policy(extra: Vec<Rule>) -> Policy {
     let between = |name: &str, from: &str, to: &str| {
-        Rule::new(name, Action::Allow).between(
-            from.parse().expect("an endpoint"),
-            to.parse().expect("an endpoint"),
-        )
+        Rule::new(name, Action::Allow).between(from.parse().expect("an endpoint"), to.parse().expect("an endpoint"))
     };
     let mut rules = extra;
     rules.push(between("web-db", "web", "db").about(Service::tcp(5432)));
@@ -92,20 +89,11 @@ struct MemoryEgress {
 
 impl Egress for MemoryEgress {
     fn queue(&self, port: PortId, _: u64) -> Option<QueueIndex> {
-        self.queues[port.index()]
-            .as_ref()
-            .map(|_| QueueIndex(port.0))
+        self.queues[port.index()].as_ref().map(|_| QueueIndex(port.0))
     }
 
-    fn transmit(
-        &mut self,
-        queue: QueueIndex,
-        frames: &[Cleared<'_>],
-        refused: &mut Refusals,
-    ) -> Result<(), PortFault> {
-        let port = self.queues[usize::from(queue.0)]
-            .as_mut()
-            .expect("a queue that was named is there");
+    fn transmit(&mut self, queue: QueueIndex, frames: &[Cleared<'_>], refused: &mut Refusals) -> Result<(), PortFault> {
+        let port = self.queues[usize::from(queue.0)].as_mut().expect("a queue that was named is there");
         let sent = port.transmit(frames, refused);
         if sent.is_err() {
             self.faults.push(queue);
@@ -136,13 +124,8 @@ impl Bench {
     pub fn new(policy: Policy, rules: RuleSet, flows_max: u32) -> Self {
         let counters = Arc::new(WorkerCounters::default());
         let (sender, events) = crossbeam_channel::bounded(4096);
-        let flows = FlowTable::new(
-            flows_max,
-            flows_max * 3 / 4,
-            Timeouts::default(),
-            HashSecret::new([7; 56]),
-        )
-        .expect("memory");
+        let flows = FlowTable::new(flows_max, flows_max * 3 / 4, Timeouts::default(), HashSecret::new([7; 56]))
+            .expect("memory");
         let pipeline = Pipeline::new(
             flows,
             Inspection::default(),
@@ -158,10 +141,7 @@ impl Bench {
             now_us: 1_000_000,
             counters,
             peers,
-            egress: MemoryEgress {
-                queues,
-                faults: Vec::new(),
-            },
+            egress: MemoryEgress { queues, faults: Vec::new() },
             events,
             before: BTreeMap::new(),
         };
@@ -203,16 +183,10 @@ impl Bench {
         loop {
             batch.clear();
             let mut queue = self.peers[port.index()].queue();
-            if queue.receive(&mut batch).is_err() || batch.is_empty() && batch.rejected().is_empty()
-            {
+            if queue.receive(&mut batch).is_err() || batch.is_empty() && batch.rejected().is_empty() {
                 return;
             }
-            let turn = Turn {
-                generation: &self.generation,
-                ingress: port,
-                now_us: self.now_us,
-                worker: 0,
-            };
+            let turn = Turn { generation: &self.generation, ingress: port, now_us: self.now_us, worker: 0 };
             self.pipeline.walk(&turn, &mut batch, &mut self.egress);
         }
     }
@@ -226,23 +200,9 @@ impl Bench {
     pub fn assert_arrives(&mut self, from: PortId, frame: &[u8], at: &[PortId]) {
         self.send(from, frame);
         for port in (0..PORTS.len() as u16).map(PortId) {
-            let arrived: Vec<_> = self
-                .received(port)
-                .into_iter()
-                .map(|sent| sent.frame)
-                .collect();
-            let expected: Vec<_> = at
-                .contains(&port)
-                .then(|| frame.to_vec())
-                .into_iter()
-                .collect();
-            assert_eq!(
-                arrived,
-                expected,
-                "at {} (dropped: {:?})",
-                PORTS[port.index()].0,
-                self.drops()
-            );
+            let arrived: Vec<_> = self.received(port).into_iter().map(|sent| sent.frame).collect();
+            let expected: Vec<_> = at.contains(&port).then(|| frame.to_vec()).into_iter().collect();
+            assert_eq!(arrived, expected, "at {} (dropped: {:?})", PORTS[port.index()].0, self.drops());
         }
     }
 
@@ -260,14 +220,9 @@ impl Bench {
         let moved: BTreeMap<String, u64> = self
             .moved()
             .into_iter()
-            .filter(|(name, _)| {
-                name.contains("drop") || name.contains("transmit") || name.contains("copies")
-            })
+            .filter(|(name, _)| name.contains("drop") || name.contains("transmit") || name.contains("copies"))
             .collect();
-        let expected = BTreeMap::from([(
-            format!("{} drop {}", PORTS[from.index()].0, reason.word()),
-            1,
-        )]);
+        let expected = BTreeMap::from([(format!("{} drop {}", PORTS[from.index()].0, reason.word()), 1)]);
         assert_eq!(moved, expected);
     }
 
@@ -282,10 +237,7 @@ impl Bench {
     }
 
     pub fn drops(&self) -> Vec<(String, u64)> {
-        self.snapshot()
-            .into_iter()
-            .filter(|(name, value)| name.contains("drop") && *value > 0)
-            .collect()
+        self.snapshot().into_iter().filter(|(name, value)| name.contains("drop") && *value > 0).collect()
     }
 
     fn snapshot(&self) -> BTreeMap<String, u64> {
@@ -293,22 +245,13 @@ impl Bench {
         for (id, (name, ..)) in PORTS.iter().enumerate() {
             let port = self.counters.port(PortId(id as u16));
             all.insert(format!("{name} received"), port.received.value());
-            all.insert(
-                format!("{name} received bytes"),
-                port.received_bytes.value(),
-            );
+            all.insert(format!("{name} received bytes"), port.received_bytes.value());
             all.insert(format!("{name} copies"), port.flood_copies.value());
             all.insert(format!("{name} delivered"), port.delivered.value());
             all.insert(format!("{name} transmitted"), port.transmitted.value());
-            all.insert(
-                format!("{name} transmitted bytes"),
-                port.transmitted_bytes.value(),
-            );
+            all.insert(format!("{name} transmitted bytes"), port.transmitted_bytes.value());
             for reason in DropReason::ALL {
-                all.insert(
-                    format!("{name} drop {}", reason.word()),
-                    port.drops[*reason as usize].value(),
-                );
+                all.insert(format!("{name} drop {}", reason.word()), port.drops[*reason as usize].value());
             }
         }
         all.insert("cleared".into(), self.counters.cleared.value());
@@ -341,10 +284,9 @@ impl Bench {
     /// The name of what decided, from the last recorded drop for policy.
     pub fn last_decider(&self) -> Option<String> {
         let deciders = self.events.try_iter().filter_map(|event| match event.kind {
-            EventKind::Drop {
-                decider: Some(decider),
-                ..
-            } => Some(event.generation.policy.decider_name(decider).to_owned()),
+            EventKind::Drop { decider: Some(decider), .. } => {
+                Some(event.generation.policy.decider_name(decider).to_owned())
+            }
             EventKind::Drop { .. } | EventKind::Alert(_) => None,
         });
         deciders.last()
@@ -357,9 +299,7 @@ fn generation(number: u32, policy: Policy, rules: RuleSet) -> Generation {
         .map(|(name, zone, guest)| {
             let security = guest.map(|number| {
                 let [a, b, c, d, e, f] = mac(number);
-                let entry = format!(
-                    "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} 10.0.0.{number} fd00::{number}"
-                );
+                let entry = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} 10.0.0.{number} fd00::{number}");
                 PortSecurity::parse(&[entry]).expect("a binding")
             });
             Some(PortView {

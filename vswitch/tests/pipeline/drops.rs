@@ -8,47 +8,22 @@ use vswitch::port::PortFault;
 use crate::bench::*;
 
 fn udp(from: u8, to: u8) -> Vec<u8> {
-    addressed(
-        emit::udp((ip(from), 1_000), (ip(to), 2_000)).payload("x"),
-        from,
-        to,
-    )
+    addressed(emit::udp((ip(from), 1_000), (ip(to), 2_000)).payload("x"), from, to)
 }
 
 #[test]
 fn frames_that_port_security_refuses() {
     let v6 = |text: &str| text.parse::<std::net::Ipv6Addr>().expect("an address");
     let cases = [
+        (emit::udp((ip(11), 1), (ip(12), 2)).macs(mac(99), mac(12)).build(), DropReason::SpoofMac),
+        (addressed(emit::udp((ip(12), 1), (ip(21), 2)), 11, 21), DropReason::SpoofIpv4),
         (
-            emit::udp((ip(11), 1), (ip(12), 2))
-                .macs(mac(99), mac(12))
-                .build(),
-            DropReason::SpoofMac,
-        ),
-        (
-            addressed(emit::udp((ip(12), 1), (ip(21), 2)), 11, 21),
-            DropReason::SpoofIpv4,
-        ),
-        (
-            emit::udp((v6("2001:db8::1"), 1), (v6("2001:db8::2"), 2))
-                .macs(mac(11), mac(12))
-                .build(),
+            emit::udp((v6("2001:db8::1"), 1), (v6("2001:db8::2"), 2)).macs(mac(11), mac(12)).build(),
             DropReason::SpoofIpv6,
         ),
-        (
-            emit::arp_request(mac(11), ip(12), ip(21)).build(),
-            DropReason::SpoofArp,
-        ),
-        (
-            emit::arp_request(mac(12), ip(11), ip(21))
-                .macs(mac(11), [0xff; 6])
-                .build(),
-            DropReason::SpoofArp,
-        ),
-        (
-            addressed(emit::udp((ip(11), 67), (ip(12), 68)), 11, 12),
-            DropReason::SpoofDhcpServer,
-        ),
+        (emit::arp_request(mac(11), ip(12), ip(21)).build(), DropReason::SpoofArp),
+        (emit::arp_request(mac(12), ip(11), ip(21)).macs(mac(11), [0xff; 6]).build(), DropReason::SpoofArp),
+        (addressed(emit::udp((ip(11), 67), (ip(12), 68)), 11, 12), DropReason::SpoofDhcpServer),
     ];
     for (frame, reason) in cases {
         let mut bench = Bench::default();
@@ -64,9 +39,7 @@ fn neighbour_discovery_that_port_security_refuses() {
     let advertisement = emit::router_advertisement(mac(11), link_local).build();
     bench.assert_dropped(WEB1, &advertisement, DropReason::SpoofRouter);
     let other = std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0x5054, 0x00ff, 0xfe00, 12);
-    let stolen = emit::neighbour_advertisement(mac(11), link_local, other, other)
-        .macs(mac(11), mac(12))
-        .build();
+    let stolen = emit::neighbour_advertisement(mac(11), link_local, other, other).macs(mac(11), mac(12)).build();
     bench.assert_dropped(WEB1, &stolen, DropReason::SpoofNeighbour);
 }
 
@@ -104,19 +77,8 @@ fn frames_that_no_frame_may_be() {
 #[test]
 fn offload_claims_that_do_not_fit() {
     let mut bench = Bench::default();
-    let frame = addressed(
-        emit::udp((ip(11), 1), (ip(12), 2))
-            .payload("x")
-            .partial_checksum(),
-        11,
-        12,
-    );
-    let claim = |csum_start| ClaimedOffload {
-        flags: 1,
-        csum_start,
-        csum_offset: 6,
-        ..ClaimedOffload::default()
-    };
+    let frame = addressed(emit::udp((ip(11), 1), (ip(12), 2)).payload("x").partial_checksum(), 11, 12);
+    let claim = |csum_start| ClaimedOffload { flags: 1, csum_start, csum_offset: 6, ..ClaimedOffload::default() };
     bench.moved();
     bench.send_with(WEB1, &frame, claim(35));
     bench.assert_only_drop(WEB1, DropReason::OffloadClaim);
@@ -130,54 +92,28 @@ fn offload_claims_that_do_not_fit() {
 #[test]
 fn fragments_that_stand_alone() {
     let mut bench = Bench::default();
-    let fragments = emit::udp((ip(11), 1_000), (ip(12), 2_000))
-        .macs(mac(11), mac(12))
-        .payload([1; 3_000])
-        .fragments(1_500);
+    let fragments =
+        emit::udp((ip(11), 1_000), (ip(12), 2_000)).macs(mac(11), mac(12)).payload([1; 3_000]).fragments(1_500);
     assert!(fragments.len() > 1);
     bench.assert_dropped(WEB1, &fragments[1], DropReason::Fragment);
 }
 
 #[test]
 fn a_full_table_refuses_new_flows_and_keeps_old_ones() {
-    let mut bench = Bench::new(
-        policy(Vec::new()),
-        inspect::signature::RuleSet::default(),
-        8,
-    );
+    let mut bench = Bench::new(policy(Vec::new()), inspect::signature::RuleSet::default(), 8);
     // Open six flows of web1's share, each answered, so that none is half-open.
     for port in 0..6 {
-        bench.send(
-            WEB1,
-            &addressed(emit::udp((ip(11), 100 + port), (ip(12), 53)), 11, 12),
-        );
-        bench.send(
-            WEB2,
-            &addressed(emit::udp((ip(12), 53), (ip(11), 100 + port)), 12, 11),
-        );
+        bench.send(WEB1, &addressed(emit::udp((ip(11), 100 + port), (ip(12), 53)), 11, 12));
+        bench.send(WEB2, &addressed(emit::udp((ip(12), 53), (ip(11), 100 + port)), 12, 11));
     }
     [WEB1, WEB2, DB1].map(|port| bench.received(port));
-    bench.assert_dropped(
-        WEB1,
-        &addressed(emit::udp((ip(11), 200), (ip(12), 53)), 11, 12),
-        DropReason::FlowQuota,
-    );
+    bench.assert_dropped(WEB1, &addressed(emit::udp((ip(11), 200), (ip(12), 53)), 11, 12), DropReason::FlowQuota);
     for port in 0..2 {
-        bench.send(
-            WEB2,
-            &addressed(emit::udp((ip(12), 300 + port), (ip(21), 53)), 12, 21),
-        );
-        bench.send(
-            DB1,
-            &addressed(emit::udp((ip(21), 53), (ip(12), 300 + port)), 21, 12),
-        );
+        bench.send(WEB2, &addressed(emit::udp((ip(12), 300 + port), (ip(21), 53)), 12, 21));
+        bench.send(DB1, &addressed(emit::udp((ip(21), 53), (ip(12), 300 + port)), 21, 12));
     }
     [WEB1, WEB2, DB1].map(|port| bench.received(port));
-    bench.assert_dropped(
-        WEB2,
-        &addressed(emit::udp((ip(12), 400), (ip(21), 53)), 12, 21),
-        DropReason::FlowTableFull,
-    );
+    bench.assert_dropped(WEB2, &addressed(emit::udp((ip(12), 400), (ip(21), 53)), 12, 21), DropReason::FlowTableFull);
     let old = addressed(emit::udp((ip(11), 100), (ip(12), 53)), 11, 12);
     bench.assert_arrives(WEB1, &old, &[WEB2]);
     bench.assert_books_balance();
@@ -185,29 +121,15 @@ fn a_full_table_refuses_new_flows_and_keeps_old_ones() {
 
 #[test]
 fn half_open_flows_make_way_for_new_ones() {
-    let mut bench = Bench::new(
-        policy(Vec::new()),
-        inspect::signature::RuleSet::default(),
-        4,
-    );
+    let mut bench = Bench::new(policy(Vec::new()), inspect::signature::RuleSet::default(), 4);
     for port in 0..3 {
-        bench.send(
-            WEB1,
-            &addressed(emit::udp((ip(11), 100 + port), (ip(12), 53)), 11, 12),
-        );
+        bench.send(WEB1, &addressed(emit::udp((ip(11), 100 + port), (ip(12), 53)), 11, 12));
         bench.advance_ms(10);
     }
-    bench.send(
-        WEB2,
-        &addressed(emit::udp((ip(12), 1), (ip(21), 53)), 12, 21),
-    );
+    bench.send(WEB2, &addressed(emit::udp((ip(12), 1), (ip(21), 53)), 12, 21));
     [WEB1, WEB2, DB1].map(|port| bench.received(port));
     assert_eq!(bench.pipeline.flows().len(), 4);
-    bench.assert_arrives(
-        WEB2,
-        &addressed(emit::udp((ip(12), 2), (ip(21), 53)), 12, 21),
-        &[DB1],
-    );
+    bench.assert_arrives(WEB2, &addressed(emit::udp((ip(12), 2), (ip(21), 53)), 12, 21), &[DB1]);
     assert_eq!(bench.pipeline.flows().len(), 4);
 }
 

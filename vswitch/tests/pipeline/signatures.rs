@@ -8,50 +8,30 @@ use vswitch::event::EventKind;
 use crate::bench::*;
 
 fn rules(text: &str) -> RuleSet {
-    let file = RuleFile {
-        name: "test.rules".into(),
-        text: text.into(),
-    };
+    let file = RuleFile { name: "test.rules".into(), text: text.into() };
     let loaded = RuleSet::compile(&[file], &Vars::default());
     assert!(loaded.refused.is_empty(), "{:?}", loaded.refused);
     loaded.rules
 }
 
 fn datagram(text: &str) -> Vec<u8> {
-    addressed(
-        emit::udp((ip(11), 1_000), (ip(21), 53)).payload(text),
-        11,
-        21,
-    )
+    addressed(emit::udp((ip(11), 1_000), (ip(21), 53)).payload(text), 11, 21)
 }
 
 #[test]
 fn a_match_with_action_drop_is_dropped_and_names_its_signature() {
-    let rules =
-        rules(r#"drop udp any any -> any 53 (msg:"evil"; content:"EVIL"; nocase; sid:7; rev:2;)"#);
+    let rules = rules(r#"drop udp any any -> any 53 (msg:"evil"; content:"EVIL"; nocase; sid:7; rev:2;)"#);
     let mut bench = Bench::new(policy(Vec::new()), rules, 64);
     bench.assert_arrives(WEB1, &datagram("benign"), &[DB1]);
     bench.assert_dropped(WEB1, &datagram("some evil text"), DropReason::Signature);
-    let kinds: Vec<_> = bench
-        .take_events()
-        .into_iter()
-        .map(|event| event.kind)
-        .collect();
+    let kinds: Vec<_> = bench.take_events().into_iter().map(|event| event.kind).collect();
     let signature = kinds.iter().find_map(|kind| match kind {
         EventKind::Drop { signature, .. } => *signature,
         EventKind::Alert(_) => None,
     });
-    let sid = signature
-        .and_then(|index| bench.generation.rules.signature(index))
-        .map(|info| info.sid);
+    let sid = signature.and_then(|index| bench.generation.rules.signature(index)).map(|info| info.sid);
     assert_eq!(sid, Some(7));
-    assert_eq!(
-        kinds
-            .iter()
-            .filter(|kind| matches!(kind, EventKind::Alert(_)))
-            .count(),
-        1
-    );
+    assert_eq!(kinds.iter().filter(|kind| matches!(kind, EventKind::Alert(_))).count(), 1);
     assert_eq!(bench.counters.alerts_blocked.value(), 1);
     bench.assert_books_balance();
 }
@@ -69,14 +49,7 @@ fn an_alert_is_no_verdict() {
 fn what_policy_denies_is_not_inspected() {
     let rules = rules(r#"alert udp any any -> any any (msg:"any"; content:"x"; sid:9;)"#);
     let mut bench = Bench::new(policy(Vec::new()), rules, 64);
-    let frame = addressed(
-        emit::udp((ip(21), 1_000), (ip(11), 53)).payload("x"),
-        21,
-        11,
-    );
+    let frame = addressed(emit::udp((ip(21), 1_000), (ip(11), 53)).payload("x"), 21, 11);
     bench.assert_dropped(DB1, &frame, DropReason::Policy);
-    assert_eq!(
-        bench.counters.alerts_allowed.value() + bench.counters.alerts_blocked.value(),
-        0
-    );
+    assert_eq!(bench.counters.alerts_allowed.value() + bench.counters.alerts_blocked.value(), 0);
 }

@@ -43,32 +43,20 @@ pub enum PortSecurityFault {
 impl fmt::Display for PortSecurityFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Empty => write!(
-                f,
-                "nothing is listed here: expected a MAC address, then IP addresses or prefixes"
-            ),
+            Self::Empty => write!(f, "nothing is listed here: expected a MAC address, then IP addresses or prefixes"),
             Self::BadMac(word) => {
                 write!(f, "`{word}` is not a MAC address (as in 52:54:00:00:00:01)")
             }
             Self::NotUnicastMac(word) => {
                 write!(f, "`{word}` is not a MAC address that a host can have")
             }
-            Self::BadAddress(word) => write!(
-                f,
-                "`{word}` is neither an IP address nor a prefix (as in 10.0.1.0/24)"
-            ),
+            Self::BadAddress(word) => write!(f, "`{word}` is neither an IP address nor a prefix (as in 10.0.1.0/24)"),
             Self::NotUnicastAddress(word) => {
                 write!(f, "`{word}` is not an IP address that a host can have")
             }
             Self::MacMissing(word) => write!(f, "the MAC address comes first, before `{word}`"),
-            Self::SecondMac(word) => write!(
-                f,
-                "`{word}` is a second MAC address: give each MAC a string of its own"
-            ),
-            Self::Vrrp => write!(
-                f,
-                "the `VRRPv3` form is not supported: list the virtual MAC as a string of its own"
-            ),
+            Self::SecondMac(word) => write!(f, "`{word}` is a second MAC address: give each MAC a string of its own"),
+            Self::Vrrp => write!(f, "the `VRRPv3` form is not supported: list the virtual MAC as a string of its own"),
             Self::TooMany => write!(f, "more than {ENTRIES_MAX} entries"),
         }
     }
@@ -76,13 +64,7 @@ impl fmt::Display for PortSecurityFault {
 
 impl fmt::Display for PortSecurityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "port_security string {}, column {}: {}",
-            self.entry + 1,
-            self.at.start + 1,
-            self.fault
-        )
+        write!(f, "port_security string {}, column {}: {}", self.entry + 1, self.at.start + 1, self.fault)
     }
 }
 
@@ -95,19 +77,12 @@ impl PortSecurity {
     /// addresses, as in OVN.
     pub fn parse<S: AsRef<str>>(strings: &[S]) -> Result<Self, PortSecurityError> {
         if strings.len() > ENTRIES_MAX {
-            return Err(PortSecurityError {
-                entry: ENTRIES_MAX,
-                at: 0..0,
-                fault: PortSecurityFault::TooMany,
-            });
+            return Err(PortSecurityError { entry: ENTRIES_MAX, at: 0..0, fault: PortSecurityFault::TooMany });
         }
         let mut entries = Vec::with_capacity(strings.len());
         for (index, text) in strings.iter().enumerate() {
-            let entry = parse_entry(text.as_ref()).map_err(|(at, fault)| PortSecurityError {
-                entry: index,
-                at,
-                fault,
-            })?;
+            let entry =
+                parse_entry(text.as_ref()).map_err(|(at, fault)| PortSecurityError { entry: index, at, fault })?;
             entries.push(entry);
         }
         let mut macs: Vec<[u8; 6]> = Vec::with_capacity(entries.len());
@@ -116,11 +91,7 @@ impl PortSecurity {
                 macs.push(entry.mac);
             }
         }
-        Ok(Self {
-            entries: entries.into(),
-            macs: macs.into(),
-            ..Self::default()
-        })
+        Ok(Self { entries: entries.into(), macs: macs.into(), ..Self::default() })
     }
 }
 
@@ -141,13 +112,7 @@ fn parse_entry(text: &str) -> Result<Entry, (Range<usize>, PortSecurityFault)> {
         }
     }
     let is_listed = !(ipv4.is_empty() && ipv6.is_empty());
-    Ok(Entry {
-        mac,
-        is_listed,
-        ipv4: ipv4.into(),
-        ipv6: ipv6.into(),
-        link_local: link_local_of(mac),
-    })
+    Ok(Entry { mac, is_listed, ipv4: ipv4.into(), ipv6: ipv6.into(), link_local: link_local_of(mac) })
 }
 
 /// The words of a string, each with the bytes that it takes.
@@ -167,11 +132,7 @@ fn parse_mac(word: &str) -> Result<[u8; 6], PortSecurityFault> {
     }
     let mac = read_mac(word).ok_or_else(|| PortSecurityFault::BadMac(word.to_string()))?;
     // The group bit is the lowest of the first octet (IEEE 802, clause 8.2).
-    if mac == [0; 6] || mac[0] & 1 != 0 {
-        Err(PortSecurityFault::NotUnicastMac(word.to_string()))
-    } else {
-        Ok(mac)
-    }
+    if mac == [0; 6] || mac[0] & 1 != 0 { Err(PortSecurityFault::NotUnicastMac(word.to_string())) } else { Ok(mac) }
 }
 
 fn read_mac(word: &str) -> Option<[u8; 6]> {
@@ -179,9 +140,7 @@ fn read_mac(word: &str) -> Option<[u8; 6]> {
     let mut octets = word.split(':');
     for octet in &mut mac {
         let digits = octets.next().filter(|digits| digits.len() == 2)?;
-        *octet = u8::from_str_radix(digits, 16)
-            .ok()
-            .filter(|_| !digits.starts_with('+'))?;
+        *octet = u8::from_str_radix(digits, 16).ok().filter(|_| !digits.starts_with('+'))?;
     }
     octets.next().is_none().then_some(mac)
 }
@@ -196,11 +155,7 @@ fn parse_addresses(word: &str) -> Result<IpNet, PortSecurityFault> {
         (Err(_), Err(_)) => return Err(PortSecurityFault::BadAddress(word.to_string())),
     };
     let has_host_bits = written.addr() != written.network();
-    let net = if has_host_bits {
-        IpNet::from(written.addr())
-    } else {
-        written
-    };
+    let net = if has_host_bits { IpNet::from(written.addr()) } else { written };
     let is_single = net.addr() == net.broadcast();
     let is_host = match net.addr() {
         IpAddr::V4(address) => {
@@ -212,9 +167,5 @@ fn parse_addresses(word: &str) -> Result<IpNet, PortSecurityFault> {
             !is_nobody && !address.is_multicast()
         }
     };
-    if is_host {
-        Ok(net)
-    } else {
-        Err(PortSecurityFault::NotUnicastAddress(word.to_string()))
-    }
+    if is_host { Ok(net) } else { Err(PortSecurityFault::NotUnicastAddress(word.to_string())) }
 }

@@ -3,9 +3,7 @@
 use super::{AT, Fault};
 use crate::config::tree::{Entry, Kind, Mapping, Node};
 use serde::de::value::{MapDeserializer, SeqDeserializer};
-use serde::de::{
-    self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor,
-};
+use serde::de::{self, DeserializeSeed, Deserializer, Expected, IntoDeserializer, Unexpected, Visitor};
 use serde::forward_to_deserialize_any;
 
 /// serde's view of a node.
@@ -26,32 +24,19 @@ impl<'a> NodeReader<'a> {
     fn read_list<'de, V: Visitor<'de>>(items: &[Node], visitor: V) -> Result<V::Value, Fault> {
         let mut next = 0;
         let reader = SeqDeserializer::new(items.iter().map(ItemReader));
-        visitor.visit_seq(Steps {
-            inner: reader,
-            next: &mut next,
-        })
+        visitor.visit_seq(Steps { inner: reader, next: &mut next })
     }
 
     fn read_map<'de, V: Visitor<'de>>(self, map: &Mapping, visitor: V) -> Result<V::Value, Fault> {
         let mut next = 0;
-        let reader = MapDeserializer::new(
-            map.entries
-                .iter()
-                .map(|entry| (KeyReader(entry), ItemReader(&entry.value))),
-        );
-        visitor
-            .visit_map(Steps {
-                inner: reader,
-                next: &mut next,
-            })
-            .map_err(|mut fault| {
-                let is_lost = |key: &str| map.lost.iter().any(|lost| lost == key);
-                if fault.way.is_empty() && fault.at.is_none() && fault.missing.is_some_and(is_lost)
-                {
-                    fault.is_echo = true;
-                }
-                fault
-            })
+        let reader = MapDeserializer::new(map.entries.iter().map(|entry| (KeyReader(entry), ItemReader(&entry.value))));
+        visitor.visit_map(Steps { inner: reader, next: &mut next }).map_err(|mut fault| {
+            let is_lost = |key: &str| map.lost.iter().any(|lost| lost == key);
+            if fault.way.is_empty() && fault.at.is_none() && fault.missing.is_some_and(is_lost) {
+                fault.is_echo = true;
+            }
+            fault
+        })
     }
 }
 
@@ -72,25 +57,17 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
         let read = || match self.scalar(&visitor)? {
             "true" => Ok(true),
             "false" => Ok(false),
-            other => Err(de::Error::invalid_value(
-                Unexpected::Str(other),
-                &"`true` or `false`",
-            )),
+            other => Err(de::Error::invalid_value(Unexpected::Str(other), &"`true` or `false`")),
         };
-        read()
-            .and_then(|value| visitor.visit_bool(value))
-            .map_err(|fault: Fault| fault.within(&self.0.at))
+        read().and_then(|value| visitor.visit_bool(value)).map_err(|fault: Fault| fault.within(&self.0.at))
     }
 
     fn deserialize_u64<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         let read = || {
             let text = self.scalar(&"a whole number")?;
-            text.parse::<u64>()
-                .map_err(|_| de::Error::invalid_value(Unexpected::Str(text), &"a whole number"))
+            text.parse::<u64>().map_err(|_| de::Error::invalid_value(Unexpected::Str(text), &"a whole number"))
         };
-        read()
-            .and_then(|value| visitor.visit_u64(value))
-            .map_err(|fault: Fault| fault.within(&self.0.at))
+        read().and_then(|value| visitor.visit_u64(value)).map_err(|fault: Fault| fault.within(&self.0.at))
     }
 
     fn deserialize_u8<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -106,9 +83,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
     }
 
     fn deserialize_str<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        self.scalar(&visitor)
-            .and_then(|text| visitor.visit_str(text))
-            .map_err(|fault: Fault| fault.within(&self.0.at))
+        self.scalar(&visitor).and_then(|text| visitor.visit_str(text)).map_err(|fault: Fault| fault.within(&self.0.at))
     }
 
     fn deserialize_string<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
@@ -126,18 +101,11 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
         }
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
         if name != AT {
             return visitor.visit_newtype_struct(self);
         }
-        visitor.visit_seq(PlacedReader {
-            node: self.0,
-            next: 0,
-        })
+        visitor.visit_seq(PlacedReader { node: self.0, next: 0 })
     }
 
     fn deserialize_enum<V: Visitor<'de>>(
@@ -146,20 +114,14 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
         _variants: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, Fault> {
-        let read = || {
-            visitor.visit_enum(IntoDeserializer::<Fault>::into_deserializer(
-                self.scalar(&"one word")?,
-            ))
-        };
+        let read = || visitor.visit_enum(IntoDeserializer::<Fault>::into_deserializer(self.scalar(&"one word")?));
         read().map_err(|fault: Fault| fault.within(&self.0.at))
     }
 
     /// Nothing at all is an empty list: `ports:` with the items still to come.
     fn deserialize_seq<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.0.kind {
-            Kind::Null => {
-                Self::read_list(&[], visitor).map_err(|fault: Fault| fault.within(&self.0.at))
-            }
+            Kind::Null => Self::read_list(&[], visitor).map_err(|fault: Fault| fault.within(&self.0.at)),
             Kind::List(_) => self.deserialize_any(visitor),
             Kind::Map(_) => {
                 let fault: Fault = de::Error::invalid_type(Unexpected::Map, &"a list");
@@ -175,9 +137,7 @@ impl<'de> Deserializer<'de> for NodeReader<'_> {
     /// Nothing at all is an empty mapping: `limits:` with the keys still to come.
     fn deserialize_map<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
         match self.0.kind {
-            Kind::Null => self
-                .read_map(&Mapping::default(), visitor)
-                .map_err(|fault: Fault| fault.within(&self.0.at)),
+            Kind::Null => self.read_map(&Mapping::default(), visitor).map_err(|fault: Fault| fault.within(&self.0.at)),
             Kind::Map(_) => self.deserialize_any(visitor),
             // serde would read a list into a struct by the order of its fields, which no file means.
             Kind::List(_) => {
@@ -231,27 +191,15 @@ impl<'de> Deserializer<'de> for KeyReader<'_> {
     type Error = Fault;
 
     fn deserialize_any<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Fault> {
-        visitor
-            .visit_str(&self.0.key)
-            .map_err(|fault: Fault| fault.within(&self.0.key_at))
+        visitor.visit_str(&self.0.key).map_err(|fault: Fault| fault.within(&self.0.key_at))
     }
 
-    fn deserialize_newtype_struct<V: Visitor<'de>>(
-        self,
-        name: &'static str,
-        visitor: V,
-    ) -> Result<V::Value, Fault> {
+    fn deserialize_newtype_struct<V: Visitor<'de>>(self, name: &'static str, visitor: V) -> Result<V::Value, Fault> {
         if name != AT {
             return visitor.visit_newtype_struct(self);
         }
-        let node = Node {
-            at: self.0.key_at.clone(),
-            kind: Kind::Scalar(self.0.key.clone()),
-        };
-        visitor.visit_seq(PlacedReader {
-            node: &node,
-            next: 0,
-        })
+        let node = Node { at: self.0.key_at.clone(), kind: Kind::Scalar(self.0.key.clone()) };
+        visitor.visit_seq(PlacedReader { node: &node, next: 0 })
     }
 
     forward_to_deserialize_any! {
@@ -269,10 +217,7 @@ struct PlacedReader<'a> {
 impl<'de> de::SeqAccess<'de> for PlacedReader<'_> {
     type Error = Fault;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Fault> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
         self.next += 1;
         let offset = |offset: usize| IntoDeserializer::<Fault>::into_deserializer(offset as u64);
         match self.next {
@@ -294,14 +239,8 @@ struct Steps<'a, A> {
 impl<'de, A: de::SeqAccess<'de, Error = Fault>> de::SeqAccess<'de> for Steps<'_, A> {
     type Error = Fault;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Fault> {
-        let item = self
-            .inner
-            .next_element_seed(seed)
-            .map_err(|fault| fault.behind(*self.next))?;
+    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+        let item = self.inner.next_element_seed(seed).map_err(|fault| fault.behind(*self.next))?;
         *self.next += 1;
         Ok(item)
     }
@@ -310,20 +249,12 @@ impl<'de, A: de::SeqAccess<'de, Error = Fault>> de::SeqAccess<'de> for Steps<'_,
 impl<'de, A: de::MapAccess<'de, Error = Fault>> de::MapAccess<'de> for Steps<'_, A> {
     type Error = Fault;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(
-        &mut self,
-        seed: S,
-    ) -> Result<Option<S::Value>, Fault> {
-        self.inner
-            .next_key_seed(seed)
-            .map_err(|fault| fault.behind(*self.next))
+    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, Fault> {
+        self.inner.next_key_seed(seed).map_err(|fault| fault.behind(*self.next))
     }
 
     fn next_value_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<S::Value, Fault> {
-        let value = self
-            .inner
-            .next_value_seed(seed)
-            .map_err(|fault| fault.behind(*self.next))?;
+        let value = self.inner.next_value_seed(seed).map_err(|fault| fault.behind(*self.next))?;
         *self.next += 1;
         Ok(value)
     }

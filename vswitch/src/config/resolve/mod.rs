@@ -35,58 +35,31 @@ pub(super) struct Context<'a> {
 
 impl<'a> Context<'a> {
     pub(super) fn new(source: Arc<SourceText>, report: &'a mut Report, lost: Vec<String>) -> Self {
-        Self {
-            source,
-            report,
-            lost: lost.into_iter().collect(),
-        }
+        Self { source, report, lost: lost.into_iter().collect() }
     }
 
     fn place(&self, at: &Range<usize>) -> Place {
-        Place {
-            source: Arc::clone(&self.source),
-            at: at.clone(),
-        }
+        Place { source: Arc::clone(&self.source), at: at.clone() }
     }
 
     fn error_at(&mut self, at: &Range<usize>, message: impl Into<String>) {
         let place = self.place(at);
-        self.report
-            .push(Diagnostic::new(Severity::Error, message).at(place));
+        self.report.push(Diagnostic::new(Severity::Error, message).at(place));
     }
 
-    fn error_with_help(
-        &mut self,
-        at: &Range<usize>,
-        message: impl Into<String>,
-        help: impl Into<String>,
-    ) {
+    fn error_with_help(&mut self, at: &Range<usize>, message: impl Into<String>, help: impl Into<String>) {
         let place = self.place(at);
-        self.report.push(
-            Diagnostic::new(Severity::Error, message)
-                .at(place)
-                .help(help),
-        );
+        self.report.push(Diagnostic::new(Severity::Error, message).at(place).help(help));
     }
 
-    fn error_with_first(
-        &mut self,
-        at: &Range<usize>,
-        first: &Range<usize>,
-        message: impl Into<String>,
-    ) {
+    fn error_with_first(&mut self, at: &Range<usize>, first: &Range<usize>, message: impl Into<String>) {
         let (place, first) = (self.place(at), self.place(first));
-        self.report.push(
-            Diagnostic::new(Severity::Error, message)
-                .at(place)
-                .related_to(first, "first here"),
-        );
+        self.report.push(Diagnostic::new(Severity::Error, message).at(place).related_to(first, "first here"));
     }
 
     fn warning_at(&mut self, at: &Range<usize>, message: impl Into<String>) {
         let place = self.place(at);
-        self.report
-            .push(Diagnostic::new(Severity::Warning, message).at(place));
+        self.report.push(Diagnostic::new(Severity::Warning, message).at(place));
     }
 
     /// Says that a name leads nowhere, with the nearest that leads somewhere.
@@ -95,10 +68,7 @@ impl<'a> Context<'a> {
             return;
         }
         match suggest::nearest(name, known.iter().copied()) {
-            Some(near) => self.error_at(
-                at,
-                format!("{what} \"{name}\" does not exist, did you mean \"{near}\"?"),
-            ),
+            Some(near) => self.error_at(at, format!("{what} \"{name}\" does not exist, did you mean \"{near}\"?")),
             None if known.is_empty() => {
                 self.error_with_help(
                     at,
@@ -117,17 +87,11 @@ impl<'a> Context<'a> {
     fn check_name(&mut self, what: &str, name: &At<String>) {
         let is_letter = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if name.is_empty() || name.len() > NAME_LEN_MAX || !name.chars().all(is_letter) {
-            let message = format!(
-                "\"{}\" cannot be the name of a {what}",
-                name.value.escape_debug()
-            );
+            let message = format!("\"{}\" cannot be the name of a {what}", name.value.escape_debug());
             let help = format!("1 to {NAME_LEN_MAX} of the letters a-z A-Z 0-9 _ - .");
             self.error_with_help(&name.at, message, help);
         } else if name.value == "any" {
-            self.error_at(
-                &name.at,
-                format!("\"any\" cannot be the name of a {what}: in rules it means everybody"),
-            );
+            self.error_at(&name.at, format!("\"any\" cannot be the name of a {what}: in rules it means everybody"));
         }
     }
 
@@ -142,23 +106,14 @@ impl<'a> Context<'a> {
     ) -> u64 {
         if !range.contains(&number) {
             let (first, last) = (show(*range.start()), show(*range.end()));
-            self.error_at(
-                &at.at,
-                format!(
-                    "`{key}` is {}, but must be from {first} to {last}",
-                    show(number)
-                ),
-            );
+            self.error_at(&at.at, format!("`{key}` is {}, but must be from {first} to {last}", show(number)));
         }
         number.clamp(*range.start(), *range.end())
     }
 
     fn check_absolute(&mut self, key: &str, path: &At<std::path::PathBuf>) {
         if !path.is_absolute() {
-            let message = format!(
-                "`{key}` must be an absolute path (it starts with /), found `{}`",
-                path.display()
-            );
+            let message = format!("`{key}` must be an absolute path (it starts with /), found `{}`", path.display());
             self.error_at(&path.at, message);
         }
     }
@@ -171,9 +126,7 @@ struct Once<T> {
 
 impl<T: Ord> Once<T> {
     fn new() -> Self {
-        Self {
-            first: BTreeMap::new(),
-        }
+        Self { first: BTreeMap::new() }
     }
 
     /// Notes a value; where it stood first, if it did.
@@ -238,26 +191,16 @@ fn switch(file: &file::Switch, context: &mut Context<'_>) -> SwitchConfig {
     context.check_absolute("run_dir", &file.run_dir);
     let workers = &file.workers;
     if workers.is_empty() || workers.len() > WORKERS_MAX {
-        let message = format!(
-            "`workers` lists {} processors, but must list 1 to {WORKERS_MAX}",
-            workers.len()
-        );
+        let message = format!("`workers` lists {} processors, but must list 1 to {WORKERS_MAX}", workers.len());
         context.error_at(&workers.at, message);
     }
     let mut once = Once::new();
     let online = processors();
     for cpu in &workers.value {
         if let Some(first) = once.note(cpu.value, &cpu.at) {
-            context.error_with_first(
-                &cpu.at,
-                &first,
-                format!("processor {} is listed twice", cpu.value),
-            );
+            context.error_with_first(&cpu.at, &first, format!("processor {} is listed twice", cpu.value));
         } else if !online.iter().any(|range| range.contains(&cpu.value)) {
-            context.error_at(
-                &cpu.at,
-                format!("processor {} does not exist on this machine", cpu.value),
-            );
+            context.error_at(&cpu.at, format!("processor {} does not exist on this machine", cpu.value));
         }
     }
     SwitchConfig {
@@ -273,15 +216,13 @@ fn switch(file: &file::Switch, context: &mut Context<'_>) -> SwitchConfig {
 
 /// The processors of this machine that are online: `0-3,6` in sysfs (cputopology.rst of the kernel's documentation).
 fn processors() -> Vec<RangeInclusive<u16>> {
-    let listed = std::fs::read_to_string("/sys/devices/system/cpu/online")
-        .ok()
-        .and_then(|text| {
-            let range = |part: &str| {
-                let (first, last) = part.split_once('-').unwrap_or((part, part));
-                Some(first.parse().ok()?..=last.parse().ok()?)
-            };
-            text.trim().split(',').map(range).collect()
-        });
+    let listed = std::fs::read_to_string("/sys/devices/system/cpu/online").ok().and_then(|text| {
+        let range = |part: &str| {
+            let (first, last) = part.split_once('-').unwrap_or((part, part));
+            Some(first.parse().ok()?..=last.parse().ok()?)
+        };
+        text.trim().split(',').map(range).collect()
+    });
     // Without sysfs (a bare container) the count is the next best.
     let counted = || {
         let count = std::thread::available_parallelism().map_or(1, usize::from);
@@ -296,13 +237,7 @@ fn zones<'f>(file: &'f File, context: &mut Context<'_>) -> BTreeSet<&'f str> {
     }
     let count_max = zones::source::ZONES_MAX;
     if let Some((name, _)) = file.zones.0.get(count_max) {
-        context.error_at(
-            &name.at,
-            format!(
-                "there are {} zones, at most {count_max} are possible",
-                file.zones.0.len()
-            ),
-        );
+        context.error_at(&name.at, format!("there are {} zones, at most {count_max} are possible", file.zones.0.len()));
     }
     file.zones.names().collect()
 }

@@ -51,10 +51,7 @@ pub(super) fn source(file: &File, ports: &[PortConfig], context: &mut Context<'_
         rules.push(rule(written, &names, context));
     }
     if let Some(first_too_many) = file.policy.rules.get(RULES_MAX) {
-        let message = format!(
-            "there are {} rules, at most {RULES_MAX} are possible",
-            file.policy.rules.len()
-        );
+        let message = format!("there are {} rules, at most {RULES_MAX} are possible", file.policy.rules.len());
         context.error_at(&first_too_many.name.at, message);
     }
     let port = |port: &PortConfig| Port {
@@ -63,9 +60,8 @@ pub(super) fn source(file: &File, ports: &[PortConfig], context: &mut Context<'_
         zone: port.zone_name.clone(),
         labels: port.labels.clone(),
     };
-    let zone = |(name, zone): &(At<String>, file::Zone)| {
-        Zone::new(name.value.clone(), zone.intra_zone.map(|action| action.0))
-    };
+    let zone =
+        |(name, zone): &(At<String>, file::Zone)| Zone::new(name.value.clone(), zone.intra_zone.map(|action| action.0));
     PolicySource {
         zones: file.zones.0.iter().map(zone).collect(),
         ports: ports.iter().map(port).collect(),
@@ -77,19 +73,13 @@ pub(super) fn source(file: &File, ports: &[PortConfig], context: &mut Context<'_
 }
 
 /// Compiles a sound policy, and warns of rules that never decide.
-pub(super) fn compile(
-    file: &File,
-    source: &PolicySource,
-    context: &mut Context<'_>,
-) -> Option<Policy> {
+pub(super) fn compile(file: &File, source: &PolicySource, context: &mut Context<'_>) -> Option<Policy> {
     let policy = match Policy::compile(source) {
         Ok(policy) => policy,
         Err(errors) => {
             // What the configuration was looked at for, the policy looks at again; it has no places to tell.
             for error in errors {
-                context
-                    .report
-                    .push(Diagnostic::new(Severity::Error, error.to_string()));
+                context.report.push(Diagnostic::new(Severity::Error, error.to_string()));
             }
             return None;
         }
@@ -113,19 +103,9 @@ fn groups(file: &File, names: &Names<'_>, context: &mut Context<'_>) -> Vec<Grou
     for (name, group) in &file.groups.0 {
         context.check_name("group", name);
         if group.labels.is_empty() && group.ports.is_empty() {
-            context.error_at(
-                &name.at,
-                format!(
-                    "group \"{}\" selects nobody: give it `labels` or `ports`",
-                    name.value
-                ),
-            );
+            context.error_at(&name.at, format!("group \"{}\" selects nobody: give it `labels` or `ports`", name.value));
         }
-        for port in group
-            .ports
-            .iter()
-            .filter(|port| !names.ports.contains(port.as_str()))
-        {
+        for port in group.ports.iter().filter(|port| !names.ports.contains(port.as_str())) {
             context.unknown("port", port, &port.at, &names.ports);
         }
         groups.push(Group {
@@ -142,17 +122,11 @@ fn address_sets(file: &File, context: &mut Context<'_>) -> Vec<AddressSet> {
     for (name, prefixes) in &file.address_sets.0 {
         context.check_name("address set", name);
         if let Some(first_too_many) = prefixes.get(ADDRESS_SET_LEN_MAX) {
-            let message = format!(
-                "address set \"{}\" has more than {ADDRESS_SET_LEN_MAX} members",
-                name.value
-            );
+            let message = format!("address set \"{}\" has more than {ADDRESS_SET_LEN_MAX} members", name.value);
             context.error_at(&first_too_many.at, message);
         }
         let prefixes = prefixes.iter().map(|prefix| prefix.value.0).collect();
-        sets.push(AddressSet {
-            name: name.value.clone(),
-            prefixes,
-        });
+        sets.push(AddressSet { name: name.value.clone(), prefixes });
     }
     sets
 }
@@ -168,14 +142,7 @@ fn rule(written: &file::Rule, names: &Names<'_>, context: &mut Context<'_>) -> R
         file::Tier::Application => Tier::Application,
         file::Tier::Baseline => Tier::Baseline,
     };
-    Rule {
-        name: written.name.value.clone(),
-        tier,
-        from,
-        to,
-        service,
-        action: written.action.0,
-    }
+    Rule { name: written.name.value.clone(), tier, from, to, service, action: written.action.0 }
 }
 
 fn endpoint(
@@ -186,10 +153,7 @@ fn endpoint(
     context: &mut Context<'_>,
 ) -> Endpoint {
     if written.0.is_empty() {
-        context.error_at(
-            &rule.name.at,
-            format!("rule \"{}\": `{key}` lists nobody", rule.name.value),
-        );
+        context.error_at(&rule.name.at, format!("rule \"{}\": `{key}` lists nobody", rule.name.value));
     }
     let mut terms = Vec::with_capacity(written.0.len());
     for text in &written.0 {
@@ -221,48 +185,20 @@ fn check_term(term: &Term, text: &At<String>, names: &Names<'_>, context: &mut C
         Place::Group(name) if names.groups.contains(name.as_str()) => {}
         Place::Group(name) => context.unknown("group", name, &text.at, &names.groups),
     }
-    if let Some(name) = term
-        .addresses
-        .as_deref()
-        .filter(|name| !names.address_sets.contains(name))
-    {
+    if let Some(name) = term.addresses.as_deref().filter(|name| !names.address_sets.contains(name)) {
         context.unknown("address set", name, &text.at, &names.address_sets);
     }
 }
 
 fn service(rule: &file::Rule, context: &mut Context<'_>) -> Service {
     // `any` among others is everything.
-    let is_any = rule
-        .proto
-        .0
-        .iter()
-        .any(|protocol| protocol.value == Protocol(None));
-    let protocols = rule
-        .proto
-        .0
-        .iter()
-        .filter_map(|protocol| protocol.value.0)
-        .filter(|_| !is_any);
+    let is_any = rule.proto.0.iter().any(|protocol| protocol.value == Protocol(None));
+    let protocols = rule.proto.0.iter().filter_map(|protocol| protocol.value.0).filter(|_| !is_any);
     let ranges = |ports: &OneOrMany<_>| {
-        ports
-            .0
-            .iter()
-            .map(|range: &At<crate::config::text::PortRange>| (range.0, range.1))
-            .collect()
+        ports.0.iter().map(|range: &At<crate::config::text::PortRange>| (range.0, range.1)).collect()
     };
-    let icmp_types = rule
-        .icmp_type
-        .0
-        .iter()
-        .map(|icmp_type| icmp_type.value.0)
-        .collect();
-    Service::new(
-        protocols,
-        ranges(&rule.sport),
-        ranges(&rule.dport),
-        icmp_types,
-    )
-    .unwrap_or_else(|error| {
+    let icmp_types = rule.icmp_type.0.iter().map(|icmp_type| icmp_type.value.0).collect();
+    Service::new(protocols, ranges(&rule.sport), ranges(&rule.dport), icmp_types).unwrap_or_else(|error| {
         let at = (rule.dport.0.first().map(|range| &range.at))
             .or(rule.sport.0.first().map(|range| &range.at))
             .or(rule.icmp_type.0.first().map(|icmp_type| &icmp_type.at))

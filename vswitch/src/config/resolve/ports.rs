@@ -57,29 +57,14 @@ pub(super) fn resolve(
     ports
 }
 
-fn number(
-    file: &File,
-    ports: &mut [PortConfig],
-    numbering: &mut PortNumbering,
-    context: &mut Context<'_>,
-) {
+fn number(file: &File, ports: &mut [PortConfig], numbering: &mut PortNumbering, context: &mut Context<'_>) {
     let names: Vec<&str> = ports.iter().map(|port| port.name.as_str()).collect();
     match numbering.number(&names) {
-        Ok(ids) => ports
-            .iter_mut()
-            .zip(ids)
-            .for_each(|(port, id)| port.id = id),
+        Ok(ids) => ports.iter_mut().zip(ids).for_each(|(port, id)| port.id = id),
         Err(_) => {
-            let last = file
-                .ports
-                .last()
-                .map(|port| &port.name)
-                .or(file.uplinks.last().map(|uplink| &uplink.name));
+            let last = file.ports.last().map(|port| &port.name).or(file.uplinks.last().map(|uplink| &uplink.name));
             let at = last.map_or(0..0, |name| name.at.clone());
-            let message = format!(
-                "there are {} ports, at most {PORTS_MAX} are possible",
-                ports.len()
-            );
+            let message = format!("there are {} ports, at most {PORTS_MAX} are possible", ports.len());
             let help = "ports that the last configuration had and this one has not still count";
             context.error_with_help(&at, message, help);
         }
@@ -94,17 +79,10 @@ fn check_port_name<'f>(
 ) {
     context.check_name("port", name);
     if let Some(first) = claims.names.note(&name.value, &name.at) {
-        context.error_with_first(
-            &name.at,
-            &first,
-            format!("there are two ports \"{}\"", name.value),
-        );
+        context.error_with_first(&name.at, &first, format!("there are two ports \"{}\"", name.value));
     }
     if zone_names.contains(name.as_str()) {
-        let message = format!(
-            "port \"{}\" has the name of a zone: a rule could mean either",
-            name.value
-        );
+        let message = format!("port \"{}\" has the name of a zone: a rule could mean either", name.value);
         context.error_at(&name.at, message);
     }
 }
@@ -115,11 +93,7 @@ fn check_zone(zone: &At<String>, zone_names: &BTreeSet<&str>, context: &mut Cont
     }
 }
 
-fn guest_port<'f>(
-    port: &'f file::Port,
-    claims: &mut Claims<'f>,
-    context: &mut Context<'_>,
-) -> PortConfig {
+fn guest_port<'f>(port: &'f file::Port, claims: &mut Claims<'f>, context: &mut Context<'_>) -> PortConfig {
     let socket = &port.vhost_user;
     check_socket("vhost_user.path", &socket.path, claims, context);
     if let Some(qmp) = &port.qmp {
@@ -129,13 +103,7 @@ fn guest_port<'f>(
         context.check_name("tenant", tenant);
     }
     let queues = &socket.queues;
-    context.check_range(
-        "queues",
-        queues,
-        u64::from(queues.value),
-        &(1..=u64::from(QUEUES_MAX)),
-        |n| n.to_string(),
-    );
+    context.check_range("queues", queues, u64::from(queues.value), &(1..=u64::from(QUEUES_MAX)), |n| n.to_string());
     PortConfig {
         id: PortId(0),
         name: port.name.value.clone(),
@@ -157,23 +125,12 @@ fn guest_port<'f>(
     }
 }
 
-fn uplink_port<'f>(
-    uplink: &'f file::Uplink,
-    claims: &mut Claims<'f>,
-    context: &mut Context<'_>,
-) -> PortConfig {
+fn uplink_port<'f>(uplink: &'f file::Uplink, claims: &mut Claims<'f>, context: &mut Context<'_>) -> PortConfig {
     let ifname = &uplink.tap.ifname;
     let is_letter = |c: char| c.is_ascii_graphic() && !matches!(c, '/' | ':' | '%');
     let is_dots = matches!(ifname.as_str(), "." | "..");
-    if ifname.is_empty()
-        || ifname.len() > IFNAME_LEN_MAX
-        || is_dots
-        || !ifname.chars().all(is_letter)
-    {
-        let message = format!(
-            "\"{}\" cannot be the name of a network interface",
-            ifname.value.escape_debug()
-        );
+    if ifname.is_empty() || ifname.len() > IFNAME_LEN_MAX || is_dots || !ifname.chars().all(is_letter) {
+        let message = format!("\"{}\" cannot be the name of a network interface", ifname.value.escape_debug());
         let help = format!("1 to {IFNAME_LEN_MAX} letters, none of them a space, `/`, `:` or `%`");
         context.error_with_help(&ifname.at, message, help);
     }
@@ -191,48 +148,30 @@ fn uplink_port<'f>(
         zone_name: uplink.zone.value.clone(),
         tenant: None,
         labels: uplink.labels.clone(),
-        attachment: Attachment::Tap {
-            ifname: ifname.value.clone(),
-        },
+        attachment: Attachment::Tap { ifname: ifname.value.clone() },
         is_uplink: true,
         security: None,
         qmp: None,
     }
 }
 
-fn check_socket<'f>(
-    key: &str,
-    path: &'f At<PathBuf>,
-    claims: &mut Claims<'f>,
-    context: &mut Context<'_>,
-) {
+fn check_socket<'f>(key: &str, path: &'f At<PathBuf>, claims: &mut Claims<'f>, context: &mut Context<'_>) {
     context.check_absolute(key, path);
     let len = path.as_os_str().as_bytes().len();
     if len > SOCKET_PATH_LEN_MAX {
-        let message = format!(
-            "`{key}` has {len} bytes, but a Unix socket's path has at most {SOCKET_PATH_LEN_MAX}"
-        );
+        let message = format!("`{key}` has {len} bytes, but a Unix socket's path has at most {SOCKET_PATH_LEN_MAX}");
         context.error_at(&path.at, message);
     }
     if let Some(first) = claims.sockets.note(path, &path.at) {
-        context.error_with_first(
-            &path.at,
-            &first,
-            format!("the socket `{}` is used twice", path.display()),
-        );
+        context.error_with_first(&path.at, &first, format!("the socket `{}` is used twice", path.display()));
     }
 }
 
 fn security(port: &file::Port, claims: &mut Claims<'_>, context: &mut Context<'_>) -> PortSecurity {
     let Some(strings) = &port.port_security else {
-        let message = format!(
-            "port \"{}\" has no `port_security`: its guest may use any address",
-            port.name.value
-        );
+        let message = format!("port \"{}\" has no `port_security`: its guest may use any address", port.name.value);
         context.warning_at(&port.name.at, message);
-        return PortSecurity::default()
-            .with_router(port.router)
-            .with_dhcp_server(port.dhcp_server);
+        return PortSecurity::default().with_router(port.router).with_dhcp_server(port.dhcp_server);
     };
     let mut sound = Vec::with_capacity(strings.len());
     for string in strings {
@@ -240,25 +179,15 @@ fn security(port: &file::Port, claims: &mut Claims<'_>, context: &mut Context<'_
             Ok(one) => {
                 check_unclaimed(string, &one, &mut sound, claims, context);
             }
-            Err(error) => {
-                context.error_at(&within(string, &error, context), error.fault.to_string())
-            }
+            Err(error) => context.error_at(&within(string, &error, context), error.fault.to_string()),
         }
     }
     // Each string was sound by itself: what is left is that there are too many.
     let security = PortSecurity::parse(&sound).unwrap_or_else(|error| {
-        context.error_at(
-            &port.name.at,
-            format!(
-                "port \"{}\": `port_security` has {}",
-                port.name.value, error.fault
-            ),
-        );
+        context.error_at(&port.name.at, format!("port \"{}\": `port_security` has {}", port.name.value, error.fault));
         PortSecurity::default()
     });
-    security
-        .with_router(port.router)
-        .with_dhcp_server(port.dhcp_server)
+    security.with_router(port.router).with_dhcp_server(port.dhcp_server)
 }
 
 /// Whether no other port has these addresses. A port may well have one MAC in two of its own strings.
@@ -277,19 +206,13 @@ fn check_unclaimed<'f>(
     for mac in security.macs().iter().filter(|mac| !own_macs.contains(mac)) {
         if let Some(first) = claims.macs.note(*mac, &string.at) {
             let [a, b, c, d, e, f] = mac;
-            let message = format!(
-                "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} belongs to another port already"
-            );
+            let message = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} belongs to another port already");
             context.error_with_first(&string.at, &first, message);
         }
     }
     for (_, address) in security.addresses() {
         if let Some(first) = claims.addresses.note(address, &string.at) {
-            context.error_with_first(
-                &string.at,
-                &first,
-                format!("{address} belongs to another port already"),
-            );
+            context.error_with_first(&string.at, &first, format!("{address} belongs to another port already"));
         }
     }
     sound.push(string.as_str());
@@ -297,11 +220,7 @@ fn check_unclaimed<'f>(
 
 /// The bytes of the file that a fault within a string is about; the whole string where escapes shift them.
 fn within(string: &At<String>, error: &PortSecurityError, context: &Context<'_>) -> Range<usize> {
-    let written = context
-        .source
-        .text
-        .get(string.at.clone())
-        .unwrap_or_default();
+    let written = context.source.text.get(string.at.clone()).unwrap_or_default();
     let Some(start) = written.find(string.as_str()).filter(|_| !string.is_empty()) else {
         return string.at.clone();
     };

@@ -16,11 +16,7 @@ const FILES_MAX: usize = 256;
 const FILE_LEN_MAX: u64 = 64 << 20;
 
 /// The signatures of a configuration, and how many.
-pub(super) fn load(
-    inspection: &Inspection,
-    base_dir: &Path,
-    context: &mut Context<'_>,
-) -> (RuleSet, Counts) {
+pub(super) fn load(inspection: &Inspection, base_dir: &Path, context: &mut Context<'_>) -> (RuleSet, Counts) {
     let mut files = Vec::new();
     for pattern in &inspection.rule_files {
         for path in find(pattern, base_dir, context) {
@@ -35,15 +31,8 @@ pub(super) fn load(
     for (name, value) in &inspection.vars.0 {
         let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
         if name.is_empty() || !name.chars().all(is_letter) {
-            let message = format!(
-                "\"{}\" cannot be the name of a variable",
-                name.value.escape_debug()
-            );
-            context.error_with_help(
-                &name.at,
-                message,
-                "letters, digits and _ only, without the $",
-            );
+            let message = format!("\"{}\" cannot be the name of a variable", name.value.escape_debug());
+            context.error_with_help(&name.at, message, "letters, digits and _ only, without the $");
         }
         vars.set(name.value.clone(), value.value.clone());
     }
@@ -52,25 +41,12 @@ pub(super) fn load(
         OnRefusedRule::Skip => Severity::Warning,
         OnRefusedRule::Error => Severity::Error,
     };
-    let mut counts = Counts {
-        signatures: loaded.rules.len(),
-        signatures_refused: loaded.refused.len(),
-        ..Counts::default()
-    };
-    let sources: Vec<Arc<SourceText>> = files
-        .into_iter()
-        .map(|file| {
-            Arc::new(SourceText {
-                name: file.name,
-                text: file.text,
-            })
-        })
-        .collect();
+    let mut counts =
+        Counts { signatures: loaded.rules.len(), signatures_refused: loaded.refused.len(), ..Counts::default() };
+    let sources: Vec<Arc<SourceText>> =
+        files.into_iter().map(|file| Arc::new(SourceText { name: file.name, text: file.text })).collect();
     for refusal in &loaded.refused {
-        *counts
-            .refused_by_reason
-            .entry(refusal.cause.group())
-            .or_default() += 1;
+        *counts.refused_by_reason.entry(refusal.cause.group()).or_default() += 1;
         context.report.push(diagnostic(refusal, severity, &sources));
     }
     (loaded.rules, counts)
@@ -85,10 +61,7 @@ fn diagnostic(refusal: &Refusal, severity: Severity, sources: &[Arc<SourceText>]
     match sources.iter().find(|source| source.name == refusal.file) {
         Some(source) => {
             let start = offset_of(&source.text, refusal.position);
-            diagnostic.at(Place {
-                source: Arc::clone(source),
-                at: start..word_end(&source.text, start),
-            })
+            diagnostic.at(Place { source: Arc::clone(source), at: start..word_end(&source.text, start) })
         }
         None => diagnostic,
     }
@@ -96,19 +69,9 @@ fn diagnostic(refusal: &Refusal, severity: Severity, sources: &[Arc<SourceText>]
 
 /// The byte at a line and a byte column, both counted from 1.
 fn offset_of(text: &str, position: Position) -> usize {
-    let number = |number: u32| {
-        usize::try_from(number)
-            .unwrap_or(usize::MAX)
-            .saturating_sub(1)
-    };
-    let line_start: usize = text
-        .split_inclusive('\n')
-        .take(number(position.line))
-        .map(str::len)
-        .sum();
-    let mut offset = line_start
-        .saturating_add(number(position.column))
-        .min(text.len());
+    let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX).saturating_sub(1);
+    let line_start: usize = text.split_inclusive('\n').take(number(position.line)).map(str::len).sum();
+    let mut offset = line_start.saturating_add(number(position.column)).min(text.len());
     while !text.is_char_boundary(offset) {
         offset -= 1;
     }
@@ -125,56 +88,33 @@ fn word_end(text: &str, start: usize) -> usize {
 fn find(pattern: &At<String>, base_dir: &Path, context: &mut Context<'_>) -> Vec<PathBuf> {
     let path = base_dir.join(pattern.as_str());
     let is_pattern = |text: &str| text.contains(['*', '?']);
-    let (Some(dir), Some(name)) = (
-        path.parent(),
-        path.file_name().and_then(|name| name.to_str()),
-    ) else {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
         context.error_at(&pattern.at, format!("`{}` names no file", pattern.value));
         return Vec::new();
     };
     if !is_pattern(pattern.as_str()) {
         return vec![path];
     }
-    if pattern
-        .rsplit_once('/')
-        .is_some_and(|(dir, _)| is_pattern(dir))
-    {
-        context.error_at(
-            &pattern.at,
-            "`*` and `?` stand for letters of the file's name, not of its directory",
-        );
+    if pattern.rsplit_once('/').is_some_and(|(dir, _)| is_pattern(dir)) {
+        context.error_at(&pattern.at, "`*` and `?` stand for letters of the file's name, not of its directory");
         return Vec::new();
     }
     let mut found: Vec<PathBuf> = match std::fs::read_dir(dir) {
         Ok(entries) => entries
             .filter_map(Result::ok)
-            .filter(|entry| {
-                entry
-                    .file_name()
-                    .to_str()
-                    .is_some_and(|file| matches(name, file))
-            })
+            .filter(|entry| entry.file_name().to_str().is_some_and(|file| matches(name, file)))
             .map(|entry| entry.path())
             .filter(|path| path.is_file())
             .collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => {
-            context.error_at(
-                &pattern.at,
-                format!("cannot list `{}`: {error}", dir.display()),
-            );
+            context.error_at(&pattern.at, format!("cannot list `{}`: {error}", dir.display()));
             return Vec::new();
         }
     };
     found.sort();
     if found.is_empty() {
-        context.warning_at(
-            &pattern.at,
-            format!(
-                "`{}` matches no file: no signatures come from it",
-                pattern.value
-            ),
-        );
+        context.warning_at(&pattern.at, format!("`{}` matches no file: no signatures come from it", pattern.value));
     }
     found
 }
@@ -185,33 +125,23 @@ fn read(path: &Path, pattern: &At<String>, files: &mut Vec<RuleFile>, context: &
         return;
     }
     let mut bytes = Vec::new();
-    let result = std::fs::File::open(path)
-        .and_then(|file| file.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes));
+    let result = std::fs::File::open(path).and_then(|file| file.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes));
     let fault = match result {
         Err(error) => Some(error.to_string()),
-        Ok(_) if bytes.len() as u64 > FILE_LEN_MAX => {
-            Some(format!("it has more than {} MiB", FILE_LEN_MAX >> 20))
-        }
+        Ok(_) if bytes.len() as u64 > FILE_LEN_MAX => Some(format!("it has more than {} MiB", FILE_LEN_MAX >> 20)),
         Ok(_) => None,
     };
     match fault {
-        Some(fault) => context.error_at(
-            &pattern.at,
-            format!("cannot read the rule file `{name}`: {fault}"),
-        ),
+        Some(fault) => context.error_at(&pattern.at, format!("cannot read the rule file `{name}`: {fault}")),
         // Rule sets in the wild have comments in Latin-1; a signature that has such bytes will not match by accident.
-        None => files.push(RuleFile {
-            name,
-            text: String::from_utf8_lossy(&bytes).into_owned(),
-        }),
+        None => files.push(RuleFile { name, text: String::from_utf8_lossy(&bytes).into_owned() }),
     }
 }
 
 /// Whether a name is as in a pattern of letters, `*` (any letters) and `?` (any letter). Linear in practice, and at worst
 /// in the product of both lengths.
 fn matches(pattern: &str, name: &str) -> bool {
-    let (pattern, name): (Vec<char>, Vec<char>) =
-        (pattern.chars().collect(), name.chars().collect());
+    let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     while n < name.len() {
@@ -261,10 +191,7 @@ mod tests {
     #[test]
     fn places_in_rule_files_are_found() {
         let text = "# é\nalert tcp\n";
-        assert_eq!(
-            &text[offset_of(text, Position { line: 2, column: 7 })..],
-            "tcp\n"
-        );
+        assert_eq!(&text[offset_of(text, Position { line: 2, column: 7 })..], "tcp\n");
         assert_eq!(offset_of(text, Position { line: 1, column: 4 }), 2);
         assert_eq!(offset_of(text, Position { line: 9, column: 1 }), text.len());
         assert_eq!(word_end(text, 11), 14);

@@ -15,10 +15,7 @@ struct Pass {
 
 /// Runs `body` as one pass: no byte may be read twice in it. With `spoil`, what was read is overwritten at once.
 pub(crate) fn pass<R>(spoil: bool, body: impl FnOnce() -> R) -> R {
-    PASS.set(Some(Pass {
-        reads: Vec::new(),
-        spoil,
-    }));
+    PASS.set(Some(Pass { reads: Vec::new(), spoil }));
     let result = body();
     PASS.set(None);
     result
@@ -30,10 +27,7 @@ pub(super) fn read(at: *const u8, len: usize) {
         let Some(pass) = pass else { return };
         let (start, end) = (at as usize, at as usize + len);
         let twice = pass.reads.iter().any(|&(s, e)| start < e && s < end);
-        assert!(
-            !twice || len == 0,
-            "guest memory at {at:p} ({len} bytes) is read twice in one pass"
-        );
+        assert!(!twice || len == 0, "guest memory at {at:p} ({len} bytes) is read twice in one pass");
         pass.reads.push((start, end));
         if pass.spoil {
             // SAFETY: the bytes were just read from there, and guest memory in tests is ours to write.

@@ -51,19 +51,11 @@ impl Tap {
     /// What the kernel said: no /dev/net/tun, no privilege, a name in use by another kind of interface or another process.
     pub fn open(interface: &str) -> io::Result<Self> {
         if interface.is_empty() || interface.len() > INTERFACE_NAME_LEN_MAX {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "interface names have 1 to 15 bytes",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "interface names have 1 to 15 bytes"));
         }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_NONBLOCK)
-            .open("/dev/net/tun")?;
+        let file = OpenOptions::new().read(true).write(true).custom_flags(libc::O_NONBLOCK).open("/dev/net/tun")?;
         let mut request = named_request(interface);
-        request.ifr_ifru.ifru_flags =
-            (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
+        request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
         // SAFETY: TUNSETIFF reads and writes one ifreq, which lives through the call.
         check(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, &mut request) })?;
         let header_len = HEADER_LEN as libc::c_int;
@@ -73,12 +65,7 @@ impl Tap {
         // SAFETY: TUNSETOFFLOAD takes its argument by value.
         check(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETOFFLOAD, offloads) })?;
         set_up(interface)?;
-        Ok(Self {
-            file,
-            received: vec![0; HEADER_LEN + FRAME_LEN_MAX].into_boxed_slice(),
-            waiting: None,
-            skip: 0,
-        })
+        Ok(Self { file, received: vec![0; HEADER_LEN + FRAME_LEN_MAX].into_boxed_slice(), waiting: None, skip: 0 })
     }
 
     /// Reads the next frame into `received`; its length with the header.
@@ -86,10 +73,7 @@ impl Tap {
         if let Some(len) = self.waiting.take() {
             return Some(len);
         }
-        self.file
-            .read(&mut self.received)
-            .ok()
-            .filter(|len| *len > 0)
+        self.file.read(&mut self.received).ok().filter(|len| *len > 0)
     }
 }
 
@@ -103,11 +87,7 @@ fn named_request(interface: &str) -> libc::ifreq {
 }
 
 fn check(result: libc::c_int) -> io::Result<()> {
-    if result < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(())
-    }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Sets an interface administratively up.
@@ -145,19 +125,11 @@ fn header(cleared: &Cleared<'_>) -> [u8; HEADER_LEN] {
         Offload::None => return bytes,
         Offload::Checksum => (0, 0),
         Offload::Segments { size, ecn } => {
-            let family = if headers.network == Network::Ipv6 {
-                4
-            } else {
-                1
-            };
+            let family = if headers.network == Network::Ipv6 { 4 } else { 1 };
             (family | if ecn { 0x80 } else { 0 }, size)
         }
     };
-    let csum_offset: u16 = if headers.transport == Transport::Udp {
-        6
-    } else {
-        16
-    };
+    let csum_offset: u16 = if headers.transport == Transport::Udp { 6 } else { 16 };
     bytes[0] = NEEDS_CSUM;
     bytes[1] = gso_type;
     bytes[2..4].copy_from_slice(&headers.payload_offset.to_le_bytes());
@@ -189,11 +161,7 @@ impl QueueIo for Tap {
         Ok(())
     }
 
-    fn transmit(
-        &mut self,
-        frames: &[Cleared<'_>],
-        refused: &mut Refusals,
-    ) -> Result<(), PortFault> {
+    fn transmit(&mut self, frames: &[Cleared<'_>], refused: &mut Refusals) -> Result<(), PortFault> {
         for (index, cleared) in frames.iter().enumerate() {
             let header = header(cleared);
             let parts = [IoSlice::new(&header), IoSlice::new(cleared.frame())];
@@ -219,11 +187,7 @@ impl QueueIo for Tap {
         // An edge-triggered watch reports what arrives from now on; what has arrived already is found by reading.
         self.skip = 0;
         if self.waiting.is_none() {
-            self.waiting = self
-                .file
-                .read(&mut self.received)
-                .ok()
-                .filter(|len| *len > 0);
+            self.waiting = self.file.read(&mut self.received).ok().filter(|len| *len > 0);
         }
         Ok(self.waiting.is_some())
     }

@@ -16,10 +16,7 @@ pub(crate) struct Alarm {
 impl Alarm {
     pub(crate) fn new() -> io::Result<Self> {
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self {
-            reason: OnceLock::new(),
-            wake,
-        })
+        Ok(Self { reason: OnceLock::new(), wake })
     }
 
     /// Raises the alarm. The first reason stays.

@@ -6,9 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use vhost::vhost_user::message::VhostUserProtocolFeatures;
-use vhost_user_backend::{
-    VhostUserBackend, VringMutex, VringStateGuard, VringStateMutGuard, VringT,
-};
+use vhost_user_backend::{VhostUserBackend, VringMutex, VringStateGuard, VringStateMutGuard, VringT};
 use virtio_queue::Error as QueueError;
 use vm_memory::GuestAddressSpace;
 use vmm_sys_util::epoll::EventSet;
@@ -56,16 +54,10 @@ impl<'a> VringStateMutGuard<'a, Memory> for PortVring {
 
 impl VringT<Memory> for PortVring {
     fn new(memory: Memory, max_queue_size: u16) -> Result<Self, QueueError> {
-        let owner = OWNER
-            .with_borrow(Clone::clone)
-            .ok_or(QueueError::QueueNotReady)?;
+        let owner = OWNER.with_borrow(Clone::clone).ok_or(QueueError::QueueNotReady)?;
         let inner = VringMutex::new(memory, max_queue_size)?;
         let index = owner.add(inner.clone());
-        Ok(Self {
-            inner,
-            index,
-            owner,
-        })
+        Ok(Self { inner, index, owner })
     }
 
     fn get_ref(&self) -> <Self as VringStateGuard<'_, Memory>>::G {
@@ -101,9 +93,7 @@ impl VringT<Memory> for PortVring {
     }
 
     fn set_queue_info(&self, descriptors: u64, avail: u64, used: u64) -> Result<(), QueueError> {
-        self.owner.change(self.index, true, |ring| {
-            ring.set_queue_info(descriptors, avail, used)
-        })
+        self.owner.change(self.index, true, |ring| ring.set_queue_info(descriptors, avail, used))
     }
 
     fn queue_next_avail(&self) -> u16 {
@@ -111,8 +101,7 @@ impl VringT<Memory> for PortVring {
     }
 
     fn set_queue_next_avail(&self, base: u16) {
-        self.owner
-            .change(self.index, true, |ring| ring.set_queue_next_avail(base));
+        self.owner.change(self.index, true, |ring| ring.set_queue_next_avail(base));
     }
 
     fn set_queue_next_used(&self, index: u16) {

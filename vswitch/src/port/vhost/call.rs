@@ -21,9 +21,7 @@ impl Call {
         match rustix::io::write(fd, &1u64.to_ne_bytes()) {
             // A full counter that does not block is as good as a notification: the guest has one pending.
             Ok(_) | Err(rustix::io::Errno::AGAIN) => Ok(()),
-            Err(_) => Err(PortFault {
-                word: "call_failed",
-            }),
+            Err(_) => Err(PortFault { word: "call_failed" }),
         }
     }
 }

@@ -52,9 +52,7 @@ pub(crate) fn walk(
     for _ in 0..ring.size() {
         if descriptor.flags & Descriptor::INDIRECT != 0 {
             if !indirect {
-                return Err(PortFault {
-                    word: "indirect_not_negotiated",
-                });
+                return Err(PortFault { word: "indirect_not_negotiated" });
             }
             let entries = copy_table(ring, descriptor, table)?;
             return Ok(total + walk_table(ring, &table.0[..entries], direction, start, segments)?);
@@ -69,37 +67,21 @@ pub(crate) fn walk(
 }
 
 /// Copies an indirect table; answers its number of entries.
-fn copy_table(
-    ring: &mut Ring,
-    descriptor: Descriptor,
-    table: &mut TableCopy,
-) -> Result<usize, PortFault> {
+fn copy_table(ring: &mut Ring, descriptor: Descriptor, table: &mut TableCopy) -> Result<usize, PortFault> {
     let len = descriptor.len as usize;
     let entries = len / size_of::<Descriptor>();
     if descriptor.flags & Descriptor::NEXT != 0 {
-        return Err(PortFault {
-            word: "indirect_and_next",
-        });
+        return Err(PortFault { word: "indirect_and_next" });
     }
     // No chain may be longer than the ring (section 2.7.5.3.1).
-    if !len.is_multiple_of(size_of::<Descriptor>())
-        || entries == 0
-        || entries > usize::from(ring.size())
-    {
-        return Err(PortFault {
-            word: "indirect_length",
-        });
+    if !len.is_multiple_of(size_of::<Descriptor>()) || entries == 0 || entries > usize::from(ring.size()) {
+        return Err(PortFault { word: "indirect_length" });
     }
     let mut copied = 0;
     let mut hint = 0;
     while copied < len {
-        let place = descriptor
-            .addr
-            .checked_add(copied as u64)
-            .and_then(|at| ring.map().contiguous(at, &mut hint));
-        let (at, room) = place.ok_or(PortFault {
-            word: "indirect_address",
-        })?;
+        let place = descriptor.addr.checked_add(copied as u64).and_then(|at| ring.map().contiguous(at, &mut hint));
+        let (at, room) = place.ok_or(PortFault { word: "indirect_address" })?;
         let part = (len - copied).min(usize::try_from(room).unwrap_or(usize::MAX));
         // SAFETY: `contiguous` answered that `room` bytes are mapped there. Any bytes are valid descriptors, and the table
         // has room for `RING_SIZE_MAX` of them; `len` is no more than that.
@@ -123,13 +105,9 @@ fn walk_table(
     let mut total = 0;
     let mut index = 0;
     for _ in 0..table.len() {
-        let descriptor = *table.get(index).ok_or(PortFault {
-            word: "indirect_index",
-        })?;
+        let descriptor = *table.get(index).ok_or(PortFault { word: "indirect_index" })?;
         if descriptor.flags & Descriptor::INDIRECT != 0 {
-            return Err(PortFault {
-                word: "indirect_nested",
-            });
+            return Err(PortFault { word: "indirect_nested" });
         }
         total += locate(ring, descriptor, direction, start, segments)?;
         if descriptor.flags & Descriptor::NEXT == 0 {
@@ -137,9 +115,7 @@ fn walk_table(
         }
         index = usize::from(descriptor.next);
     }
-    Err(PortFault {
-        word: "indirect_loop",
-    })
+    Err(PortFault { word: "indirect_loop" })
 }
 
 /// Locates one buffer, in as many pieces as it crosses regions. Buffers of no bytes must still have an address.
@@ -152,15 +128,10 @@ fn locate(
 ) -> Result<u64, PortFault> {
     let writable = descriptor.flags & Descriptor::WRITE != 0;
     if writable != (direction == Direction::ToGuest) {
-        return Err(PortFault {
-            word: "descriptor_direction",
-        });
+        return Err(PortFault { word: "descriptor_direction" });
     }
     let at = ring.locate(descriptor.addr, descriptor.len);
-    let whole = Segment {
-        at,
-        len: descriptor.len,
-    };
+    let whole = Segment { at, len: descriptor.len };
     if !at.is_null() {
         return push(whole, start, segments).map(|()| u64::from(descriptor.len));
     }
@@ -171,26 +142,20 @@ fn locate(
             .addr
             .checked_add(u64::from(descriptor.len - left))
             .and_then(|at| ring.map().contiguous(at, &mut hint));
-        let (at, room) = place.ok_or(PortFault {
-            word: "descriptor_address",
-        })?;
+        let (at, room) = place.ok_or(PortFault { word: "descriptor_address" })?;
         let part = left.min(u32::try_from(room).unwrap_or(u32::MAX));
         push(Segment { at, len: part }, start, segments)?;
         left -= part;
     }
     if descriptor.len == 0 {
-        return Err(PortFault {
-            word: "descriptor_address",
-        });
+        return Err(PortFault { word: "descriptor_address" });
     }
     Ok(u64::from(descriptor.len))
 }
 
 fn push(segment: Segment, start: usize, segments: &mut Vec<Segment>) -> Result<(), PortFault> {
     if segments.len() - start >= SEGMENTS_MAX {
-        return Err(PortFault {
-            word: "chain_pieces",
-        });
+        return Err(PortFault { word: "chain_pieces" });
     }
     if segment.len > 0 {
         segments.push(segment);

@@ -72,10 +72,7 @@ impl Features {
         .and(Self::VERSION_1);
 
     /// What lets a sender leave work to us; without all of these its virtio-net header claims nothing and is not read.
-    pub const SENDER_OFFLOADS: Features = Self::CSUM
-        .and(Self::HOST_TSO4)
-        .and(Self::HOST_TSO6)
-        .and(Self::HOST_ECN);
+    pub const SENDER_OFFLOADS: Features = Self::CSUM.and(Self::HOST_TSO4).and(Self::HOST_TSO6).and(Self::HOST_ECN);
 
     /// This set joined with another.
     pub const fn and(self, other: Features) -> Features {
@@ -118,11 +115,7 @@ impl Features {
     /// Length of the virtio-net header in bytes: 12, or 10 where nothing asked for its last field (virtio 1.2 section
     /// 5.1.6.1).
     pub const fn header_len(self) -> usize {
-        if self.has_any(Self::VERSION_1.and(Self::MRG_RXBUF)) {
-            12
-        } else {
-            10
-        }
+        if self.has_any(Self::VERSION_1.and(Self::MRG_RXBUF)) { 12 } else { 10 }
     }
 }
 
@@ -144,22 +137,9 @@ mod tests {
             assert_eq!(set, Features::ALL.without(without).without(also_gone));
         }
         check(Features::NONE, Features::NONE);
-        check(
-            Features::CSUM,
-            Features::HOST_TSO4
-                .and(Features::HOST_TSO6)
-                .and(Features::HOST_ECN),
-        );
-        check(
-            Features::GUEST_CSUM,
-            Features::GUEST_TSO4
-                .and(Features::GUEST_TSO6)
-                .and(Features::GUEST_ECN),
-        );
+        check(Features::CSUM, Features::HOST_TSO4.and(Features::HOST_TSO6).and(Features::HOST_ECN));
+        check(Features::GUEST_CSUM, Features::GUEST_TSO4.and(Features::GUEST_TSO6).and(Features::GUEST_ECN));
         check(Features::HOST_TSO4, Features::NONE);
-        check(
-            Features::GUEST_TSO4.and(Features::GUEST_TSO6),
-            Features::GUEST_ECN,
-        );
+        check(Features::GUEST_TSO4.and(Features::GUEST_TSO6), Features::GUEST_ECN);
     }
 }

@@ -70,9 +70,7 @@ impl FromGuest {
 
     /// See [`crate::port::QueueIo::receive`].
     pub(crate) fn receive(&mut self, batch: &mut Batch) -> Result<(), PortFault> {
-        let count = usize::from(self.ring.offered()?)
-            .min(batch.room())
-            .min(BURST_MAX);
+        let count = usize::from(self.ring.offered()?).min(batch.room()).min(BURST_MAX);
         if count == 0 {
             return Ok(());
         }
@@ -94,34 +92,20 @@ impl FromGuest {
     #[inline(always)]
     fn stage(&mut self, ahead: u16) -> Result<Staged, PortFault> {
         let (head, descriptor) = self.ring.peek(ahead)?;
-        let plain =
-            descriptor.flags & (Descriptor::NEXT | Descriptor::WRITE | Descriptor::INDIRECT) == 0;
-        let at = if plain {
-            self.ring
-                .locate(descriptor.addr, descriptor.len)
-                .cast_const()
-        } else {
-            std::ptr::null()
-        };
+        let plain = descriptor.flags & (Descriptor::NEXT | Descriptor::WRITE | Descriptor::INDIRECT) == 0;
+        let at = if plain { self.ring.locate(descriptor.addr, descriptor.len).cast_const() } else { std::ptr::null() };
         if !at.is_null() {
             let lines = (descriptor.len as usize).div_ceil(64).min(PREFETCH_LINES);
             access::prefetch_read(at.wrapping_add(self.header_len), lines);
         }
-        Ok(Staged {
-            head,
-            descriptor,
-            at,
-        })
+        Ok(Staged { head, descriptor, at })
     }
 
     #[inline(always)]
     fn copy(&mut self, entry: &Staged, batch: &mut Batch) -> Result<Taken, PortFault> {
         let len = entry.descriptor.len as usize;
         let frame_len = len.wrapping_sub(self.header_len);
-        if entry.at.is_null()
-            || len < self.header_len
-            || !(FRAME_LEN_MIN..=FRAME_LEN_MAX).contains(&frame_len)
-        {
+        if entry.at.is_null() || len < self.header_len || !(FRAME_LEN_MIN..=FRAME_LEN_MAX).contains(&frame_len) {
             return self.copy_pieces(entry, batch);
         }
         let Some(space) = batch.space(frame_len) else {
@@ -160,10 +144,7 @@ impl FromGuest {
             return Ok(Taken::Done);
         }
         if frame_len > FRAME_LEN_MAX as u64 {
-            batch.reject(
-                DropReason::Oversize,
-                u32::try_from(frame_len).unwrap_or(u32::MAX),
-            );
+            batch.reject(DropReason::Oversize, u32::try_from(frame_len).unwrap_or(u32::MAX));
             return Ok(Taken::Done);
         }
         let Some(space) = batch.space(frame_len as usize) else {
@@ -171,11 +152,7 @@ impl FromGuest {
         };
         let mut header = [0; HEADER_LEN_MAX];
         gather(&self.segments, &mut header[..self.header_len], space);
-        let claimed = if self.claims {
-            net_header::claimed(&header)
-        } else {
-            ClaimedOffload::default()
-        };
+        let claimed = if self.claims { net_header::claimed(&header) } else { ClaimedOffload::default() };
         batch.push(frame_len as usize, claimed);
         Ok(Taken::Done)
     }

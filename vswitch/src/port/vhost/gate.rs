@@ -111,8 +111,7 @@ impl Gate {
     /// Judges one message and acts on it; answers the body of the reply, if one is due.
     pub(crate) fn handle(&mut self, message: Message) -> Result<Option<Vec<u8>>, Closing> {
         let request = message.request()?;
-        let wants_ack =
-            message.needs_reply && self.has_protocol(VhostUserProtocolFeatures::REPLY_ACK);
+        let wants_ack = message.needs_reply && self.has_protocol(VhostUserProtocolFeatures::REPLY_ACK);
         let answer = self.judge(request, &message.body, message.files)?;
         Ok(match answer {
             Answer::Done => wants_ack.then(|| 0u64.to_ne_bytes().to_vec()),
@@ -122,12 +121,7 @@ impl Gate {
         })
     }
 
-    fn judge(
-        &mut self,
-        request: Request,
-        body: &[u8],
-        files: Vec<OwnedFd>,
-    ) -> Result<Answer, Closing> {
+    fn judge(&mut self, request: Request, body: &[u8], files: Vec<OwnedFd>) -> Result<Answer, Closing> {
         match request {
             Request::GetFeatures => Ok(Answer::Number(self.offered.0)),
             Request::SetFeatures(features) => self.set_features(Features(features)),
@@ -141,12 +135,8 @@ impl Gate {
             Request::SetVringBase { ring, base } => self.set_base(ring, base, body),
             Request::GetVringBase { ring } => self.stop(ring, body),
             Request::SetVringKick { ring, has_file } => self.start(ring, has_file, body, &files),
-            Request::SetVringCall { ring, .. } => {
-                self.set_event(Code::SET_VRING_CALL, ring, body, &files)
-            }
-            Request::SetVringErr { ring, .. } => {
-                self.set_event(Code::SET_VRING_ERR, ring, body, &files)
-            }
+            Request::SetVringCall { ring, .. } => self.set_event(Code::SET_VRING_CALL, ring, body, &files),
+            Request::SetVringErr { ring, .. } => self.set_event(Code::SET_VRING_ERR, ring, body, &files),
             Request::GetProtocolFeatures => Ok(Answer::Number(PROTOCOL_FEATURES.bits())),
             Request::SetProtocolFeatures(features) => self.set_protocol(features),
             // In pairs, as QEMU and DPDK take it for network devices.
@@ -166,9 +156,7 @@ impl Gate {
     /// The ring of that index, compared before it is narrowed.
     fn ring(&mut self, index: u32) -> Result<&mut Ring, Closing> {
         let index = usize::try_from(index).map_err(|_| Closing::Broken("ring index"))?;
-        self.rings
-            .get_mut(index)
-            .ok_or(Closing::Broken("ring index"))
+        self.rings.get_mut(index).ok_or(Closing::Broken("ring index"))
     }
 
     fn resting_ring(&mut self, index: u32) -> Result<&mut Ring, Closing> {
@@ -198,8 +186,7 @@ impl Gate {
             return Err(Closing::Broken("features changed while rings run"));
         }
         let inside = features.and(Features::PROTOCOL_FEATURES);
-        self.daemon
-            .request(Code::SET_FEATURES, &inside.0.to_ne_bytes(), &[])?;
+        self.daemon.request(Code::SET_FEATURES, &inside.0.to_ne_bytes(), &[])?;
         self.features = Some(features);
         for index in 0..self.rings.len() {
             let is_enabled = self.is_enabled(index, features);
@@ -250,23 +237,14 @@ impl Gate {
                 .collect::<Result<_, _>>()
                 .map_err(|_| Closing::Broken("no file descriptor left"))?;
             regions.sort_by_key(|region| region.guest);
-            self.daemon.request(
-                Code::SET_MEM_TABLE,
-                &message::memory_table(&regions),
-                &files,
-            )?;
+            self.daemon.request(Code::SET_MEM_TABLE, &message::memory_table(&regions), &files)?;
         }
         self.regions = regions;
         self.is_sealed = is_sealed;
         Ok(Answer::Done)
     }
 
-    fn add_memory(
-        &mut self,
-        region: MemoryRegion,
-        body: &[u8],
-        files: &[OwnedFd],
-    ) -> Result<Answer, Closing> {
+    fn add_memory(&mut self, region: MemoryRegion, body: &[u8], files: &[OwnedFd]) -> Result<Answer, Closing> {
         let regions: Vec<MemoryRegion> = self.regions.iter().copied().chain([region]).collect();
         check_regions(&regions, self.memory_len_max)?;
         let is_sealed = match files {
@@ -280,22 +258,15 @@ impl Gate {
     }
 
     fn remove_memory(&mut self, region: MemoryRegion, body: &[u8]) -> Result<Answer, Closing> {
-        let same =
-            |r: &MemoryRegion| (r.guest, r.len, r.user) == (region.guest, region.len, region.user);
-        let position = self
-            .regions
-            .iter()
-            .position(same)
-            .ok_or(Closing::Broken("no such memory region"))?;
+        let same = |r: &MemoryRegion| (r.guest, r.len, r.user) == (region.guest, region.len, region.user);
+        let position = self.regions.iter().position(same).ok_or(Closing::Broken("no such memory region"))?;
         self.daemon.request(Code::REM_MEM_REG, body, &[])?;
         self.regions.remove(position);
         Ok(Answer::Done)
     }
 
     fn set_size(&mut self, ring: u32, size: u32, body: &[u8]) -> Result<Answer, Closing> {
-        let size = u16::try_from(size)
-            .ok()
-            .filter(|size| size.is_power_of_two() && *size <= RING_SIZE_MAX);
+        let size = u16::try_from(size).ok().filter(|size| size.is_power_of_two() && *size <= RING_SIZE_MAX);
         let size = size.ok_or(Closing::Broken("ring size"))?;
         self.resting_ring(ring)?.size = Some(size);
         self.daemon.request(Code::SET_VRING_NUM, body, &[])?;
@@ -322,13 +293,7 @@ impl Gate {
         Ok(Answer::Done)
     }
 
-    fn start(
-        &mut self,
-        ring: u32,
-        has_file: bool,
-        body: &[u8],
-        files: &[OwnedFd],
-    ) -> Result<Answer, Closing> {
+    fn start(&mut self, ring: u32, has_file: bool, body: &[u8], files: &[OwnedFd]) -> Result<Answer, Closing> {
         let has_features = self.features.is_some();
         let state = self.ring(ring)?;
         if !has_features || state.size.is_none() || !state.has_addresses {
@@ -351,13 +316,7 @@ impl Gate {
         Ok(Answer::Base { ring, base })
     }
 
-    fn set_event(
-        &mut self,
-        code: Code,
-        ring: u32,
-        body: &[u8],
-        files: &[OwnedFd],
-    ) -> Result<Answer, Closing> {
+    fn set_event(&mut self, code: Code, ring: u32, body: &[u8], files: &[OwnedFd]) -> Result<Answer, Closing> {
         self.ring(ring)?;
         files.iter().try_for_each(check_eventfd)?;
         self.daemon.request(code, body, files)?;
@@ -382,11 +341,7 @@ impl Daemon {
     fn greet(&mut self) -> Result<(), Closing> {
         self.ask(Code::GET_FEATURES, &[])?;
         self.ask(Code::GET_PROTOCOL_FEATURES, &[])?;
-        self.request(
-            Code::SET_PROTOCOL_FEATURES,
-            &PROTOCOL_FEATURES.bits().to_ne_bytes(),
-            &[],
-        )?;
+        self.request(Code::SET_PROTOCOL_FEATURES, &PROTOCOL_FEATURES.bits().to_ne_bytes(), &[])?;
         self.request(Code::SET_OWNER, &[], &[])
     }
 
@@ -413,10 +368,7 @@ impl Daemon {
         message::request(&self.socket, code, body, files).map_err(gone)?;
         let mut header = [0; 12];
         let mut body = [0; 8];
-        self.socket
-            .read_exact(&mut header)
-            .and_then(|()| self.socket.read_exact(&mut body))
-            .map_err(gone)?;
+        self.socket.read_exact(&mut header).and_then(|()| self.socket.read_exact(&mut body)).map_err(gone)?;
         Ok(body)
     }
 }

@@ -2,9 +2,7 @@
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{
-    FileType, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fcntl_getfl, fstat, fstatfs,
-};
+use rustix::fs::{FileType, OFlags, SealFlags, fcntl_add_seals, fcntl_get_seals, fcntl_getfl, fstat, fstatfs};
 
 use super::message::{Closing, MemoryRegion};
 use crate::memory::REGIONS_MAX;
@@ -48,11 +46,7 @@ pub(crate) fn check_memory_file(file: &OwnedFd, region: &MemoryRegion) -> Result
     let is_sealed = seal(fd)?;
     let size = fstat(fd).map_err(|e| Closing::System("fstat", e))?.st_size as u64;
     // Mapping beyond the end succeeds, and the first touch is a SIGBUS.
-    if region
-        .offset
-        .checked_add(region.len)
-        .is_none_or(|end| end > size)
-    {
+    if region.offset.checked_add(region.len).is_none_or(|end| end > size) {
         return Err(broken("memory region is longer than its file"));
     }
     Ok(is_sealed)
@@ -78,9 +72,7 @@ pub(crate) fn check_regions(regions: &[MemoryRegion], memory_len_max: u64) -> Re
     }
     let mut total: u64 = 0;
     for (index, region) in regions.iter().enumerate() {
-        total = total
-            .checked_add(region.len)
-            .ok_or(broken("memory quota"))?;
+        total = total.checked_add(region.len).ok_or(broken("memory quota"))?;
         let fits = |start: u64| start.checked_add(region.len).is_some();
         if region.len == 0 || !fits(region.guest) || !fits(region.user) || !fits(region.offset) {
             return Err(broken("memory region bounds"));

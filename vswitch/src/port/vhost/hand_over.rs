@@ -61,10 +61,7 @@ pub(crate) struct PairNews {
 
 impl PairNews {
     pub(crate) fn new(alarm: Arc<Alarm>) -> Self {
-        Self {
-            alarm,
-            positions: Mutex::new(None),
-        }
+        Self { alarm, positions: Mutex::new(None) }
     }
 
     /// The queue met a fault: its port is to be isolated.
@@ -107,40 +104,21 @@ struct RingState {
 }
 
 impl HandOver {
-    pub(crate) fn new(
-        port: PortId,
-        attach: Arc<dyn Attach>,
-        status: Arc<PortStatus>,
-        alarm: Arc<Alarm>,
-    ) -> Self {
-        Self {
-            port,
-            attach,
-            status,
-            alarm,
-            state: Mutex::default(),
-        }
+    pub(crate) fn new(port: PortId, attach: Arc<dyn Attach>, status: Arc<PortStatus>, alarm: Arc<Alarm>) -> Self {
+        Self { port, attach, status, alarm, state: Mutex::default() }
     }
 
     /// Adds the next ring; answers its index.
     pub(crate) fn add(&self, vring: VringMutex<Memory>) -> usize {
         let mut state = self.lock();
-        state.rings.push(RingState {
-            vring,
-            is_new: true,
-        });
+        state.rings.push(RingState { vring, is_new: true });
         let pairs = state.rings.len().div_ceil(2);
         state.pairs.resize_with(pairs, || None);
         state.rings.len() - 1
     }
 
     /// Changes one ring, while nobody serves it. `is_new` says whether the ring's position is to be found anew.
-    pub(crate) fn change<R>(
-        &self,
-        index: usize,
-        is_new: bool,
-        change: impl FnOnce(&VringMutex<Memory>) -> R,
-    ) -> R {
+    pub(crate) fn change<R>(&self, index: usize, is_new: bool, change: impl FnOnce(&VringMutex<Memory>) -> R) -> R {
         let mut state = self.lock();
         self.take_back(&mut state, index / 2);
         let ring = &mut state.rings[index];
@@ -158,8 +136,7 @@ impl HandOver {
 
     /// Makes a new memory map current. The old one has no user left when this returns, unless a worker is stuck.
     pub(crate) fn replace_memory(&self, map: GuestMap) {
-        self.status
-            .update(|s| s.memory_len = map.regions().iter().map(|r| r.len).sum());
+        self.status.update(|s| s.memory_len = map.regions().iter().map(|r| r.len).sum());
         self.change_all(|state| state.map = Some(Arc::new(map)));
     }
 
@@ -185,10 +162,7 @@ impl HandOver {
     }
 
     fn id(&self, pair: usize) -> QueueId {
-        QueueId {
-            port: self.port,
-            pair: pair as u16,
-        }
+        QueueId { port: self.port, pair: pair as u16 }
     }
 
     /// Gets a pair back from its worker, if one has it, and keeps the positions of its rings.
@@ -241,12 +215,8 @@ impl HandOver {
 
     fn show_attached(&self, state: &State) {
         let attached = state.pairs.iter().flatten().count();
-        let sizes = state
-            .rings
-            .iter()
-            .filter(|r| r.is_running())
-            .map(|r| r.vring.get_ref().get_queue().size())
-            .collect();
+        let sizes =
+            state.rings.iter().filter(|r| r.is_running()).map(|r| r.vring.get_ref().get_queue().size()).collect();
         self.status.update(|s| {
             s.pairs_attached = attached as u16;
             s.ring_sizes = sizes;
@@ -278,27 +248,14 @@ fn build(
 ) -> Result<VhostQueue, PortFault> {
     let (to_ring, _) = start(to_guest, map, features)?;
     let (from_ring, kick) = start(from_guest, map, features)?;
-    Ok(VhostQueue::new(
-        FromGuest::new(from_ring, features),
-        ToGuest::new(to_ring, features),
-        kick,
-        news,
-    ))
+    Ok(VhostQueue::new(FromGuest::new(from_ring, features), ToGuest::new(to_ring, features), kick, news))
 }
 
 /// Starts one ring; answers it with its kick descriptor.
-fn start(
-    ring: &mut RingState,
-    map: &Arc<GuestMap>,
-    features: Features,
-) -> Result<(Ring, OwnedFd), PortFault> {
+fn start(ring: &mut RingState, map: &Arc<GuestMap>, features: Features) -> Result<(Ring, OwnedFd), PortFault> {
     let vring = ring.vring.get_ref();
     let queue = vring.get_queue();
-    let position = if ring.is_new {
-        Ring::used_index(map, queue.used_ring())?
-    } else {
-        queue.next_avail()
-    };
+    let position = if ring.is_new { Ring::used_index(map, queue.used_ring())? } else { queue.next_avail() };
     let setup = RingSetup {
         size: queue.size(),
         descriptors: queue.desc_table(),
@@ -306,24 +263,14 @@ fn start(
         used: queue.used_ring(),
         position,
     };
-    let no_descriptor = |_| PortFault {
-        word: "no_descriptor",
-    };
+    let no_descriptor = |_| PortFault { word: "no_descriptor" };
     let call = match vring.get_call() {
         Some(call) => Some(duplicate(call).map_err(no_descriptor)?),
         None => None,
     };
-    let kick = vring
-        .get_kick()
-        .as_ref()
-        .ok_or(PortFault { word: "no_kick" })?;
+    let kick = vring.get_kick().as_ref().ok_or(PortFault { word: "no_kick" })?;
     let kick = duplicate(kick).map_err(no_descriptor)?;
-    let started = Ring::new(
-        map.clone(),
-        setup,
-        features.has(Features::EVENT_IDX),
-        Call::new(call),
-    )?;
+    let started = Ring::new(map.clone(), setup, features.has(Features::EVENT_IDX), Call::new(call))?;
     drop(vring);
     ring.is_new = false;
     Ok((started, kick))

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, recvmsg, sendmsg,
 };
 use vhost::vhost_user::message::FrontendReq as Code;
 
@@ -119,24 +119,15 @@ impl Inbox {
         let start = self.bytes.len();
         self.bytes.resize(start + wanted, 0);
         let mut parts = [IoSliceMut::new(&mut self.bytes[start..])];
-        let received = recvmsg(
-            socket,
-            &mut parts,
-            &mut control,
-            RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC,
-        );
-        self.bytes
-            .truncate(start + received.as_ref().map_or(0, |r| r.bytes));
+        let received = recvmsg(socket, &mut parts, &mut control, RecvFlags::DONTWAIT | RecvFlags::CMSG_CLOEXEC);
+        self.bytes.truncate(start + received.as_ref().map_or(0, |r| r.bytes));
         for message in control.drain() {
             if let RecvAncillaryMessage::ScmRights(files) = message {
                 self.files.extend(files);
             }
         }
         match received {
-            Ok(received)
-                if received.flags.contains(ReturnFlags::CTRUNC)
-                    || self.files.len() > REGIONS_MAX =>
-            {
+            Ok(received) if received.flags.contains(ReturnFlags::CTRUNC) || self.files.len() > REGIONS_MAX => {
                 Err(Closing::Broken("too many file descriptors"))
             }
             Ok(received) if received.bytes == 0 => Err(Closing::HungUp),
@@ -186,12 +177,7 @@ pub(crate) fn reply(socket: BorrowedFd<'_>, code: u32, body: &[u8]) -> Result<()
 }
 
 /// Sends a request with its descriptors, and asks for a reply.
-pub(crate) fn request(
-    socket: impl AsFd,
-    code: Code,
-    body: &[u8],
-    files: &[OwnedFd],
-) -> io::Result<()> {
+pub(crate) fn request(socket: impl AsFd, code: Code, body: &[u8], files: &[OwnedFd]) -> io::Result<()> {
     let bytes = encode(code.into(), FLAG_NEED_REPLY, body);
     let borrowed: Vec<BorrowedFd<'_>> = files.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(REGIONS_MAX))];
@@ -199,17 +185,8 @@ pub(crate) fn request(
     if !borrowed.is_empty() && !control.push(SendAncillaryMessage::ScmRights(&borrowed)) {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let sent = sendmsg(
-        socket,
-        &[IoSlice::new(&bytes)],
-        &mut control,
-        SendFlags::NOSIGNAL,
-    )?;
-    if sent == bytes.len() {
-        Ok(())
-    } else {
-        Err(io::ErrorKind::WriteZero.into())
-    }
+    let sent = sendmsg(socket, &[IoSlice::new(&bytes)], &mut control, SendFlags::NOSIGNAL)?;
+    if sent == bytes.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
 }
 
 fn encode(code: u32, flags: u32, body: &[u8]) -> Vec<u8> {
@@ -318,24 +295,13 @@ impl Message {
     fn parse(&self, code: Code) -> Result<Request, Closing> {
         let body = &self.body;
         let sized = |len: usize| {
-            if body.len() == len {
-                Ok(())
-            } else {
-                Err(Closing::Broken("message length"))
-            }
+            if body.len() == len { Ok(()) } else { Err(Closing::Broken("message length")) }
         };
         let empty = |request| sized(0).map(|()| request);
         let number = || sized(8).map(|()| long(body, 0));
         let pair = || sized(8).map(|()| (word(body, 0), word(body, 4)));
         // Below the flag stands the ring's index, all other bits are to be zero; they stay in the index and fail there.
-        let file = || {
-            number().map(|n| {
-                (
-                    (n & !NO_DESCRIPTOR).try_into().unwrap_or(u32::MAX),
-                    n & NO_DESCRIPTOR == 0,
-                )
-            })
-        };
+        let file = || number().map(|n| ((n & !NO_DESCRIPTOR).try_into().unwrap_or(u32::MAX), n & NO_DESCRIPTOR == 0));
         let region = || sized(8 + REGION_LEN).map(|()| memory_region(&body[8..]));
         Ok(match code {
             Code::GET_FEATURES => empty(Request::GetFeatures)?,
@@ -343,44 +309,27 @@ impl Message {
             Code::SET_OWNER => empty(Request::SetOwner)?,
             Code::RESET_OWNER => empty(Request::ResetOwner)?,
             Code::SET_MEM_TABLE => Request::SetMemTable(self.memory_table()?),
-            Code::SET_VRING_NUM => {
-                pair().map(|(ring, size)| Request::SetVringNum { ring, size })?
-            }
+            Code::SET_VRING_NUM => pair().map(|(ring, size)| Request::SetVringNum { ring, size })?,
             Code::SET_VRING_ADDR => {
                 sized(40)?;
-                Request::SetVringAddr {
-                    ring: word(body, 0),
-                    flags: word(body, 4),
-                }
+                Request::SetVringAddr { ring: word(body, 0), flags: word(body, 4) }
             }
-            Code::SET_VRING_BASE => {
-                pair().map(|(ring, base)| Request::SetVringBase { ring, base })?
-            }
+            Code::SET_VRING_BASE => pair().map(|(ring, base)| Request::SetVringBase { ring, base })?,
             Code::GET_VRING_BASE => pair().map(|(ring, _)| Request::GetVringBase { ring })?,
-            Code::SET_VRING_KICK => {
-                file().map(|(ring, has_file)| Request::SetVringKick { ring, has_file })?
-            }
-            Code::SET_VRING_CALL => {
-                file().map(|(ring, has_file)| Request::SetVringCall { ring, has_file })?
-            }
-            Code::SET_VRING_ERR => {
-                file().map(|(ring, has_file)| Request::SetVringErr { ring, has_file })?
-            }
+            Code::SET_VRING_KICK => file().map(|(ring, has_file)| Request::SetVringKick { ring, has_file })?,
+            Code::SET_VRING_CALL => file().map(|(ring, has_file)| Request::SetVringCall { ring, has_file })?,
+            Code::SET_VRING_ERR => file().map(|(ring, has_file)| Request::SetVringErr { ring, has_file })?,
             Code::GET_PROTOCOL_FEATURES => empty(Request::GetProtocolFeatures)?,
             Code::SET_PROTOCOL_FEATURES => Request::SetProtocolFeatures(number()?),
             Code::GET_QUEUE_NUM => empty(Request::GetQueueNum)?,
-            Code::SET_VRING_ENABLE => {
-                pair().map(|(ring, enable)| Request::SetVringEnable { ring, enable })?
-            }
+            Code::SET_VRING_ENABLE => pair().map(|(ring, enable)| Request::SetVringEnable { ring, enable })?,
             Code::GET_MAX_MEM_SLOTS => empty(Request::GetMaxMemSlots)?,
             Code::ADD_MEM_REG => Request::AddMemRegion(region()?),
             Code::REM_MEM_REG => Request::RemoveMemRegion(region()?),
             // A front-end that was told of no such feature should not ask, but nothing depends on the answer.
-            Code::SEND_RARP
-            | Code::NET_SET_MTU
-            | Code::SET_STATUS
-            | Code::SET_VRING_ENDIAN
-            | Code::SET_LOG_FD => Request::Unoffered,
+            Code::SEND_RARP | Code::NET_SET_MTU | Code::SET_STATUS | Code::SET_VRING_ENDIAN | Code::SET_LOG_FD => {
+                Request::Unoffered
+            }
             // These expect an answer with a body, or leave something behind: log, inflight, post-copy, IOTLB, configuration
             // space, back-end channel and whatever else is not offered.
             _ => return Err(Closing::Broken("request that was not offered")),
@@ -402,10 +351,5 @@ impl Message {
 }
 
 fn memory_region(bytes: &[u8]) -> MemoryRegion {
-    MemoryRegion {
-        guest: long(bytes, 0),
-        len: long(bytes, 8),
-        user: long(bytes, 16),
-        offset: long(bytes, 24),
-    }
+    MemoryRegion { guest: long(bytes, 0), len: long(bytes, 8), user: long(bytes, 16), offset: long(bytes, 24) }
 }

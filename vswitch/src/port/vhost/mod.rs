@@ -80,12 +80,7 @@ pub const MEMORY_LEN_MAX: u64 = 1 << 40;
 
 impl VhostConfig {
     /// A port with one queue pair and the defaults for all else.
-    pub fn new(
-        port: PortId,
-        name: impl Into<String>,
-        path: impl Into<PathBuf>,
-        mode: Mode,
-    ) -> Self {
+    pub fn new(port: PortId, name: impl Into<String>, path: impl Into<PathBuf>, mode: Mode) -> Self {
         Self {
             port,
             name: name.into(),
@@ -102,11 +97,7 @@ impl VhostConfig {
     fn offered(&self) -> Features {
         let always = Features::VERSION_1.and(Features::PROTOCOL_FEATURES);
         let offered = Features(self.features.0 & Features::ALL.0).and(always);
-        if self.queues > 1 {
-            offered.consistent()
-        } else {
-            offered.without(Features::MQ).consistent()
-        }
+        if self.queues > 1 { offered.consistent() } else { offered.without(Features::MQ).consistent() }
     }
 }
 
@@ -129,34 +120,17 @@ impl VhostPort {
     ///
     /// # Errors
     /// The socket could not be made, or the thread not started, or the number of queues is not 1 to [`QUEUES_MAX`].
-    pub fn start(
-        config: VhostConfig,
-        attach: Arc<dyn Attach>,
-        status: Arc<PortStatus>,
-    ) -> io::Result<Self> {
+    pub fn start(config: VhostConfig, attach: Arc<dyn Attach>, status: Arc<PortStatus>) -> io::Result<Self> {
         if !(1..=QUEUES_MAX).contains(&config.queues) {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidInput,
-                "number of queues",
-            ));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "number of queues"));
         }
         let place = Place::open(config.mode, &config.path, config.permissions)?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let name = format!("port-{}", config.name);
-        let shared = Arc::new(PortShared {
-            config,
-            attach,
-            status,
-            stop,
-        });
+        let shared = Arc::new(PortShared { config, attach, status, stop });
         let for_thread = shared.clone();
-        let thread = thread::Builder::new()
-            .name(name)
-            .spawn(move || serve(&for_thread, &place))?;
-        Ok(Self {
-            shared,
-            thread: Some(thread),
-        })
+        let thread = thread::Builder::new().name(name).spawn(move || serve(&for_thread, &place))?;
+        Ok(Self { shared, thread: Some(thread) })
     }
 
     /// What is known of the port.
@@ -204,12 +178,7 @@ fn serve(shared: &PortShared, place: &Place) {
         };
         let peer = rustix::net::sockopt::socket_peercred(&front_end).ok();
         let pid = peer.map(|p| p.pid.as_raw_nonzero().get());
-        tracing::info!(
-            port,
-            pid,
-            uid = peer.map(|p| p.uid.as_raw()),
-            "front-end connected"
-        );
+        tracing::info!(port, pid, uid = peer.map(|p| p.uid.as_raw()), "front-end connected");
         shared.status.connected(pid);
         let closing = session::serve(shared, front_end);
         shared.status.disconnected();
@@ -219,10 +188,7 @@ fn serve(shared: &PortShared, place: &Place) {
             Closing::Broken(_) | Closing::Fault(_) | Closing::System(..) => {
                 tracing::warn!(port, reason = %closing, "port isolated until its front-end connects anew");
                 shared.status.isolated(closing.to_string());
-                if !matches!(
-                    place::wait(None::<&OwnedFd>, &shared.stop, Some(HOLD_OFF)),
-                    Ok(true)
-                ) {
+                if !matches!(place::wait(None::<&OwnedFd>, &shared.stop, Some(HOLD_OFF)), Ok(true)) {
                     return;
                 }
             }

@@ -43,32 +43,19 @@ pub(crate) struct NetHeader {
 }
 
 impl NetHeader {
-    fn new(
-        flags: u8,
-        gso_type: u8,
-        hdr_len: u16,
-        gso_size: u16,
-        csum_start: u16,
-        csum_offset: u16,
-    ) -> Self {
+    fn new(flags: u8, gso_type: u8, hdr_len: u16, gso_size: u16, csum_start: u16, csum_offset: u16) -> Self {
         let low = u64::from(flags)
             | u64::from(gso_type) << 8
             | u64::from(hdr_len) << 16
             | u64::from(gso_size) << 32
             | u64::from(csum_start) << 48;
-        Self {
-            low,
-            high: u32::from(csum_offset),
-        }
+        Self { low, high: u32::from(csum_offset) }
     }
 
     /// The header with its last field, the number of receive buffers that the frame takes.
     #[inline(always)]
     pub(crate) fn with_buffers(self, buffers: u16) -> Self {
-        Self {
-            high: self.high | u32::from(buffers) << 16,
-            ..self
-        }
+        Self { high: self.high | u32::from(buffers) << 16, ..self }
     }
 
     /// The bytes of the header.
@@ -97,14 +84,7 @@ pub(crate) enum Handing {
 #[inline(always)]
 pub(crate) fn handing(offload: Offload, headers: &Headers, receiver: Features) -> Handing {
     match offload {
-        Offload::None => Handing::Whole(NetHeader::new(
-            complete_flags(headers, receiver),
-            GSO_NONE,
-            0,
-            0,
-            0,
-            0,
-        )),
+        Offload::None => Handing::Whole(NetHeader::new(complete_flags(headers, receiver), GSO_NONE, 0, 0, 0, 0)),
         Offload::Checksum => partial(headers, receiver),
         Offload::Segments { size, ecn } => segments(size, ecn, headers, receiver),
     }
@@ -113,13 +93,8 @@ pub(crate) fn handing(offload: Offload, headers: &Headers, receiver: Features) -
 /// A checksum that we verified need not be verified again. Fragments and other protocols were not.
 #[inline(always)]
 fn complete_flags(headers: &Headers, receiver: Features) -> u8 {
-    let verified =
-        matches!(headers.transport, Transport::Tcp | Transport::Udp) && headers.fragment.is_none();
-    if verified && receiver.has(Features::GUEST_CSUM) {
-        F_DATA_VALID
-    } else {
-        0
-    }
+    let verified = matches!(headers.transport, Transport::Tcp | Transport::Udp) && headers.fragment.is_none();
+    if verified && receiver.has(Features::GUEST_CSUM) { F_DATA_VALID } else { 0 }
 }
 
 fn partial(headers: &Headers, receiver: Features) -> Handing {
@@ -138,21 +113,12 @@ fn segments(size: u16, ecn: bool, headers: &Headers, receiver: Features) -> Hand
         Network::Ipv6 => (GSO_TCPV6, Features::GUEST_TSO6),
         Network::Arp => return Handing::Not,
     };
-    let (Transport::Tcp, Some((start, offset)), 1..) =
-        (headers.transport, expected_partial(headers), size)
-    else {
+    let (Transport::Tcp, Some((start, offset)), 1..) = (headers.transport, expected_partial(headers), size) else {
         return Handing::Not;
     };
     if !receiver.has(needed) || (ecn && !receiver.has(Features::GUEST_ECN)) {
         return Handing::Segment(size);
     }
     let gso_type = if ecn { gso_type | GSO_ECN } else { gso_type };
-    Handing::Whole(NetHeader::new(
-        F_NEEDS_CSUM,
-        gso_type,
-        headers.payload_offset,
-        size,
-        start,
-        offset,
-    ))
+    Handing::Whole(NetHeader::new(F_NEEDS_CSUM, gso_type, headers.payload_offset, size, start, offset))
 }

@@ -10,9 +10,7 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{Mode as FileMode, fchmod};
-use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with,
-};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, accept_with, bind, listen, socket_with};
 
 use super::session::timeout;
 
@@ -47,16 +45,10 @@ impl Place {
             Mode::Client => Ok(Self::Dialling { path }),
             Mode::Server => {
                 if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
-                    fs::DirBuilder::new()
-                        .recursive(true)
-                        .mode(0o750)
-                        .create(parent)?;
+                    fs::DirBuilder::new().recursive(true).mode(0o750).create(parent)?;
                 }
                 remove_stale(&path)?;
-                Ok(Self::Listening {
-                    listener: listen_at(&path, permissions)?,
-                    path,
-                })
+                Ok(Self::Listening { listener: listen_at(&path, permissions)?, path })
             }
         }
     }
@@ -71,11 +63,7 @@ impl Place {
                 match accept_with(listener, SocketFlags::CLOEXEC) {
                     Ok(socket) => return Ok(Some(socket.into())),
                     // It hung up between its connect and our accept.
-                    Err(
-                        rustix::io::Errno::AGAIN
-                        | rustix::io::Errno::CONNABORTED
-                        | rustix::io::Errno::INTR,
-                    ) => {}
+                    Err(rustix::io::Errno::AGAIN | rustix::io::Errno::CONNABORTED | rustix::io::Errno::INTR) => {}
                     Err(errno) => return Err(errno.into()),
                 }
             },
@@ -104,11 +92,7 @@ impl Drop for Place {
 }
 
 /// Waits until `wanted` is readable or the time is up; `false` when `stop` is readable.
-pub(crate) fn wait(
-    wanted: Option<&impl AsFd>,
-    stop: &impl AsFd,
-    time: Option<Duration>,
-) -> io::Result<bool> {
+pub(crate) fn wait(wanted: Option<&impl AsFd>, stop: &impl AsFd, time: Option<Duration>) -> io::Result<bool> {
     let mut fds = vec![PollFd::new(stop, PollFlags::IN)];
     fds.extend(wanted.map(|fd| PollFd::new(fd, PollFlags::IN)));
     match poll(&mut fds, timeout(time).as_ref()) {
@@ -121,10 +105,9 @@ pub(crate) fn wait(
 fn remove_stale(path: &Path) -> io::Result<()> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => fs::remove_file(path),
-        Ok(_) => Err(io::Error::new(
-            io::ErrorKind::AlreadyExists,
-            "the path is taken by something that is not a socket",
-        )),
+        Ok(_) => {
+            Err(io::Error::new(io::ErrorKind::AlreadyExists, "the path is taken by something that is not a socket"))
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(e) => Err(e),
     }

@@ -20,44 +20,22 @@ pub(crate) struct VhostQueue {
 }
 
 impl VhostQueue {
-    pub(crate) fn new(
-        from_guest: FromGuest,
-        to_guest: ToGuest,
-        kick: OwnedFd,
-        news: Arc<PairNews>,
-    ) -> Self {
-        Self {
-            from_guest,
-            to_guest,
-            kick,
-            news,
-        }
+    pub(crate) fn new(from_guest: FromGuest, to_guest: ToGuest, kick: OwnedFd, news: Arc<PairNews>) -> Self {
+        Self { from_guest, to_guest, kick, news }
     }
 }
 
 impl QueueIo for VhostQueue {
     fn receive(&mut self, batch: &mut Batch) -> Result<(), PortFault> {
-        self.from_guest
-            .receive(batch)
-            .inspect_err(|fault| self.news.fault(*fault))
+        self.from_guest.receive(batch).inspect_err(|fault| self.news.fault(*fault))
     }
 
-    fn transmit(
-        &mut self,
-        frames: &[Cleared<'_>],
-        refused: &mut Refusals,
-    ) -> Result<(), PortFault> {
+    fn transmit(&mut self, frames: &[Cleared<'_>], refused: &mut Refusals) -> Result<(), PortFault> {
         let outgoing = |index: usize| {
             let cleared: &Cleared<'_> = &frames[index];
-            Outgoing {
-                frame: cleared.frame(),
-                headers: cleared.headers(),
-                offload: cleared.offload(),
-            }
+            Outgoing { frame: cleared.frame(), headers: cleared.headers(), offload: cleared.offload() }
         };
-        self.to_guest
-            .transmit(frames.len(), outgoing, refused)
-            .inspect_err(|fault| self.news.fault(*fault))
+        self.to_guest.transmit(frames.len(), outgoing, refused).inspect_err(|fault| self.news.fault(*fault))
     }
 
     fn wake_fd(&self) -> Option<RawFd> {
@@ -65,10 +43,7 @@ impl QueueIo for VhostQueue {
     }
 
     fn arm(&mut self) -> Result<bool, PortFault> {
-        self.from_guest
-            .ring_mut()
-            .arm()
-            .inspect_err(|fault| self.news.fault(*fault))
+        self.from_guest.ring_mut().arm().inspect_err(|fault| self.news.fault(*fault))
     }
 
     fn disarm(&mut self) {
@@ -78,9 +53,6 @@ impl QueueIo for VhostQueue {
 
 impl Drop for VhostQueue {
     fn drop(&mut self) {
-        self.news.released(
-            self.to_guest.ring().position(),
-            self.from_guest.ring().position(),
-        );
+        self.news.released(self.to_guest.ring().position(), self.from_guest.ring().position());
     }
 }

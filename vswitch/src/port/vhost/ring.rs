@@ -86,12 +86,7 @@ unsafe impl Send for Ring {}
 
 impl Ring {
     /// Validates a ring: sizes, alignment (section 2.7), and that each of its three areas lies within one region.
-    pub(crate) fn new(
-        map: Arc<GuestMap>,
-        setup: RingSetup,
-        event_idx: bool,
-        call: Call,
-    ) -> Result<Self, PortFault> {
+    pub(crate) fn new(map: Arc<GuestMap>, setup: RingSetup, event_idx: bool, call: Call) -> Result<Self, PortFault> {
         let size = setup.size;
         if !size.is_power_of_two() || size > RING_SIZE_MAX {
             return Err(PortFault { word: "ring_size" });
@@ -100,9 +95,7 @@ impl Ring {
         let mut area = |guest: u64, len: u64, align: usize| {
             let at = map.locate(guest, len, &mut hint);
             if at.is_null() || !(at as usize).is_multiple_of(align) {
-                return Err(PortFault {
-                    word: "ring_address",
-                });
+                return Err(PortFault { word: "ring_address" });
             }
             Ok(at)
         };
@@ -134,9 +127,7 @@ impl Ring {
     pub(crate) fn used_index(map: &GuestMap, used: u64) -> Result<u16, PortFault> {
         let at = map.locate(used, 4, &mut 0);
         if at.is_null() || !(at as usize).is_multiple_of(4) {
-            return Err(PortFault {
-                word: "ring_address",
-            });
+            return Err(PortFault { word: "ring_address" });
         }
         // SAFETY: located and aligned just now, in a map that outlives this call.
         Ok(unsafe { access::load_acquire_u16(at.wrapping_add(2).cast()) })
@@ -162,13 +153,7 @@ impl Ring {
     /// Whether the ring's memory vanished; what was read since is worthless.
     #[inline(always)]
     pub(crate) fn check_memory(&self) -> Result<(), PortFault> {
-        if self.map.is_lost() {
-            Err(PortFault {
-                word: "memory_lost",
-            })
-        } else {
-            Ok(())
-        }
+        if self.map.is_lost() { Err(PortFault { word: "memory_lost" }) } else { Ok(()) }
     }
 
     /// How many offered entries were not yet taken, after a look at the available index.
@@ -177,12 +162,8 @@ impl Ring {
         // SAFETY: the available ring was located and is aligned; index 1 is its `idx`.
         let offered = unsafe { access::load_acquire_u16(self.avail.add(1)) };
         // All entries between the used and the available index are in flight: never more than the ring holds.
-        if offered.wrapping_sub(self.published) > self.size()
-            || offered.wrapping_sub(self.next_avail) > self.size()
-        {
-            return Err(PortFault {
-                word: "avail_index_jump",
-            });
+        if offered.wrapping_sub(self.published) > self.size() || offered.wrapping_sub(self.next_avail) > self.size() {
+            return Err(PortFault { word: "avail_index_jump" });
         }
         self.offered = offered;
         Ok(offered.wrapping_sub(self.next_avail))
@@ -207,9 +188,7 @@ impl Ring {
     #[inline(always)]
     pub(crate) fn descriptor(&self, index: u16) -> Result<Descriptor, PortFault> {
         if index > self.mask {
-            return Err(PortFault {
-                word: "descriptor_index",
-            });
+            return Err(PortFault { word: "descriptor_index" });
         }
         // SAFETY: the table was located for `size` descriptors, is aligned, and the index is below `size`.
         Ok(unsafe { access::load(self.descriptors.add(usize::from(index))) })
@@ -236,10 +215,7 @@ impl Ring {
         // SAFETY: the used ring was located for `size` elements behind its 4-byte header, `slot` is below `size`, and the
         // area is aligned to 4: two words, written apart.
         unsafe {
-            let at = self
-                .used
-                .add(4 + slot * USED_ELEMENT_LEN as usize)
-                .cast::<u32>();
+            let at = self.used.add(4 + slot * USED_ELEMENT_LEN as usize).cast::<u32>();
             access::store(at, element as u32);
             access::store(at.add(1), (element >> 32) as u32);
         }
@@ -269,11 +245,7 @@ impl Ring {
         // The guest writes its wish and then reads our index; we write our index and then read its wish. Without a full
         // barrier both could miss each other (section 2.7.7.1).
         fence(Ordering::SeqCst);
-        if self.wants_call(before) {
-            self.call.signal()
-        } else {
-            Ok(())
-        }
+        if self.wants_call(before) { self.call.signal() } else { Ok(()) }
     }
 
     #[inline(always)]
@@ -319,13 +291,6 @@ impl Ring {
 
     fn write_avail_event(&self, index: u16) {
         // SAFETY: `avail_event` follows the `size` elements of the used ring, and was located with them.
-        unsafe {
-            access::store(
-                self.used
-                    .add(4 + usize::from(self.size()) * 8)
-                    .cast::<u16>(),
-                index,
-            )
-        };
+        unsafe { access::store(self.used.add(4 + usize::from(self.size()) * 8).cast::<u16>(), index) };
     }
 }

@@ -49,37 +49,22 @@ struct Session {
 
 impl Session {
     fn start(shared: &PortShared, front_end: &UnixStream) -> Result<Self, Closing> {
-        let system = |call| {
-            move |e: io::Error| Closing::System(call, Errno::from_io_error(&e).unwrap_or(Errno::IO))
-        };
+        let system = |call| move |e: io::Error| Closing::System(call, Errno::from_io_error(&e).unwrap_or(Errno::IO));
         front_end.set_nonblocking(true).map_err(system("fcntl"))?;
         let alarm = Arc::new(Alarm::new().map_err(system("eventfd"))?);
         let config = &shared.config;
-        let hand_over = Arc::new(HandOver::new(
-            config.port,
-            shared.attach.clone(),
-            shared.status.clone(),
-            alarm.clone(),
-        ));
+        let hand_over =
+            Arc::new(HandOver::new(config.port, shared.attach.clone(), shared.status.clone(), alarm.clone()));
         let rings_count = 2 * usize::from(config.queues);
         let offered = config.offered();
-        let device = Device {
-            hand_over: hand_over.clone(),
-            offered,
-            rings_count,
-        };
+        let device = Device { hand_over: hand_over.clone(), offered, rings_count };
         let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
         let name = format!("vhost-{}", config.name);
         let mut daemon = with_vrings_of(&hand_over, || VhostUserDaemon::new(name, device, memory))
             .map_err(|_| Closing::Broken("no vhost-user daemon"))?;
         let inside = connect_inside(&mut daemon).map_err(system("inner socket"))?;
         let gate = Gate::new(inside, offered, rings_count, config.memory_len_max)?;
-        Ok(Self {
-            gate,
-            daemon,
-            hand_over,
-            alarm,
-        })
+        Ok(Self { gate, daemon, hand_over, alarm })
     }
 
     /// The conversation itself.
@@ -97,15 +82,8 @@ impl Session {
         }
     }
 
-    fn turn(
-        &mut self,
-        shared: &PortShared,
-        front_end: BorrowedFd<'_>,
-        inbox: &mut Inbox,
-    ) -> Result<(), Closing> {
-        let left = inbox
-            .deadline()
-            .map(|at| at.saturating_duration_since(Instant::now()));
+    fn turn(&mut self, shared: &PortShared, front_end: BorrowedFd<'_>, inbox: &mut Inbox) -> Result<(), Closing> {
+        let left = inbox.deadline().map(|at| at.saturating_duration_since(Instant::now()));
         let mut fds = [
             PollFd::new(&front_end, PollFlags::IN),
             PollFd::new(&self.alarm, PollFlags::IN),
@@ -130,12 +108,7 @@ impl Session {
         Ok(())
     }
 
-    fn read(
-        &mut self,
-        shared: &PortShared,
-        front_end: BorrowedFd<'_>,
-        inbox: &mut Inbox,
-    ) -> Result<(), Closing> {
+    fn read(&mut self, shared: &PortShared, front_end: BorrowedFd<'_>, inbox: &mut Inbox) -> Result<(), Closing> {
         for _ in 0..MESSAGES_PER_TURN_MAX {
             let Some(message) = inbox.read(front_end)? else {
                 return Ok(());
@@ -176,9 +149,7 @@ fn connect_inside(daemon: &mut VhostUserDaemon<Device>) -> io::Result<UnixStream
     let inside = UnixStream::connect(&path);
     let _ = fs::remove_file(&path);
     let inside = inside?;
-    daemon
-        .start(&mut Listener::from(listener))
-        .map_err(|e| io::Error::other(e.to_string()))?;
+    daemon.start(&mut Listener::from(listener)).map_err(|e| io::Error::other(e.to_string()))?;
     Ok(inside)
 }
 
@@ -191,11 +162,7 @@ impl PrivateDirectory {
         builder.mode(0o700);
         // A name that is taken was left by a process of the same number, or put there to annoy us.
         for _ in 0..64 {
-            let name = format!(
-                "vswitch-{}-{}",
-                std::process::id(),
-                NEXT.fetch_add(1, Ordering::Relaxed)
-            );
+            let name = format!("vswitch-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
             let path = std::env::temp_dir().join(name);
             match builder.create(&path) {
                 Ok(()) => return Ok(Self(path)),

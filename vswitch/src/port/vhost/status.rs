@@ -67,12 +67,7 @@ impl PortStatus {
     }
 
     pub(crate) fn disconnected(&self) {
-        self.update(|s| {
-            *s = PortState {
-                isolated: s.isolated.take(),
-                ..PortState::default()
-            }
-        });
+        self.update(|s| *s = PortState { isolated: s.isolated.take(), ..PortState::default() });
     }
 
     pub(crate) fn isolated(&self, reason: String) {

@@ -138,19 +138,12 @@ impl ToGuest {
     #[inline(always)]
     fn read(&mut self, ahead: u16) -> Result<Posted, PortFault> {
         let (head, descriptor) = self.ring.peek(ahead)?;
-        if descriptor.flags & (Descriptor::NEXT | Descriptor::WRITE | Descriptor::INDIRECT)
-            == Descriptor::WRITE
+        if descriptor.flags & (Descriptor::NEXT | Descriptor::WRITE | Descriptor::INDIRECT) == Descriptor::WRITE
             && descriptor.len as usize >= self.header_len
         {
             let at = self.ring.locate(descriptor.addr, descriptor.len);
             if !at.is_null() {
-                return Ok(Posted {
-                    at,
-                    capacity: descriptor.len,
-                    head,
-                    pieces_start: 0,
-                    pieces_count: 0,
-                });
+                return Ok(Posted { at, capacity: descriptor.len, head, pieces_start: 0, pieces_count: 0 });
             }
         }
         self.read_chain(head, descriptor)
@@ -162,19 +155,10 @@ impl ToGuest {
         let start = self.pieces.len();
         let indirect = self.features.has(Features::INDIRECT_DESC);
         let (ring, table) = (&mut self.ring, &mut self.table);
-        let total = chain::walk(
-            ring,
-            first,
-            Direction::ToGuest,
-            indirect,
-            table,
-            &mut self.pieces,
-        )?;
+        let total = chain::walk(ring, first, Direction::ToGuest, indirect, table, &mut self.pieces)?;
         // Each buffer holds at least the header (virtio 1.2 section 5.1.6.3.1).
         if total < self.header_len as u64 {
-            return Err(PortFault {
-                word: "receive_buffer_length",
-            });
+            return Err(PortFault { word: "receive_buffer_length" });
         }
         Ok(Posted {
             at: std::ptr::null_mut(),
@@ -187,11 +171,7 @@ impl ToGuest {
 
     /// Writes one frame under a header, or refuses it and leaves the buffers for the next.
     #[inline(always)]
-    fn write(
-        &mut self,
-        frame: &[u8],
-        header: NetHeader,
-    ) -> Result<Result<(), DropReason>, PortFault> {
+    fn write(&mut self, frame: &[u8], header: NetHeader) -> Result<Result<(), DropReason>, PortFault> {
         let need = self.header_len + frame.len();
         match self.posted.get(self.cursor) {
             Some(buffer) if !buffer.at.is_null() && buffer.capacity as usize >= need => {
@@ -216,10 +196,7 @@ impl ToGuest {
             // SAFETY: each posted buffer holds at least the header.
             return unsafe { access::copy_out(&bytes[..self.header_len], at) };
         }
-        let (low, high) = (
-            at.cast::<Unaligned<u64>>(),
-            at.wrapping_add(8).cast::<Unaligned<u32>>(),
-        );
+        let (low, high) = (at.cast::<Unaligned<u64>>(), at.wrapping_add(8).cast::<Unaligned<u32>>());
         // SAFETY: each posted buffer holds at least the 12 bytes of the header; `Unaligned` needs no alignment.
         unsafe {
             if access::load(low).0 != header.low {
@@ -234,11 +211,7 @@ impl ToGuest {
     /// The general case: several buffers, buffers in pieces, and all refusals.
     #[cold]
     #[inline(never)]
-    fn write_spread(
-        &mut self,
-        frame: &[u8],
-        header: NetHeader,
-    ) -> Result<Result<(), DropReason>, PortFault> {
+    fn write_spread(&mut self, frame: &[u8], header: NetHeader) -> Result<Result<(), DropReason>, PortFault> {
         let buffers = match self.reserve((self.header_len + frame.len()) as u64)? {
             Ok(buffers) => buffers,
             Err(reason) => return Ok(Err(reason)),
@@ -248,10 +221,7 @@ impl ToGuest {
         for _ in 0..buffers {
             let buffer = self.posted[self.cursor];
             self.cursor += 1;
-            let whole = [Segment {
-                at: buffer.at,
-                len: buffer.capacity,
-            }];
+            let whole = [Segment { at: buffer.at, len: buffer.capacity }];
             let pieces = if buffer.at.is_null() {
                 let start = buffer.pieces_start as usize;
                 &self.pieces[start..start + buffer.pieces_count as usize]
@@ -260,19 +230,14 @@ impl ToGuest {
             };
             let before = header.len() + frame.len();
             scatter(pieces, &mut header, &mut frame);
-            self.ring
-                .complete(buffer.head, (before - header.len() - frame.len()) as u32);
+            self.ring.complete(buffer.head, (before - header.len() - frame.len()) as u32);
         }
         Ok(Ok(()))
     }
 
     /// How many buffers, from the cursor on, hold `need` bytes.
     fn reserve(&mut self, need: u64) -> Result<Result<usize, DropReason>, PortFault> {
-        let most = if self.features.has(Features::MRG_RXBUF) {
-            BUFFERS_PER_FRAME_MAX
-        } else {
-            1
-        };
+        let most = if self.features.has(Features::MRG_RXBUF) { BUFFERS_PER_FRAME_MAX } else { 1 };
         let mut room = 0;
         for count in 1..=most {
             if self.read_ahead(count)? < count {
@@ -303,9 +268,7 @@ impl ToGuest {
                 self.write(copy, self.complete_header(outgoing.headers))
             }
             Handing::Segment(size) => self.write_segments(outgoing, size, &mut scratch),
-            Handing::CompleteChecksum | Handing::Whole(_) | Handing::Not => {
-                Ok(Err(DropReason::TooBig))
-            }
+            Handing::CompleteChecksum | Handing::Whole(_) | Handing::Not => Ok(Err(DropReason::TooBig)),
         };
         self.scratch = scratch;
         written
@@ -362,11 +325,7 @@ impl ToGuest {
     #[cold]
     fn forget_pieces(&mut self) {
         let kept = &mut self.posted[self.cursor..];
-        let first = kept
-            .iter()
-            .filter(|b| b.at.is_null())
-            .map(|b| b.pieces_start)
-            .min();
+        let first = kept.iter().filter(|b| b.at.is_null()).map(|b| b.pieces_start).min();
         let gone = first.unwrap_or(self.pieces.len() as u32);
         self.pieces.drain(..gone as usize);
         for buffer in kept.iter_mut().filter(|b| b.at.is_null()) {

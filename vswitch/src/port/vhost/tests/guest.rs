@@ -34,28 +34,13 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     pub(super) fn new(len: usize) -> Arc<Self> {
-        let file = File::from(
-            memfd_create("guest", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap(),
-        );
+        let file = File::from(memfd_create("guest", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap());
         ftruncate(&file, len as u64).unwrap();
         let rw = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping of a file of ours.
-        let base = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                len,
-                rw,
-                libc::MAP_SHARED,
-                file.as_raw_fd(),
-                0,
-            )
-        };
+        let base = unsafe { libc::mmap(std::ptr::null_mut(), len, rw, libc::MAP_SHARED, file.as_raw_fd(), 0) };
         assert_ne!(base, libc::MAP_FAILED);
-        Arc::new(Self {
-            file,
-            base: base.cast(),
-            len,
-        })
+        Arc::new(Self { file, base: base.cast(), len })
     }
 
     /// A map of it, in regions cut at the given offsets; all of it is contiguous for the guest.
@@ -65,12 +50,7 @@ impl Memory {
         let mut regions = Vec::new();
         for end in ends {
             let host = self.base.wrapping_add(start);
-            regions.push(Region {
-                guest: GUEST_BASE + start as u64,
-                len: (end - start) as u64,
-                host,
-                page_len: 4096,
-            });
+            regions.push(Region { guest: GUEST_BASE + start as u64, len: (end - start) as u64, host, page_len: 4096 });
             start = end;
         }
         // SAFETY: the memory stays mapped while `self` lives, and the tests use raw pointers only.
@@ -131,29 +111,14 @@ impl Driver {
         let call = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK).unwrap();
         let memory = memory.clone();
         let call = Arc::new(call);
-        Self {
-            memory,
-            size,
-            descriptors: at,
-            avail,
-            used,
-            buffers,
-            stride,
-            offered: 0,
-            seen: 0,
-            call,
-        }
+        Self { memory, size, descriptors: at, avail, used, buffers, stride, offered: 0, seen: 0, call }
     }
 
     /// Starts the ring's indices somewhere else than at 0.
     pub(super) fn starting_at(mut self, index: u16) -> Self {
         (self.offered, self.seen) = (index, index);
-        self.memory
-            .word(self.avail + 2)
-            .store(index, Ordering::Release);
-        self.memory
-            .word(self.used + 2)
-            .store(index, Ordering::Release);
+        self.memory.word(self.avail + 2).store(index, Ordering::Release);
+        self.memory.word(self.used + 2).store(index, Ordering::Release);
         self
     }
 
@@ -169,13 +134,7 @@ impl Driver {
 
     pub(super) fn ring(&self, map: &Arc<GuestMap>, features: Features) -> Ring {
         let call = Call::new(Some(self.call.try_clone().unwrap()));
-        let ring = Ring::new(
-            map.clone(),
-            self.setup(),
-            features.has(Features::EVENT_IDX),
-            call,
-        )
-        .unwrap();
+        let ring = Ring::new(map.clone(), self.setup(), features.has(Features::EVENT_IDX), call).unwrap();
         assert_eq!(self.calls(), 1, "a ring that starts calls once");
         ring
     }
@@ -203,25 +162,18 @@ impl Driver {
     }
 
     pub(super) fn describe(&self, index: u16, descriptor: Descriptor) {
-        self.memory.write(
-            self.descriptors + 16 * usize::from(index),
-            &descriptor_bytes(descriptor),
-        );
+        self.memory.write(self.descriptors + 16 * usize::from(index), &descriptor_bytes(descriptor));
     }
 
     /// Puts `head` into the available ring, not yet published.
     pub(super) fn put(&mut self, head: u16) {
         let slot = usize::from(self.offered & (self.size - 1));
-        self.memory
-            .word(self.avail + 4 + 2 * slot)
-            .store(head, Ordering::Relaxed);
+        self.memory.word(self.avail + 4 + 2 * slot).store(head, Ordering::Relaxed);
         self.offered = self.offered.wrapping_add(1);
     }
 
     pub(super) fn publish(&self) {
-        self.memory
-            .word(self.avail + 2)
-            .store(self.offered, Ordering::Release);
+        self.memory.word(self.avail + 2).store(self.offered, Ordering::Release);
     }
 
     pub(super) fn offer(&mut self, head: u16) {
@@ -235,29 +187,13 @@ impl Driver {
         self.memory.write(at, header);
         self.memory.write(at + header.len(), frame);
         let len = (header.len() + frame.len()) as u32;
-        self.describe(
-            index,
-            Descriptor {
-                addr: self.buffer(index),
-                len,
-                flags: 0,
-                next: 0,
-            },
-        );
+        self.describe(index, Descriptor { addr: self.buffer(index), len, flags: 0, next: 0 });
         self.offer(index);
     }
 
     /// Offers descriptor `index`'s own buffer to be written to.
     pub(super) fn post(&mut self, index: u16, len: u32) {
-        self.describe(
-            index,
-            Descriptor {
-                addr: self.buffer(index),
-                len,
-                flags: Descriptor::WRITE,
-                next: 0,
-            },
-        );
+        self.describe(index, Descriptor { addr: self.buffer(index), len, flags: Descriptor::WRITE, next: 0 });
         self.offer(index);
     }
 
@@ -294,16 +230,12 @@ impl Driver {
 
     /// Sets `used_event`.
     pub(super) fn wake_at(&self, index: u16) {
-        self.memory
-            .word(self.avail + 4 + 2 * usize::from(self.size))
-            .store(index, Ordering::SeqCst);
+        self.memory.word(self.avail + 4 + 2 * usize::from(self.size)).store(index, Ordering::SeqCst);
     }
 
     /// `avail_event`, as the device wrote it.
     pub(super) fn kick_at(&self) -> u16 {
-        self.memory
-            .word(self.used + 4 + 8 * usize::from(self.size))
-            .load(Ordering::SeqCst)
+        self.memory.word(self.used + 4 + 8 * usize::from(self.size)).load(Ordering::SeqCst)
     }
 
     pub(super) fn set_flags(&self, flags: u16) {
@@ -333,17 +265,9 @@ pub(super) struct Judged {
 
 impl Judged {
     pub(super) fn new(frame: Vec<u8>, offload: Offload) -> Self {
-        let checksums = if offload == Offload::None {
-            Checksums::Verify
-        } else {
-            Checksums::TransportPartial
-        };
+        let checksums = if offload == Offload::None { Checksums::Verify } else { Checksums::TransportPartial };
         let headers = wire::parse(&frame, checksums).unwrap();
-        Self {
-            frame,
-            headers,
-            offload,
-        }
+        Self { frame, headers, offload }
     }
 
     /// A UDP datagram with so many bytes of payload, each of the value `mark`.
@@ -352,10 +276,6 @@ impl Judged {
     }
 
     pub(super) fn outgoing(&self) -> Outgoing<'_> {
-        Outgoing {
-            frame: &self.frame,
-            headers: &self.headers,
-            offload: self.offload,
-        }
+        Outgoing { frame: &self.frame, headers: &self.headers, offload: self.offload }
     }
 }

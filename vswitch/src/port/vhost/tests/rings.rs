@@ -16,15 +16,12 @@ const SIMPLE: Features = Features::VERSION_1.and(Features::MRG_RXBUF);
 const MIB: usize = 1 << 20;
 
 fn frames(batch: &Batch) -> Vec<Vec<u8>> {
-    (0..batch.len())
-        .map(|index| batch.frame(index).to_vec())
-        .collect()
+    (0..batch.len()).map(|index| batch.frame(index).to_vec()).collect()
 }
 
 fn transmit(ring: &mut ToGuest, frames: &[Judged]) -> Vec<(u8, DropReason)> {
     let mut refused = Refusals::new();
-    ring.transmit(frames.len(), |index| frames[index].outgoing(), &mut refused)
-        .unwrap();
+    ring.transmit(frames.len(), |index| frames[index].outgoing(), &mut refused).unwrap();
     refused.into_iter().collect()
 }
 
@@ -50,11 +47,7 @@ fn frames_come_out_of_every_ring_size_and_index() {
                 .collect();
             batch.clear();
             watch::pass(true, || ring.receive(&mut batch)).unwrap();
-            assert_eq!(
-                frames(&batch),
-                expected,
-                "ring of {size} from {start}, round {round}"
-            );
+            assert_eq!(frames(&batch), expected, "ring of {size} from {start}, round {round}");
             let heads: Vec<(u32, u32)> = (0..burst as u32).map(|head| (head, 0)).collect();
             assert_eq!(driver.used(), heads);
         }
@@ -93,10 +86,7 @@ fn what_does_not_fit_the_batch_stays_in_the_ring() {
     assert_eq!(batch.len(), 4, "the arena is full");
     batch.clear();
     ring.receive(&mut batch).unwrap();
-    assert_eq!(
-        frames(&batch),
-        [vec![4; FRAME_LEN_MAX], vec![5; FRAME_LEN_MAX]]
-    );
+    assert_eq!(frames(&batch), [vec![4; FRAME_LEN_MAX], vec![5; FRAME_LEN_MAX]]);
     assert_eq!(driver.used().len(), 6);
 }
 
@@ -115,15 +105,7 @@ fn frames_too_short_or_too_long_are_refused_and_given_back() {
     watch::pass(true, || ring.receive(&mut batch)).unwrap();
     assert_eq!(frames(&batch), [[7; 14]]);
     let runt = |len| (DropReason::Runt, len);
-    assert_eq!(
-        batch.rejected(),
-        [
-            runt(0),
-            runt(0),
-            runt(13),
-            (DropReason::Oversize, FRAME_LEN_MAX as u32 + 1)
-        ]
-    );
+    assert_eq!(batch.rejected(), [runt(0), runt(0), runt(13), (DropReason::Oversize, FRAME_LEN_MAX as u32 + 1)]);
     assert_eq!(driver.used().len(), 5);
 }
 
@@ -142,20 +124,10 @@ fn the_senders_header_is_read_only_if_an_offload_was_acknowledged() {
         assert_eq!(batch.frame(0), [7; 60]);
     }
     let header = [1, 0x81, 0xff, 0xff, 0xb4, 5, 34, 0, 16, 0, 9, 9];
-    let claimed = ClaimedOffload {
-        flags: 1,
-        gso_type: 0x81,
-        gso_size: 1460,
-        csum_start: 34,
-        csum_offset: 16,
-    };
+    let claimed = ClaimedOffload { flags: 1, gso_type: 0x81, gso_size: 1460, csum_start: 34, csum_offset: 16 };
     check(SIMPLE, &header, ClaimedOffload::default());
     check(SIMPLE.and(Features::CSUM), &header, claimed);
-    check(
-        SIMPLE.and(Features::CSUM),
-        &HEADER,
-        ClaimedOffload::default(),
-    );
+    check(SIMPLE.and(Features::CSUM), &HEADER, ClaimedOffload::default());
     // A driver older than virtio 1 leaves the last field out.
     check(Features::CSUM, &header[..10], claimed);
     check(Features::NONE, &header[..10], ClaimedOffload::default());
@@ -173,19 +145,11 @@ fn frames_go_into_one_buffer_under_a_header_of_ours() {
             memory.write(driver.buffers + usize::from(slot) * 2048, &[0xee; 64]);
             driver.post(slot, 2048);
         }
-        let sent: Vec<Judged> = (0..32)
-            .map(|i| Judged::udp(i * 40, i as u8 + round))
-            .collect();
+        let sent: Vec<Judged> = (0..32).map(|i| Judged::udp(i * 40, i as u8 + round)).collect();
         assert_eq!(watch::pass(false, || transmit(&mut ring, &sent)), []);
         let expected: Vec<Vec<u8>> = sent
             .iter()
-            .map(|judged| {
-                [
-                    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0].to_vec(),
-                    judged.frame.clone(),
-                ]
-                .concat()
-            })
+            .map(|judged| [[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0].to_vec(), judged.frame.clone()].concat())
             .collect();
         assert_eq!(driver.received(), expected);
     }
@@ -200,10 +164,7 @@ fn without_buffers_frames_are_refused_and_buffers_are_used_as_they_come() {
     let mut ring = driver.receive_ring(&map, SIMPLE);
     let sent: Vec<Judged> = (0..4).map(|i| Judged::udp(100, i)).collect();
     let none = DropReason::ReceiveBuffers;
-    assert_eq!(
-        transmit(&mut ring, &sent),
-        [(0, none), (1, none), (2, none), (3, none)]
-    );
+    assert_eq!(transmit(&mut ring, &sent), [(0, none), (1, none), (2, none), (3, none)]);
     driver.post(0, 2048);
     driver.post(1, 2048);
     assert_eq!(transmit(&mut ring, &sent), [(2, none), (3, none)]);
@@ -224,10 +185,7 @@ fn a_long_frame_is_spread_over_mergeable_buffers_or_refused_whole() {
     // It lacks a byte: nothing of it is written, and the short one behind it takes the first buffer.
     let refused = transmit(&mut ring, &[Judged::udp(5000, 9), Judged::udp(30, 3)]);
     assert_eq!(refused, [(0, DropReason::ReceiveBuffers)]);
-    assert_eq!(
-        driver.received(),
-        [[&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0][..], &short.frame].concat()]
-    );
+    assert_eq!(driver.received(), [[&[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0][..], &short.frame].concat()]);
     driver.post(0, 1526);
     driver.post(3, 1526);
     assert_eq!(transmit(&mut ring, &[Judged::udp(5000, 9)]), []);
@@ -257,11 +215,7 @@ fn tiny_mergeable_buffers_are_capped() {
     (0..256).for_each(|slot| driver.post(slot, 20));
     let refused = transmit(&mut ring, &[Judged::udp(2000, 9), Judged::udp(40, 1)]);
     assert_eq!(refused, [(0, DropReason::TooBig)]);
-    assert_eq!(
-        driver.used().len(),
-        5,
-        "12 + 42 + 40 bytes in buffers of 20"
-    );
+    assert_eq!(driver.used().len(), 5, "12 + 42 + 40 bytes in buffers of 20");
 }
 
 #[test]
@@ -272,38 +226,14 @@ fn chained_and_indirect_receive_buffers_are_filled_in_order() {
     let mut ring = driver.receive_ring(&map, Features::VERSION_1.and(Features::INDIRECT_DESC));
     // The header alone, then 100 bytes, then the rest.
     for (index, len, flags) in [(0, 12, 3), (1, 100, 3), (2, 2000, 2)] {
-        driver.describe(
-            index,
-            Descriptor {
-                addr: driver.buffer(index),
-                len,
-                flags,
-                next: index + 1,
-            },
-        );
+        driver.describe(index, Descriptor { addr: driver.buffer(index), len, flags, next: index + 1 });
     }
     driver.offer(0);
     let table = [(4, 7, 3, 1), (5, 1000, 2, 0)].map(|(buffer, len, flags, next)| {
-        super::guest::descriptor_bytes(Descriptor {
-            addr: driver.buffer(buffer),
-            len,
-            flags,
-            next,
-        })
+        super::guest::descriptor_bytes(Descriptor { addr: driver.buffer(buffer), len, flags, next })
     });
-    memory.write(
-        (driver.buffer(6) - super::guest::GUEST_BASE) as usize,
-        &table.concat(),
-    );
-    driver.describe(
-        3,
-        Descriptor {
-            addr: driver.buffer(6),
-            len: 32,
-            flags: Descriptor::INDIRECT,
-            next: 0,
-        },
-    );
+    memory.write((driver.buffer(6) - super::guest::GUEST_BASE) as usize, &table.concat());
+    driver.describe(3, Descriptor { addr: driver.buffer(6), len: 32, flags: Descriptor::INDIRECT, next: 0 });
     driver.offer(3);
     let sent = [Judged::udp(300, 9), Judged::udp(90, 8)];
     assert_eq!(watch::pass(false, || transmit(&mut ring, &sent)), []);
@@ -330,54 +260,24 @@ fn split_frames_are_joined_wherever_they_are_cut() {
             let chain: Vec<Descriptor> = (0..=pieces)
                 .map(|index: u16| {
                     let at = usize::from(index);
-                    let part = if index == pieces {
-                        &whole[at..]
-                    } else {
-                        &whole[at..=at]
-                    };
-                    memory.write(
-                        (driver.buffer(index) - super::guest::GUEST_BASE) as usize,
-                        part,
-                    );
+                    let part = if index == pieces { &whole[at..] } else { &whole[at..=at] };
+                    memory.write((driver.buffer(index) - super::guest::GUEST_BASE) as usize, part);
                     let flags = if index == pieces { 0 } else { Descriptor::NEXT };
-                    Descriptor {
-                        addr: driver.buffer(index),
-                        len: part.len() as u32,
-                        flags,
-                        next: index + 1,
-                    }
+                    Descriptor { addr: driver.buffer(index), len: part.len() as u32, flags, next: index + 1 }
                 })
                 .collect();
             if indirect {
-                let table: Vec<u8> = chain
-                    .iter()
-                    .flat_map(|d| super::guest::descriptor_bytes(*d))
-                    .collect();
+                let table: Vec<u8> = chain.iter().flat_map(|d| super::guest::descriptor_bytes(*d)).collect();
                 let at = driver.buffer(15);
                 memory.write((at - super::guest::GUEST_BASE) as usize, &table);
-                driver.describe(
-                    0,
-                    Descriptor {
-                        addr: at,
-                        len: table.len() as u32,
-                        flags: 4,
-                        next: 0,
-                    },
-                );
+                driver.describe(0, Descriptor { addr: at, len: table.len() as u32, flags: 4, next: 0 });
             } else {
-                chain
-                    .iter()
-                    .enumerate()
-                    .for_each(|(index, d)| driver.describe(index as u16, *d));
+                chain.iter().enumerate().for_each(|(index, d)| driver.describe(index as u16, *d));
             }
             driver.offer(0);
             let mut batch = Batch::new();
             watch::pass(true, || ring.receive(&mut batch)).unwrap();
-            assert_eq!(
-                frames(&batch),
-                std::slice::from_ref(&frame),
-                "{pieces} pieces, indirect {indirect}"
-            );
+            assert_eq!(frames(&batch), std::slice::from_ref(&frame), "{pieces} pieces, indirect {indirect}");
         }
     }
 }
@@ -444,11 +344,7 @@ fn an_armed_ring_is_kicked_for_the_next_frame_or_says_that_one_waits() {
         let mut ring = driver.transmit_ring(&map, features);
         // A driver kicks when its index moves past `avail_event`; one behind means in 65,536 entries.
         let wanted = |driver: &Driver, next: u16| {
-            if events {
-                driver.kick_at() == next
-            } else {
-                driver.used_flags() == 0
-            }
+            if events { driver.kick_at() == next } else { driver.used_flags() == 0 }
         };
         assert!(!wanted(&driver, start));
         assert!(!ring.ring_mut().arm().unwrap());
@@ -470,90 +366,33 @@ fn rings_are_validated_before_they_are_used() {
     let driver = Driver::new(&memory, 0, 256, 2048);
     let sound = driver.setup();
     #[track_caller]
-    fn check(
-        map: &std::sync::Arc<crate::memory::GuestMap>,
-        setup: super::super::ring::RingSetup,
-        word: &str,
-    ) {
+    fn check(map: &std::sync::Arc<crate::memory::GuestMap>, setup: super::super::ring::RingSetup, word: &str) {
         let result = Ring::new(map.clone(), setup, false, Default::default());
-        assert_eq!(
-            result.err().map_or("", |fault| fault.word),
-            word,
-            "{setup:?}"
-        );
+        assert_eq!(result.err().map_or("", |fault| fault.word), word, "{setup:?}");
     }
     check(&map, sound, "");
     for size in [0, 3, 255, 2048, 0x8000, 0xffff] {
-        check(
-            &map,
-            super::super::ring::RingSetup { size, ..sound },
-            "ring_size",
-        );
+        check(&map, super::super::ring::RingSetup { size, ..sound }, "ring_size");
     }
-    for offset in [
-        8,
-        0x7fff,
-        0x7010,
-        MIB as u64,
-        0u64.wrapping_sub(super::guest::GUEST_BASE),
-    ] {
+    for offset in [8, 0x7fff, 0x7010, MIB as u64, 0u64.wrapping_sub(super::guest::GUEST_BASE)] {
         let at = super::guest::GUEST_BASE.wrapping_add(offset);
-        check(
-            &map,
-            super::super::ring::RingSetup {
-                descriptors: at,
-                ..sound
-            },
-            "ring_address",
-        );
+        check(&map, super::super::ring::RingSetup { descriptors: at, ..sound }, "ring_address");
     }
     let at = super::guest::GUEST_BASE;
-    check(
-        &map,
-        super::super::ring::RingSetup {
-            avail: at + 0x7fff,
-            ..sound
-        },
-        "ring_address",
-    );
-    check(
-        &map,
-        super::super::ring::RingSetup {
-            avail: at + 0x7e00,
-            ..sound
-        },
-        "ring_address",
-    );
-    check(
-        &map,
-        super::super::ring::RingSetup {
-            used: at + 2,
-            ..sound
-        },
-        "ring_address",
-    );
-    check(
-        &map,
-        super::super::ring::RingSetup {
-            used: u64::MAX - 3,
-            ..sound
-        },
-        "ring_address",
-    );
+    check(&map, super::super::ring::RingSetup { avail: at + 0x7fff, ..sound }, "ring_address");
+    check(&map, super::super::ring::RingSetup { avail: at + 0x7e00, ..sound }, "ring_address");
+    check(&map, super::super::ring::RingSetup { used: at + 2, ..sound }, "ring_address");
+    check(&map, super::super::ring::RingSetup { used: u64::MAX - 3, ..sound }, "ring_address");
 }
 
 #[test]
 fn partial_checksums_are_left_to_receivers_that_take_them_and_completed_for_others() {
     let partial = || {
-        let frame = emit::tcp(([10, 0, 0, 1], 1000), ([10, 0, 0, 2], 80))
-            .payload(b"payload")
-            .partial_checksum()
-            .build();
+        let frame =
+            emit::tcp(([10, 0, 0, 1], 1000), ([10, 0, 0, 2], 80)).payload(b"payload").partial_checksum().build();
         Judged::new(frame, Offload::Checksum)
     };
-    let whole = emit::tcp(([10, 0, 0, 1], 1000), ([10, 0, 0, 2], 80))
-        .payload(b"payload")
-        .build();
+    let whole = emit::tcp(([10, 0, 0, 1], 1000), ([10, 0, 0, 2], 80)).payload(b"payload").build();
     #[track_caller]
     fn check(features: Features, frame: Judged, header: [u8; 12], expected: &[u8]) {
         let memory = Memory::new(MIB);
@@ -565,35 +404,17 @@ fn partial_checksums_are_left_to_receivers_that_take_them_and_completed_for_othe
         assert_eq!(driver.received(), [[&header[..], expected].concat()]);
     }
     let partial_frame = partial().frame;
-    check(
-        SIMPLE,
-        partial(),
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0],
-        &whole,
-    );
-    check(
-        SIMPLE.and(Features::GUEST_CSUM),
-        partial(),
-        [1, 0, 0, 0, 0, 0, 34, 0, 16, 0, 1, 0],
-        &partial_frame,
-    );
+    check(SIMPLE, partial(), [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], &whole);
+    check(SIMPLE.and(Features::GUEST_CSUM), partial(), [1, 0, 0, 0, 0, 0, 34, 0, 16, 0, 1, 0], &partial_frame);
     // A frame whose checksum was verified here need not be verified again.
     let complete = Judged::new(whole.clone(), Offload::None);
-    check(
-        SIMPLE.and(Features::GUEST_CSUM),
-        complete,
-        [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0],
-        &whole,
-    );
+    check(SIMPLE.and(Features::GUEST_CSUM), complete, [2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0], &whole);
 }
 
 #[test]
 fn super_segments_cross_whole_or_are_cut_for_receivers_that_do_not_take_them() {
     let payload: Vec<u8> = (0..4000).map(|i| i as u8).collect();
-    let frame = emit::tcp(([10, 0, 0, 1], 1000), ([10, 0, 0, 2], 80))
-        .payload(&payload)
-        .partial_checksum()
-        .build();
+    let frame = emit::tcp(([10, 0, 0, 1], 1000), ([10, 0, 0, 2], 80)).payload(&payload).partial_checksum().build();
     let segments = |ecn| Judged::new(frame.clone(), Offload::Segments { size: 1460, ecn });
     let memory = Memory::new(MIB);
     let map = memory.map(&[]);
@@ -621,9 +442,7 @@ fn super_segments_cross_whole_or_are_cut_for_receivers_that_do_not_take_them() {
         assert_eq!(pieces.len(), 3);
         let mut joined = Vec::new();
         for piece in &pieces {
-            let packet =
-                inspect::wire::Packet::parse(&piece[12..], inspect::wire::Checksums::Verify)
-                    .unwrap();
+            let packet = inspect::wire::Packet::parse(&piece[12..], inspect::wire::Checksums::Verify).unwrap();
             joined.extend_from_slice(packet.payload());
         }
         assert_eq!(joined, payload);
