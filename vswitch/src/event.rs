@@ -4,7 +4,6 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use inspect::alert::Alert;
-use inspect::wire::Malformed;
 use zones::policy::DeciderId;
 
 use crate::drop_reason::DropReason;
@@ -60,8 +59,9 @@ pub enum EventKind {
         reason: DropReason,
         /// What of the policy decided, for [`DropReason::Policy`].
         decider: Option<DeciderId>,
-        /// What was wrong with the headers, for [`DropReason::Malformed`].
-        malformed: Option<Malformed>,
+        /// What exactly was wrong, in a word, for [`DropReason::Malformed`], [`DropReason::TcpState`] and
+        /// [`DropReason::NotOpened`].
+        cause: Option<&'static str>,
         /// Index of the signature in its rule set, for [`DropReason::Signature`].
         signature: Option<u32>,
         /// Drops of the same port and reason that were folded into this record.

@@ -24,15 +24,12 @@ pub trait Egress {
     fn transmit(&mut self, queue: QueueIndex, frames: &[Cleared<'_>], refused: &mut Refusals) -> Result<(), PortFault>;
 }
 
-/// A cleared frame and where it leaves.
-#[derive(Clone, Copy, Debug)]
+/// Cleared frames and where each leaves, in the order in which they came.
+#[derive(Debug, Default)]
 pub struct Outbound<'batch> {
-    /// What leaves.
-    pub cleared: Cleared<'batch>,
-    /// By which port.
-    pub egress: PortId,
-    /// By which of its queues.
-    pub queue: QueueIndex,
+    cleared: ArrayVec<Cleared<'batch>, BURST_MAX>,
+    places: ArrayVec<(PortId, QueueIndex), BURST_MAX>,
+    is_mixed: bool,
 }
 
 /// What became of a set of cleared frames.
@@ -44,41 +41,90 @@ pub struct Outcome {
     pub refused: ArrayVec<(u8, DropReason), BURST_MAX>,
 }
 
-/// Sends frames out, one call per queue and the frames of a queue in their order, and counts what was transmitted.
-pub fn forward(
-    outbound: &ArrayVec<Outbound<'_>, BURST_MAX>,
-    egress: &mut dyn Egress,
-    counters: &WorkerCounters,
-) -> Outcome {
-    let mut outcome = Outcome::default();
-    let mut sent: u32 = 0;
-    while let Some(first) = (!sent).trailing_zeros().try_into().ok().filter(|first: &usize| *first < outbound.len()) {
-        let Outbound { queue, egress: port, .. } = outbound[first];
-        let mut frames: ArrayVec<Cleared<'_>, BURST_MAX> = ArrayVec::new();
-        let mut indices: ArrayVec<u8, BURST_MAX> = ArrayVec::new();
-        for (index, frame) in outbound.iter().enumerate().skip(first) {
-            if frame.queue == queue {
-                frames.push(frame.cleared);
-                indices.push(index as u8);
-                sent |= 1 << index;
-            }
-        }
-        let mut refused = Refusals::new();
-        if egress.transmit(queue, &frames, &mut refused).is_err() {
-            outcome.refused.extend(indices.iter().map(|index| (*index, DropReason::PortFault)));
-            continue;
-        }
-        let mut bytes: u64 = frames.iter().map(|cleared| cleared.frame().len() as u64).sum();
-        for (at, reason) in &refused {
-            let at = usize::from(*at);
-            bytes -= frames[at].frame().len() as u64;
-            outcome.refused.push((indices[at], *reason));
-        }
-        let written = (frames.len() - refused.len()) as u64;
-        let port = counters.port(port);
-        port.transmitted.add(written);
-        port.transmitted_bytes.add(bytes);
-        outcome.delivered += written;
+impl<'batch> Outbound<'batch> {
+    /// Adds a frame.
+    ///
+    /// # Panics
+    /// When a burst of them is there already.
+    #[inline(always)]
+    pub fn push(&mut self, cleared: Cleared<'batch>, port: PortId, queue: QueueIndex) {
+        self.is_mixed |= self.places.first().is_some_and(|(_, first)| *first != queue);
+        self.cleared.push(cleared);
+        self.places.push((port, queue));
     }
-    outcome
+
+    /// Frames held.
+    pub fn len(&self) -> usize {
+        self.cleared.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.cleared.is_empty()
+    }
+
+    /// One of them, and the port that it leaves by.
+    pub fn at(&self, index: usize) -> (&Cleared<'batch>, PortId) {
+        (&self.cleared[index], self.places[index].0)
+    }
+
+    /// Sends the frames out, one call per queue and the frames of a queue in their order, and counts what was transmitted.
+    #[inline]
+    pub fn forward<E: Egress>(&self, egress: &mut E, counters: &WorkerCounters) -> Outcome {
+        let mut outcome = Outcome::default();
+        match self.places.first() {
+            None => {}
+            Some(place) if !self.is_mixed => send(*place, &self.cleared, None, egress, counters, &mut outcome),
+            Some(_) => self.forward_mixed(egress, counters, &mut outcome),
+        }
+        outcome
+    }
+
+    fn forward_mixed<E: Egress>(&self, egress: &mut E, counters: &WorkerCounters, outcome: &mut Outcome) {
+        let mut sent: u32 = 0;
+        for first in 0..self.len() {
+            if sent & 1 << first != 0 {
+                continue;
+            }
+            let place = self.places[first];
+            let mut frames: ArrayVec<Cleared<'_>, BURST_MAX> = ArrayVec::new();
+            let mut indices: ArrayVec<u8, BURST_MAX> = ArrayVec::new();
+            for index in first..self.len() {
+                if self.places[index].1 == place.1 {
+                    frames.push(self.cleared[index]);
+                    indices.push(index as u8);
+                    sent |= 1 << index;
+                }
+            }
+            send(place, &frames, Some(&indices), egress, counters, outcome);
+        }
+    }
+}
+
+/// Sends frames to one queue. `indices` are their places in the whole set, where they are not all of it.
+fn send<E: Egress>(
+    (port, queue): (PortId, QueueIndex),
+    frames: &[Cleared<'_>],
+    indices: Option<&[u8]>,
+    egress: &mut E,
+    counters: &WorkerCounters,
+    outcome: &mut Outcome,
+) {
+    let index = |at: usize| indices.map_or(at as u8, |indices| indices[at]);
+    let mut refused = Refusals::new();
+    if egress.transmit(queue, frames, &mut refused).is_err() {
+        outcome.refused.extend((0..frames.len()).map(|at| (index(at), DropReason::PortFault)));
+        return;
+    }
+    let mut bytes: u64 = frames.iter().map(|cleared| cleared.frame().len() as u64).sum();
+    for (at, reason) in &refused {
+        let at = usize::from(*at);
+        bytes -= frames[at].frame().len() as u64;
+        outcome.refused.push((index(at), *reason));
+    }
+    let written = (frames.len() - refused.len()) as u64;
+    let port = counters.port(port);
+    port.transmitted.add(written);
+    port.transmitted_bytes.add(bytes);
+    outcome.delivered += written;
 }

@@ -74,6 +74,7 @@ struct Slot {
 pub struct Batch {
     arena: Box<[u8]>,
     used: usize,
+    bytes: u64,
     slots: ArrayVec<Slot, BURST_MAX>,
     rejected: ArrayVec<(DropReason, u32), BURST_MAX>,
 }
@@ -90,6 +91,7 @@ impl Batch {
         Self {
             arena: vec![0; ARENA_LEN].into_boxed_slice(),
             used: 0,
+            bytes: 0,
             slots: ArrayVec::new(),
             rejected: ArrayVec::new(),
         }
@@ -98,6 +100,7 @@ impl Batch {
     /// Forgets all frames.
     pub fn clear(&mut self) {
         self.used = 0;
+        self.bytes = 0;
         self.slots.clear();
         self.rejected.clear();
     }
@@ -140,6 +143,7 @@ impl Batch {
         debug_assert!((FRAME_LEN_MIN..=FRAME_LEN_MAX).contains(&len));
         assert!(self.used + len <= self.arena.len());
         self.slots.push(Slot { start: self.used as u32, len: len as u32, claimed });
+        self.bytes += len as u64;
         self.used = (self.used + len).next_multiple_of(LINE).min(self.arena.len());
     }
 
@@ -167,21 +171,15 @@ impl Batch {
     }
 
     /// The bytes of frame `index`.
+    #[inline(always)]
     pub fn frame(&self, index: usize) -> &[u8] {
         let slot = &self.slots[index];
         &self.arena[slot.start as usize..(slot.start + slot.len) as usize]
     }
 
-    /// The bytes of frame `index`, for what is mended before inspection (padding that is zeroed).
-    pub fn frame_mut(&mut self, index: usize) -> &mut [u8] {
-        let slot = &self.slots[index];
-        &mut self.arena[slot.start as usize..(slot.start + slot.len) as usize]
-    }
-
-    /// Shortens frame `index` to `len` bytes.
-    pub fn truncate(&mut self, index: usize, len: usize) {
-        let slot = &mut self.slots[index];
-        slot.len = slot.len.min(len as u32);
+    /// Bytes of all frames held.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// What the sender's header claims about frame `index`.

@@ -15,7 +15,7 @@ use crate::frame::Offload;
 #[derive(Clone, Copy, Debug)]
 pub struct Cleared<'batch> {
     frame: &'batch [u8],
-    headers: &'batch Headers,
+    headers: Headers,
     offload: Offload,
 }
 
@@ -28,8 +28,8 @@ impl<'batch> Cleared<'batch> {
 
     /// Where the headers are in the frame.
     #[inline(always)]
-    pub fn headers(&self) -> &'batch Headers {
-        self.headers
+    pub fn headers(&self) -> &Headers {
+        &self.headers
     }
 
     /// What is left to be done to the frame by whoever sends it on.
@@ -42,12 +42,20 @@ impl<'batch> Cleared<'batch> {
 /// A frame that is about to be judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'batch> {
-    /// Its bytes, which stay as they are until it is delivered.
+    /// Its bytes, which stay as they are until it is delivered; padding is cut off.
     pub frame: &'batch [u8],
     /// Where its headers are.
-    pub headers: &'batch Headers,
+    pub headers: Headers,
     /// What is left to be done to it.
     pub offload: Offload,
+}
+
+impl<'batch> Candidate<'batch> {
+    /// The frame with its headers.
+    #[inline(always)]
+    pub fn packet(&self) -> Packet<'batch> {
+        Packet::new(self.frame, self.headers)
+    }
 }
 
 /// One worker's inspection and the alerts of the frame that was judged last.
@@ -66,20 +74,22 @@ impl Inspection {
     pub fn judge<'batch>(
         &mut self,
         rules: &RuleSet,
-        candidate: Candidate<'batch>,
+        candidate: &Candidate<'batch>,
         flow: &FlowView,
         now_ms: u64,
     ) -> Result<Cleared<'batch>, Refused> {
-        let Candidate { frame, headers, offload } = candidate;
         self.alerts.clear();
-        let packet = Packet::new(frame, *headers);
-        match self.inspector.inspect(rules, &packet, flow, now_ms, &mut self.alerts) {
-            Verdict::Forward => Ok(Cleared { frame, headers, offload }),
+        match self.inspector.inspect(rules, &candidate.packet(), flow, now_ms, &mut self.alerts) {
+            Verdict::Forward => {
+                let Candidate { frame, headers, offload } = *candidate;
+                Ok(Cleared { frame, headers, offload })
+            }
             Verdict::Drop(refused) => Err(refused),
         }
     }
 
     /// The alerts that the last frame raised.
+    #[inline]
     pub fn alerts(&self) -> &[Alert] {
         &self.alerts
     }

@@ -99,7 +99,7 @@ struct SwitchPart<'a> {
     reason: Option<&'static str>,
     generation: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    malformed: Option<&'static str>,
+    cause: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     transaction: Option<u32>,
     #[serde(skip_serializing_if = "is_zero")]
@@ -145,7 +145,7 @@ fn record(event: &Event, clock: WallClock) -> Record<'_> {
             rule: None,
             reason: None,
             generation: generation.number,
-            malformed: None,
+            cause: None,
             transaction: None,
             suppressed: 0,
         },
@@ -156,7 +156,7 @@ fn record(event: &Event, clock: WallClock) -> Record<'_> {
             record.vswitch.transaction = alert.transaction;
             record.alert = alert_part(generation, alert.signature, alert.action);
         }
-        EventKind::Drop { reason, decider, malformed, signature, suppressed } => {
+        EventKind::Drop { reason, decider, cause, signature, suppressed } => {
             record.event_type = "drop";
             record.drop = Some(DropPart { len: event.length, reason: reason.word() });
             record.alert = signature.and_then(|index| alert_part(generation, index, AlertAction::Blocked));
@@ -164,7 +164,7 @@ fn record(event: &Event, clock: WallClock) -> Record<'_> {
                 .and_then(|decider| generation.policy.deciders().get(usize::from(decider.0)))
                 .map(String::as_str);
             record.vswitch.reason = Some(reason.word());
-            record.vswitch.malformed = malformed.map(|malformed| malformed.name());
+            record.vswitch.cause = cause;
             record.vswitch.suppressed = suppressed;
         }
     }

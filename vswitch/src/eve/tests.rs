@@ -38,7 +38,7 @@ fn tuple(protocol: u8) -> Tuple {
 }
 
 fn drop_kind(reason: DropReason) -> EventKind {
-    EventKind::Drop { reason, decider: None, malformed: None, signature: None, suppressed: 0 }
+    EventKind::Drop { reason, decider: None, cause: None, signature: None, suppressed: 0 }
 }
 
 fn event(kind: EventKind) -> Event {
@@ -87,7 +87,7 @@ fn a_frame_of_which_all_is_known() {
     let mut event = event(EventKind::Drop {
         reason: DropReason::Policy,
         decider: Some(DeciderId(0)),
-        malformed: None,
+        cause: None,
         signature: None,
         suppressed: 41,
     });
@@ -266,7 +266,7 @@ fn an_alert_names_its_signature() {
     let kind = EventKind::Drop {
         reason: DropReason::Signature,
         decider: None,
-        malformed: None,
+        cause: None,
         signature: Some(0),
         suppressed: 0,
     };
@@ -280,10 +280,10 @@ fn a_malformed_frame_says_how() {
     let kind = EventKind::Drop {
         reason: DropReason::Malformed,
         decider: None,
-        malformed: Some(Malformed::TtlZero),
+        cause: Some(Malformed::TtlZero.name()),
         signature: None,
         suppressed: 0,
     };
     let record: Value = serde_json::from_str(&line(&event(kind))).expect("JSON");
-    assert_eq!(record["vswitch"]["malformed"], json!("ttl_zero"));
+    assert_eq!(record["vswitch"]["cause"], json!("ttl_zero"));
 }

@@ -10,7 +10,7 @@ use crate::frame::PortId;
 /// that a frame enters and leaves by, not from its addresses (invariant 11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TableKey {
-    /// Low address, then high address, as they lie in memory.
+    /// Low address, then high address, as numbers, the lower half of each first.
     pub addresses: [u64; 4],
     /// Transport ports and switch ports of the low and high end, 16 bits each.
     pub ports: u64,
@@ -20,17 +20,20 @@ pub struct TableKey {
 
 #[inline(always)]
 fn words(address: [u8; 16]) -> [u64; 2] {
-    let number = u128::from_le_bytes(address);
+    let number = u128::from_be_bytes(address);
     [number as u64, (number >> 64) as u64]
 }
 
 fn bytes(words: [u64; 2]) -> [u8; 16] {
-    (u128::from(words[0]) | u128::from(words[1]) << 64).to_le_bytes()
+    (u128::from(words[0]) | u128::from(words[1]) << 64).to_be_bytes()
 }
 
 impl TableKey {
+    /// The key of nothing.
+    pub const ZERO: Self = Self { addresses: [0; 4], ports: 0, protocol: 0 };
+
     /// The key of a packet that goes `way` from switch port `ingress` to switch port `egress`.
-    #[inline]
+    #[inline(always)]
     pub fn new(key: &FlowKey, way: Way, ingress: PortId, egress: PortId) -> Self {
         let (low, high) = match way {
             Way::LowToHigh => (ingress, egress),

@@ -14,14 +14,13 @@
 //! At the limit, or when all places within reach are taken, flows that only one side has spoken on go first (attack F04); if
 //! there is none within reach, the new flow is refused and the old ones stay. Each port has a share of its own.
 
-use tcp_state::TcpState;
+use inspect::stream::tcp_state::TcpState;
 
 use crate::counters::PORTS_MAX;
 use crate::frame::PortId;
 use crate::sys::{self, HugeArray, Zeroable};
 
 mod key;
-pub mod tcp_state;
 
 pub use key::{HashSecret, TableKey};
 
@@ -162,7 +161,7 @@ pub struct FlowTable {
     entries: HugeArray<Entry>,
     homes: u64,
     secret: HashSecret,
-    tcp: Box<[TcpState]>,
+    tcp: Vec<TcpState>,
     tcp_free: Vec<u32>,
     len: u32,
     limit: u32,
@@ -184,8 +183,8 @@ impl FlowTable {
             entries: HugeArray::zeroed(homes as usize + PROBE_MAX)?,
             homes,
             secret,
-            tcp: vec![TcpState::default(); limit as usize].into_boxed_slice(),
-            tcp_free: (0..limit).rev().collect(),
+            tcp: Vec::with_capacity(limit as usize),
+            tcp_free: Vec::with_capacity(limit as usize),
             len: 0,
             limit,
             per_port: vec![0; PORTS_MAX].into_boxed_slice(),
@@ -358,12 +357,20 @@ impl FlowTable {
 
     /// Keeps TCP state for a flow that was just opened.
     pub fn attach_tcp(&mut self, id: FlowId, state: TcpState, now_ms: u64) {
-        // One state per flow of the limit: a free one is there whenever a flow could be opened.
-        let slot = self.tcp_free.pop().expect("as many TCP states as flows");
-        self.tcp[slot as usize] = state;
+        let slot = match self.tcp_free.pop() {
+            Some(slot) => {
+                self.tcp[slot as usize] = state;
+                slot
+            }
+            // One state per flow: never more than the limit, for which there is room from the start.
+            None => {
+                self.tcp.push(state);
+                (self.tcp.len() - 1) as u32
+            }
+        };
         let entry = &mut self.entries[id.0 as usize];
         entry.tcp = slot;
-        entry.expires_ms = (now_ms as u32).wrapping_add(state.timeout_ms());
+        entry.expires_ms = (now_ms as u32).wrapping_add(state.timeout_ms() as u32);
     }
 
     /// The TCP state of a flow, if it has one.

@@ -24,13 +24,24 @@ pub enum TcpRefused {
 impl TcpState {
     /// Opens.
     pub fn open(segment: &TcpView<'_>) -> Result<Self, TcpRefused> {
-        let is_syn = segment.flags.contains(TcpFlags::SYN) && !segment.flags.contains(TcpFlags::ACK);
-        if is_syn { Ok(Self::default()) } else { Err(TcpRefused::NotSyn) }
+        let is_syn =
+            segment.flags.contains(TcpFlags::SYN) && !segment.flags.contains(TcpFlags::ACK);
+        if is_syn {
+            Ok(Self::default())
+        } else {
+            Err(TcpRefused::NotSyn)
+        }
     }
 
     /// Follows.
-    pub fn on_segment(&mut self, direction: Direction, segment: &TcpView<'_>, _: u32) -> Result<(), TcpRefused> {
-        let is_syn = segment.flags.contains(TcpFlags::SYN) && !segment.flags.contains(TcpFlags::ACK);
+    pub fn on_segment(
+        &mut self,
+        direction: Direction,
+        segment: &TcpView<'_>,
+        _: u32,
+    ) -> Result<(), TcpRefused> {
+        let is_syn =
+            segment.flags.contains(TcpFlags::SYN) && !segment.flags.contains(TcpFlags::ACK);
         if is_syn && (self.reset || self.fins == 3) {
             return Err(TcpRefused::Reopens);
         }
@@ -40,7 +51,11 @@ impl TcpState {
             Direction::ToServer => {}
         }
         if segment.flags.contains(TcpFlags::FIN) {
-            self.fins |= if direction == Direction::ToServer { 1 } else { 2 };
+            self.fins |= if direction == Direction::ToServer {
+                1
+            } else {
+                2
+            };
         }
         self.reset |= segment.flags.contains(TcpFlags::RST);
         Ok(())

@@ -5,13 +5,14 @@
 
 use std::net::IpAddr;
 
-use crate::flow_table::tcp_state::{TcpRefused, TcpState};
 use inspect::flow_key::{FlowKey, Way};
 use inspect::inspector::{Direction, FlowSlot, FlowView, Inspector};
+use inspect::stream::tcp_state::{TcpPhase, TcpRefused, TcpState, Transition};
 use inspect::wire::{Packet, Transport};
 use zones::policy::{DeciderId, Decision, FlowFacts};
 
 use super::Turn;
+use crate::counters::WorkerCounters;
 use crate::drop_reason::DropReason;
 use crate::flow_table::{FlowId, FlowRefused, FlowState, FlowTable, TableKey};
 use crate::frame::PortId;
@@ -32,83 +33,110 @@ pub(super) struct Denied {
     pub(super) reason: DropReason,
     /// What of the policy decided, for [`DropReason::Policy`].
     pub(super) decider: Option<DeciderId>,
+    /// What was wrong, in a word, where the reason leaves that open.
+    pub(super) cause: Option<&'static str>,
 }
 
-impl From<DropReason> for Denied {
-    fn from(reason: DropReason) -> Self {
-        Self { reason, decider: None }
+impl Denied {
+    #[cold]
+    fn by_policy(decider: DeciderId) -> Self {
+        Self { reason: DropReason::Policy, decider: Some(decider), cause: None }
+    }
+
+    #[cold]
+    fn by_tcp(reason: DropReason, refused: TcpRefused) -> Self {
+        Self { reason, decider: None, cause: Some(refused.name()) }
     }
 }
 
-/// What the stage asks of a packet.
-#[derive(Clone, Copy, Debug)]
+impl From<DropReason> for Denied {
+    #[cold]
+    fn from(reason: DropReason) -> Self {
+        Self { reason, decider: None, cause: None }
+    }
+}
+
+/// What a packet is to this stage.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
+    /// A packet of the flow with the key beside it; the flag says whether it goes from the key's low end.
+    Flow { from_low: bool },
     /// Address resolution: no flow.
     Resolution,
-    /// An ICMP error about the flow with this key.
-    Error(TableKey, u64),
+    /// An ICMP error about the flow with the key beside it.
+    Error,
     /// An ICMP error that quotes nothing usable.
     ErrorAboutNothing,
-    /// A packet of the flow with this key; the flag says whether it goes from the key's low end.
-    Flow(TableKey, u64, bool),
     /// A fragment that stands alone.
     Fragment,
 }
 
+/// A subject with its key, and the key's hash; both are zero where there is no flow.
+pub(super) type Keyed = (Subject, TableKey, u64);
+
 /// What a packet that goes from the turn's port to `egress` is, to this stage.
-#[inline]
-pub(super) fn subject(turn: &Turn<'_>, packet: &Packet<'_>, egress: PortId, flows: &FlowTable) -> Subject {
+#[inline(always)]
+pub(super) fn subject(turn: &Turn<'_>, packet: &Packet<'_>, egress: PortId, flows: &FlowTable) -> Keyed {
     let headers = packet.headers();
-    if headers.fragment.is_some() {
-        return Subject::Fragment;
-    }
-    let Some((key, way)) = FlowKey::of(packet) else {
-        return Subject::Resolution;
-    };
     match headers.transport {
-        Transport::Icmp6 if packet.neighbour().is_some() => return Subject::Resolution,
-        Transport::Icmp4 | Transport::Icmp6 if packet.is_icmp_error() => {
-            let Some((quoted, quoted_way)) = packet.quoted_flow() else {
-                return Subject::ErrorAboutNothing;
-            };
-            // The quoted packet went the other way between the same two ports.
-            let key = TableKey::new(&quoted, quoted_way, egress, turn.ingress);
-            let hash = flows.hash(&key);
-            return Subject::Error(key, hash);
+        Transport::Tcp | Transport::Udp => {
+            if let Some((key, way)) = FlowKey::of(packet) {
+                let key = TableKey::new(&key, way, turn.ingress, egress);
+                return (Subject::Flow { from_low: way == Way::LowToHigh }, key, flows.hash(&key));
+            }
+            (Subject::Fragment, TableKey::ZERO, 0)
         }
-        Transport::Tcp | Transport::Udp | Transport::Icmp4 | Transport::Icmp6 | Transport::Other | Transport::None => {}
+        Transport::Icmp4 | Transport::Icmp6 | Transport::Other | Transport::None => {
+            uncommon_subject(turn, packet, egress, flows)
+        }
     }
-    let key = TableKey::new(&key, way, turn.ingress, egress);
-    let hash = flows.hash(&key);
-    Subject::Flow(key, hash, way == Way::LowToHigh)
 }
 
-/// The flow table and whoever must hear of flows that end.
+fn uncommon_subject(turn: &Turn<'_>, packet: &Packet<'_>, egress: PortId, flows: &FlowTable) -> Keyed {
+    if packet.headers().fragment.is_some() {
+        return (Subject::Fragment, TableKey::ZERO, 0);
+    }
+    let Some((key, way)) = FlowKey::of(packet).filter(|_| packet.neighbour().is_none()) else {
+        return (Subject::Resolution, TableKey::ZERO, 0);
+    };
+    let (subject, key) = if packet.is_icmp_error() {
+        let Some((quoted, quoted_way)) = packet.quoted_flow() else {
+            return (Subject::ErrorAboutNothing, TableKey::ZERO, 0);
+        };
+        // The quoted packet went the other way between the same two ports.
+        (Subject::Error, TableKey::new(&quoted, quoted_way, egress, turn.ingress))
+    } else {
+        (Subject::Flow { from_low: way == Way::LowToHigh }, TableKey::new(&key, way, turn.ingress, egress))
+    };
+    (subject, key, flows.hash(&key))
+}
+
+/// The flow table and whoever must hear of flows that come and go.
 pub(super) struct Flows<'a> {
     pub(super) table: &'a mut FlowTable,
     pub(super) inspector: &'a mut Inspector,
-    pub(super) ended: &'a mut u64,
-    pub(super) opened: &'a mut u64,
+    pub(super) counters: &'a WorkerCounters,
 }
 
 impl Flows<'_> {
+    #[cold]
     fn end(&mut self, id: FlowId) {
-        let (inspector, ended) = (&mut *self.inspector, &mut *self.ended);
+        let (inspector, counters) = (&mut *self.inspector, self.counters);
         self.table.end(id, &mut |id| {
             inspector.flow_ended(FlowSlot(id.0));
-            *ended += 1;
+            counters.flows_ended.add(1);
         });
     }
 
     fn open(&mut self, key: &TableKey, hash: u64, from_low: bool, now_ms: u64) -> Result<FlowId, DropReason> {
-        let (inspector, ended) = (&mut *self.inspector, &mut *self.ended);
+        let (inspector, counters) = (&mut *self.inspector, self.counters);
         let opened = self.table.open(key, hash, from_low, now_ms, &mut |id| {
             inspector.flow_ended(FlowSlot(id.0));
-            *ended += 1;
+            counters.flows_ended.add(1);
         });
         match opened {
             Ok(id) => {
-                *self.opened += 1;
+                self.counters.flows_opened.add(1);
                 Ok(id)
             }
             Err(FlowRefused::Full) => Err(DropReason::FlowTableFull),
@@ -121,19 +149,19 @@ impl Flows<'_> {
 ///
 /// # Errors
 /// Why it ends here.
-#[inline]
+#[inline(always)]
 pub(super) fn decide(
     turn: &Turn<'_>,
     packet: &Packet<'_>,
     egress: PortId,
-    subject: &Subject,
+    (subject, key, hash): &Keyed,
     flows: &mut Flows<'_>,
 ) -> Result<Admitted, Denied> {
-    match subject {
-        Subject::Flow(key, hash, from_low) => decide_flow(turn, packet, key, *hash, *from_low, flows),
+    match *subject {
+        Subject::Flow { from_low } => decide_flow(turn, packet, key, *hash, from_low, flows),
         Subject::Resolution if turn.generation.policy.may_talk(turn.ingress, egress) => Ok(WITHOUT_FLOW),
         Subject::Resolution => Err(DropReason::NeighbourIsolated.into()),
-        Subject::Error(key, hash) => related(turn, key, *hash, flows),
+        Subject::Error => related(turn, key, *hash, flows),
         Subject::ErrorAboutNothing => Err(DropReason::IcmpUnrelated.into()),
         Subject::Fragment => Err(DropReason::Fragment.into()),
     }
@@ -144,6 +172,7 @@ const WITHOUT_FLOW: Admitted = Admitted {
     decider: None,
 };
 
+#[inline(always)]
 fn decide_flow(
     turn: &Turn<'_>,
     packet: &Packet<'_>,
@@ -161,37 +190,26 @@ fn decide_flow(
         return open(turn, packet, key, hash, from_low, flows);
     }
     let flow = flows.table.flow(id);
-    let from_responder = from_low != flow.originator_is_low;
     if flow.state == FlowState::Refused {
         return Err(DropReason::FlowRefused.into());
     }
-    let mut decider = DeciderId(flow.decider);
-    if flow.generation != turn.generation.number {
-        decider = redecide(turn, key, flow.originator_is_low, id, flows)?;
-    }
+    let decider = if flow.generation == turn.generation.number {
+        DeciderId(flow.decider)
+    } else {
+        redecide(turn, key, flow.originator_is_low, id, flows)?
+    };
+    let from_responder = from_low != flow.originator_is_low;
     let direction = if from_responder { Direction::ToClient } else { Direction::ToServer };
-    let established = match packet.tcp() {
-        Some(segment) => {
-            let payload_len = packet.payload().len() as u32;
-            let Some(state) = flows.table.tcp(id) else {
-                return Err(DropReason::TcpState.into());
-            };
-            match state.on_segment(direction, &segment, payload_len) {
-                Ok(()) => {
-                    let timeout_ms = state.timeout_ms();
-                    let reached = reached(state);
-                    flows.table.tcp_seen(id, reached, timeout_ms, now_ms);
-                    reached != FlowState::HalfOpen
-                }
-                Err(TcpRefused::Reopens) => {
-                    flows.end(id);
-                    return open(turn, packet, key, hash, from_low, flows);
-                }
-                Err(_) => return Err(DropReason::TcpState.into()),
+    let established = match packet.headers().transport {
+        Transport::Tcp => match follow(packet, id, direction, now_ms, flows)? {
+            Some(established) => established,
+            None => {
+                flows.end(id);
+                return open(turn, packet, key, hash, from_low, flows);
             }
-        }
-        None => {
-            let is_icmp = matches!(packet.headers().transport, Transport::Icmp4 | Transport::Icmp6);
+        },
+        transport @ (Transport::Udp | Transport::Icmp4 | Transport::Icmp6 | Transport::Other | Transport::None) => {
+            let is_icmp = matches!(transport, Transport::Icmp4 | Transport::Icmp6);
             flows.table.seen(id, from_responder, is_icmp, now_ms);
             flow.state == FlowState::Open || from_responder
         }
@@ -200,13 +218,34 @@ fn decide_flow(
     Ok(Admitted { view, decider: Some(decider) })
 }
 
-fn reached(state: &TcpState) -> FlowState {
-    if state.is_closing() {
-        FlowState::Closing
-    } else if state.is_established() {
-        FlowState::Open
-    } else {
-        FlowState::HalfOpen
+/// Follows a TCP connection by one segment. Answers whether it is established, or `None` for a SYN that opens a new one in
+/// its place.
+fn follow(
+    packet: &Packet<'_>,
+    id: FlowId,
+    direction: Direction,
+    now_ms: u64,
+    flows: &mut Flows<'_>,
+) -> Result<Option<bool>, Denied> {
+    let (Some(segment), Some(state)) = (packet.tcp(), flows.table.tcp(id)) else {
+        return Err(DropReason::TcpState.into());
+    };
+    match state.on_segment(direction, &segment, packet.payload().len()) {
+        Ok(Transition::Unchanged | Transition::Entered(_)) => {
+            let (phase, established) = (state.phase(), state.is_established());
+            flows.table.tcp_seen(id, reached(phase), phase.timeout_ms() as u32, now_ms);
+            Ok(Some(established))
+        }
+        Ok(Transition::Reopen) => Ok(None),
+        Err(refused) => Err(Denied::by_tcp(DropReason::TcpState, refused)),
+    }
+}
+
+fn reached(phase: TcpPhase) -> FlowState {
+    match phase {
+        TcpPhase::SynSent | TcpPhase::SynReceived => FlowState::HalfOpen,
+        TcpPhase::Established => FlowState::Open,
+        TcpPhase::Closing | TcpPhase::TimeWait | TcpPhase::Reset => FlowState::Closing,
     }
 }
 
@@ -220,7 +259,10 @@ fn open(
     flows: &mut Flows<'_>,
 ) -> Result<Admitted, Denied> {
     let tcp = match packet.tcp() {
-        Some(segment) => Some(TcpState::open(&segment).map_err(|_| Denied::from(DropReason::NotOpened))?),
+        Some(segment) => {
+            let opened = TcpState::open(&segment, packet.payload().len());
+            Some(opened.map_err(|refused| Denied::by_tcp(DropReason::NotOpened, refused))?)
+        }
         None => None,
     };
     if packet.icmp().is_some_and(|icmp| is_icmp_answer(packet.headers().transport, icmp.kind)) {
@@ -230,7 +272,7 @@ fn open(
     let decider = match turn.generation.policy.decide(&facts) {
         Decision::Allow(decider) => decider,
         Decision::Deny(decider) => {
-            return Err(Denied { reason: DropReason::Policy, decider: Some(decider) });
+            return Err(Denied::by_policy(decider));
         }
     };
     let id = flows.open(key, hash, from_low, turn.now_ms())?;
@@ -286,7 +328,7 @@ fn redecide(
         }
         Decision::Deny(decider) => {
             flows.end(id);
-            Err(Denied { reason: DropReason::Policy, decider: Some(decider) })
+            Err(Denied::by_policy(decider))
         }
     }
 }

@@ -66,7 +66,7 @@ pub(super) fn route(
     packet: &Packet<'_>,
     cache: &mut LearnedCache,
     learned: &LearnedMacs,
-    egress: &dyn Egress,
+    egress: &impl Egress,
 ) -> Route {
     let destination = packet.destination_mac();
     if is_group(destination) {
@@ -89,7 +89,7 @@ fn between_uplinks(turn: &Turn<'_>, port: PortId) -> bool {
     is_uplink(turn.ingress) && is_uplink(port)
 }
 
-fn flood(turn: &Turn<'_>, egress: &dyn Egress, wanted: impl Fn(PortId) -> bool) -> ArrayVec<PortId, PORTS_MAX> {
+fn flood(turn: &Turn<'_>, egress: &impl Egress, wanted: impl Fn(PortId) -> bool) -> ArrayVec<PortId, PORTS_MAX> {
     (0..turn.generation.ports.len() as u16)
         .map(PortId)
         .filter(|port| *port != turn.ingress && turn.generation.port(*port).is_some())

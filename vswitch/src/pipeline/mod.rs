@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use inspect::inspector::FlowSlot;
 use inspect::verdict::Refused;
-use inspect::wire::{self, Headers, Malformed, Packet};
+use inspect::wire::{self, Packet};
 use zones::policy::DeciderId;
 
 use crate::counters::WorkerCounters;
@@ -17,10 +17,10 @@ use crate::drop_reason::DropReason;
 use crate::event::{Event, EventKind, Tuple};
 use crate::event_log::EventLog;
 use crate::flow_table::FlowTable;
-use crate::forward::{self, Egress, Outbound};
-use crate::frame::{BURST_MAX, Batch, Offload, PortId};
-use crate::generation::Generation;
-use crate::inspection::{Candidate, Inspection};
+use crate::forward::{Egress, Outbound};
+use crate::frame::{BURST_MAX, Batch, ClaimedOffload, PortId};
+use crate::generation::{Generation, PortView};
+use crate::inspection::{Candidate, Cleared, Inspection};
 use crate::mac_table::{LearnedCache, LearnedMacs};
 
 mod claim;
@@ -28,7 +28,7 @@ mod decide;
 mod egress;
 mod offload;
 
-use decide::{Denied, Flows, Subject};
+use decide::{Denied, Flows, Keyed};
 use egress::Route;
 
 /// What is the same for all frames of one burst.
@@ -52,26 +52,19 @@ impl Turn<'_> {
     }
 }
 
-/// A frame whose headers were read.
+/// A frame and one port that it would leave by.
 #[derive(Clone, Copy, Debug)]
-struct Parsed {
-    index: u8,
-    offload: Offload,
-    headers: Headers,
-}
-
-/// A parsed frame and one port that it would leave by.
-#[derive(Clone, Copy, Debug)]
-struct Item {
-    parsed: u8,
+struct Item<'batch> {
+    candidate: Candidate<'batch>,
     egress: PortId,
+    keyed: Keyed,
 }
 
 /// What a record of a drop says beyond its reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 struct DropDetail {
     decider: Option<u16>,
-    malformed: Option<Malformed>,
+    cause: Option<&'static str>,
     signature: Option<u32>,
 }
 
@@ -108,25 +101,28 @@ impl Pipeline {
     }
 
     /// Walks one burst from its port to the egress ports.
-    pub fn walk(&mut self, turn: &Turn<'_>, batch: &mut Batch, egress: &mut dyn Egress) {
+    pub fn walk<E: Egress>(&mut self, turn: &Turn<'_>, batch: &Batch, egress: &mut E) {
         self.entered = (batch.len() + batch.rejected().len()) as u64;
         self.ended = 0;
         self.receive(turn, batch);
-        let parsed = self.parse(turn, batch);
-        let batch = &*batch;
-        let mut items: ArrayVec<Item, BURST_MAX> = ArrayVec::new();
-        for (at, frame) in parsed.iter().enumerate() {
-            let packet = Packet::new(batch.frame(usize::from(frame.index)), frame.headers);
-            if !self.secure(turn, &packet) {
+        let Some(ingress) = turn.generation.port(turn.ingress) else {
+            for index in 0..batch.len() {
+                self.drop_unread(turn, batch.frame(index), DropReason::PortDown, DropDetail::default());
+            }
+            return;
+        };
+        let mut items: ArrayVec<Item<'_>, BURST_MAX> = ArrayVec::new();
+        for index in 0..batch.len() {
+            let Some(candidate) = self.parse(turn, batch.frame(index), batch.claimed(index)) else {
+                continue;
+            };
+            let packet = candidate.packet();
+            if let Err(reason) = self.secure(turn, ingress, &packet) {
+                self.end(turn, None, &packet, reason, DropDetail::default());
                 continue;
             }
             match egress::route(turn, &packet, &mut self.learned_cache, &self.learned, egress) {
-                Route::One(port) => {
-                    items.push(Item { parsed: at as u8, egress: port });
-                    if items.is_full() {
-                        self.judge(turn, batch, &parsed, &mut items, egress);
-                    }
-                }
+                Route::One(port) => self.line_up(turn, candidate, port, &mut items, egress),
                 Route::Flood(ports) => {
                     let copies = (ports.len() as u64).saturating_sub(1);
                     self.entered += copies;
@@ -135,17 +131,32 @@ impl Pipeline {
                         self.end(turn, None, &packet, DropReason::NoEgress, DropDetail::default());
                     }
                     for port in ports {
-                        items.push(Item { parsed: at as u8, egress: port });
-                        if items.is_full() {
-                            self.judge(turn, batch, &parsed, &mut items, egress);
-                        }
+                        self.line_up(turn, candidate, port, &mut items, egress);
                     }
                 }
                 Route::Nowhere(reason) => self.end(turn, None, &packet, reason, DropDetail::default()),
             }
         }
-        self.judge(turn, batch, &parsed, &mut items, egress);
+        self.judge(turn, &mut items, egress);
         debug_assert_eq!(self.entered, self.ended);
+    }
+
+    /// Adds an item, with its flow's entry on the way into the cache, and judges what has lined up when the line is full.
+    #[inline(always)]
+    fn line_up<'batch, E: Egress>(
+        &mut self,
+        turn: &Turn<'_>,
+        candidate: Candidate<'batch>,
+        port: PortId,
+        items: &mut ArrayVec<Item<'batch>, BURST_MAX>,
+        egress: &mut E,
+    ) {
+        let keyed = decide::subject(turn, &candidate.packet(), port, &self.flows);
+        self.flows.prefetch(keyed.2);
+        items.push(Item { candidate, egress: port, keyed });
+        if items.is_full() {
+            self.judge(turn, items, egress);
+        }
     }
 
     /// Closes the books on a burst whose walk panicked: every frame that had not ended is dropped.
@@ -169,164 +180,103 @@ impl Pipeline {
 
     fn receive(&mut self, turn: &Turn<'_>, batch: &Batch) {
         let port = self.counters.port(turn.ingress);
-        let bytes: u64 = (0..batch.len()).map(|index| batch.frame(index).len() as u64).sum();
         let rejected: u64 = batch.rejected().iter().map(|(_, len)| u64::from(*len)).sum();
-        port.received.add((batch.len() + batch.rejected().len()) as u64);
-        port.received_bytes.add(bytes + rejected);
+        port.received.add(self.entered);
+        port.received_bytes.add(batch.bytes() + rejected);
         for (reason, len) in batch.rejected() {
             self.drop_frame(turn, *reason, DropDetail::default(), |event| event.length = *len);
         }
     }
 
     /// Stage 0: read the headers, and cut off what stands behind the datagram, which nobody has looked at.
-    fn parse(&mut self, turn: &Turn<'_>, batch: &mut Batch) -> ArrayVec<Parsed, BURST_MAX> {
-        let mut parsed = ArrayVec::new();
-        for index in 0..batch.len() {
-            let claimed = batch.claimed(index);
-            let frame = batch.frame(index);
-            let length = frame.len() as u32;
-            match wire::parse(frame, offload::checksums(claimed)) {
-                Ok(headers) => match offload::validate(claimed, &headers, headers.end as usize) {
-                    Some(offload) => {
-                        batch.truncate(index, headers.end as usize);
-                        parsed.push(Parsed { index: index as u8, offload, headers });
-                    }
-                    None => self.drop_frame(turn, DropReason::OffloadClaim, DropDetail::default(), |event| {
-                        event.length = length;
-                    }),
-                },
-                Err(malformed) => {
-                    let macs = macs(frame);
-                    let detail = DropDetail { malformed: Some(malformed), ..DropDetail::default() };
-                    self.drop_frame(turn, malformed.into(), detail, |event| {
-                        event.length = length;
-                        event.macs = macs;
-                    });
-                }
-            }
-        }
-        parsed
-    }
-
-    /// Stage 1: port security, and learning where no address is fixed. Answers whether the frame goes on.
-    #[inline]
-    fn secure(&mut self, turn: &Turn<'_>, packet: &Packet<'_>) -> bool {
-        let refused = match turn.generation.port(turn.ingress) {
-            None => Some(DropReason::PortDown),
-            Some(view) => match &view.security {
-                Some(security) => {
-                    security.check(packet.source_mac(), &claim::claim(packet)).err().map(DropReason::from)
-                }
-                None => egress::learn(turn, packet, &mut self.learned_cache, &self.learned).err(),
-            },
-        };
-        match refused {
-            Some(reason) => {
-                self.end(turn, None, packet, reason, DropDetail::default());
-                false
-            }
-            None => true,
-        }
-    }
-
-    /// Stages 3 to 5 for up to a burst of items: flow and policy, inspection, forwarding.
-    fn judge(
+    #[inline(always)]
+    fn parse<'batch>(
         &mut self,
         turn: &Turn<'_>,
-        batch: &Batch,
-        parsed: &[Parsed],
-        items: &mut ArrayVec<Item, BURST_MAX>,
-        egress: &mut dyn Egress,
-    ) {
-        let subjects: ArrayVec<Subject, BURST_MAX> = items
-            .iter()
-            .map(|item| {
-                let frame = &parsed[usize::from(item.parsed)];
-                let packet = Packet::new(batch.frame(usize::from(frame.index)), frame.headers);
-                let subject = decide::subject(turn, &packet, item.egress, &self.flows);
-                if let Subject::Flow(_, hash, _) | Subject::Error(_, hash) = &subject {
-                    self.flows.prefetch(*hash);
-                }
-                subject
-            })
-            .collect();
-        let mut outbound: ArrayVec<Outbound<'_>, BURST_MAX> = ArrayVec::new();
-        for (item, subject) in items.iter().zip(&subjects) {
-            let frame = &parsed[usize::from(item.parsed)];
-            let candidate = Candidate {
-                frame: batch.frame(usize::from(frame.index)),
-                headers: &frame.headers,
-                offload: frame.offload,
-            };
-            outbound.extend(self.admit(turn, item.egress, subject, candidate, egress));
-        }
-        self.counters.cleared.add(outbound.len() as u64);
-        let outcome = forward::forward(&outbound, egress, &self.counters);
-        self.counters.port(turn.ingress).delivered.add(outcome.delivered);
-        self.ended += outcome.delivered;
-        for (index, reason) in outcome.refused {
-            let Outbound { cleared, egress, .. } = outbound[usize::from(index)];
-            let packet = Packet::new(cleared.frame(), *cleared.headers());
-            self.end(turn, Some(egress), &packet, reason, DropDetail::default());
-        }
-        items.clear();
-    }
-
-    /// Stages 3 and 4 for one item: the flow's decision, then inspection's verdict.
-    fn admit<'batch>(
-        &mut self,
-        turn: &Turn<'_>,
-        port: PortId,
-        subject: &Subject,
-        candidate: Candidate<'batch>,
-        egress: &dyn Egress,
-    ) -> Option<Outbound<'batch>> {
-        let packet = Packet::new(candidate.frame, *candidate.headers);
-        let (mut opened, mut ended) = (0, 0);
-        let mut flows = Flows {
-            table: &mut self.flows,
-            inspector: self.inspection.inspector(),
-            opened: &mut opened,
-            ended: &mut ended,
-        };
-        let decided = decide::decide(turn, &packet, port, subject, &mut flows);
-        if opened + ended > 0 {
-            self.counters.flows_opened.add(opened);
-            self.counters.flows_ended.add(ended);
-        }
-        let admitted = match decided {
-            Ok(admitted) => admitted,
-            Err(Denied { reason, decider }) => {
-                hit(turn, decider);
-                let detail = DropDetail { decider: decider.map(|decider| decider.0), ..DropDetail::default() };
-                self.end(turn, Some(port), &packet, reason, detail);
-                return None;
-            }
-        };
-        hit(turn, admitted.decider);
-        let hash = match subject {
-            Subject::Flow(_, hash, _) | Subject::Error(_, hash) => *hash,
-            Subject::Resolution | Subject::ErrorAboutNothing | Subject::Fragment => 0,
-        };
-        let verdict = self.inspection.judge(&turn.generation.rules, candidate, &admitted.view, turn.now_ms());
-        if !self.inspection.alerts().is_empty() {
-            self.report_alerts(turn, port, &packet, hash);
-        }
-        match verdict {
-            Ok(cleared) => match egress.queue(port, hash) {
-                Some(queue) => Some(Outbound { cleared, egress: port, queue }),
+        frame: &'batch [u8],
+        claimed: ClaimedOffload,
+    ) -> Option<Candidate<'batch>> {
+        match wire::parse(frame, offload::checksums(claimed)) {
+            Ok(headers) => match offload::validate(claimed, &headers) {
+                Some(offload) => Some(Candidate { frame: &frame[..headers.end as usize], headers, offload }),
                 None => {
-                    self.end(turn, Some(port), &packet, DropReason::PortDown, DropDetail::default());
+                    self.drop_unread(turn, frame, DropReason::OffloadClaim, DropDetail::default());
                     None
                 }
             },
-            Err(refused) => {
-                self.refuse(turn, port, &packet, refused);
+            Err(malformed) => {
+                let detail = DropDetail { cause: Some(malformed.name()), ..DropDetail::default() };
+                self.drop_unread(turn, frame, malformed.into(), detail);
                 None
             }
         }
     }
 
+    /// Stage 1: port security, and learning where no address is fixed.
+    #[inline(always)]
+    fn secure(&mut self, turn: &Turn<'_>, ingress: &PortView, packet: &Packet<'_>) -> Result<(), DropReason> {
+        match &ingress.security {
+            Some(security) => security.check(packet.source_mac(), &claim::claim(packet)).map_err(DropReason::from),
+            None => egress::learn(turn, packet, &mut self.learned_cache, &self.learned),
+        }
+    }
+
+    /// Stages 3 to 5 for up to a burst of items: flow and policy, inspection, forwarding. Leaves none of them.
+    fn judge<E: Egress>(&mut self, turn: &Turn<'_>, items: &mut ArrayVec<Item<'_>, BURST_MAX>, egress: &mut E) {
+        let mut outbound = Outbound::default();
+        for item in &*items {
+            if let Some(cleared) = self.admit(turn, item) {
+                match egress.queue(item.egress, item.keyed.2) {
+                    Some(queue) => outbound.push(cleared, item.egress, queue),
+                    None => {
+                        let packet = item.candidate.packet();
+                        self.end(turn, Some(item.egress), &packet, DropReason::PortDown, DropDetail::default());
+                    }
+                }
+            }
+        }
+        items.clear();
+        self.counters.cleared.add(outbound.len() as u64);
+        let outcome = outbound.forward(egress, &self.counters);
+        self.counters.port(turn.ingress).delivered.add(outcome.delivered);
+        self.ended += outcome.delivered;
+        for (index, reason) in outcome.refused {
+            let (cleared, port) = outbound.at(usize::from(index));
+            let packet = Packet::new(cleared.frame(), *cleared.headers());
+            self.end(turn, Some(port), &packet, reason, DropDetail::default());
+        }
+    }
+
+    /// Stages 3 and 4 for one item: the flow's decision, then inspection's verdict.
+    #[inline(always)]
+    fn admit<'batch>(&mut self, turn: &Turn<'_>, item: &Item<'batch>) -> Option<Cleared<'batch>> {
+        let packet = item.candidate.packet();
+        let mut flows =
+            Flows { table: &mut self.flows, inspector: self.inspection.inspector(), counters: &self.counters };
+        let admitted = match decide::decide(turn, &packet, item.egress, &item.keyed, &mut flows) {
+            Ok(admitted) => admitted,
+            Err(Denied { reason, decider, cause }) => {
+                hit(turn, decider);
+                let detail = DropDetail { decider: decider.map(|decider| decider.0), cause, signature: None };
+                self.end(turn, Some(item.egress), &packet, reason, detail);
+                return None;
+            }
+        };
+        hit(turn, admitted.decider);
+        let verdict = self.inspection.judge(&turn.generation.rules, &item.candidate, &admitted.view, turn.now_ms());
+        if !self.inspection.alerts().is_empty() {
+            self.report_alerts(turn, item.egress, &packet, item.keyed.2);
+        }
+        match verdict {
+            Ok(cleared) => Some(cleared),
+            Err(refused) => {
+                self.refuse(turn, item.egress, &packet, refused);
+                None
+            }
+        }
+    }
+
+    #[cold]
     fn refuse(&mut self, turn: &Turn<'_>, port: PortId, packet: &Packet<'_>, refused: Refused) {
         let mut detail = DropDetail::default();
         let reason = match refused {
@@ -343,6 +293,7 @@ impl Pipeline {
         self.end(turn, Some(port), packet, reason, detail);
     }
 
+    #[cold]
     fn report_alerts(&mut self, turn: &Turn<'_>, port: PortId, packet: &Packet<'_>, flow_id: u64) {
         for index in 0..self.inspection.alerts().len() {
             let alert = self.inspection.alerts()[index];
@@ -370,6 +321,15 @@ impl Pipeline {
         self.drop_frame(turn, reason, detail, |event| describe(event, egress, packet));
     }
 
+    /// Ends a frame whose headers cannot be trusted.
+    #[cold]
+    fn drop_unread(&mut self, turn: &Turn<'_>, frame: &[u8], reason: DropReason, detail: DropDetail) {
+        self.drop_frame(turn, reason, detail, |event| {
+            event.length = frame.len() as u32;
+            event.macs = macs(frame);
+        });
+    }
+
     fn drop_frame(
         &mut self,
         turn: &Turn<'_>,
@@ -385,7 +345,7 @@ impl Pipeline {
                 EventKind::Drop {
                     reason,
                     decider: detail.decider.map(DeciderId),
-                    malformed: detail.malformed,
+                    cause: detail.cause,
                     signature: detail.signature,
                     suppressed,
                 },

@@ -106,13 +106,17 @@ fn a_full_table_refuses_new_flows_and_keeps_old_ones() {
         bench.send(WEB1, &addressed(emit::udp((ip(11), 100 + port), (ip(12), 53)), 11, 12));
         bench.send(WEB2, &addressed(emit::udp((ip(12), 53), (ip(11), 100 + port)), 12, 11));
     }
-    [WEB1, WEB2, DB1].map(|port| bench.received(port));
+    for port in [WEB1, WEB2, DB1] {
+        bench.received(port);
+    }
     bench.assert_dropped(WEB1, &addressed(emit::udp((ip(11), 200), (ip(12), 53)), 11, 12), DropReason::FlowQuota);
     for port in 0..2 {
         bench.send(WEB2, &addressed(emit::udp((ip(12), 300 + port), (ip(21), 53)), 12, 21));
         bench.send(DB1, &addressed(emit::udp((ip(21), 53), (ip(12), 300 + port)), 21, 12));
     }
-    [WEB1, WEB2, DB1].map(|port| bench.received(port));
+    for port in [WEB1, WEB2, DB1] {
+        bench.received(port);
+    }
     bench.assert_dropped(WEB2, &addressed(emit::udp((ip(12), 400), (ip(21), 53)), 12, 21), DropReason::FlowTableFull);
     let old = addressed(emit::udp((ip(11), 100), (ip(12), 53)), 11, 12);
     bench.assert_arrives(WEB1, &old, &[WEB2]);
@@ -127,7 +131,9 @@ fn half_open_flows_make_way_for_new_ones() {
         bench.advance_ms(10);
     }
     bench.send(WEB2, &addressed(emit::udp((ip(12), 1), (ip(21), 53)), 12, 21));
-    [WEB1, WEB2, DB1].map(|port| bench.received(port));
+    for port in [WEB1, WEB2, DB1] {
+        bench.received(port);
+    }
     assert_eq!(bench.pipeline.flows().len(), 4);
     bench.assert_arrives(WEB2, &addressed(emit::udp((ip(12), 2), (ip(21), 53)), 12, 21), &[DB1]);
     assert_eq!(bench.pipeline.flows().len(), 4);
