@@ -111,8 +111,10 @@ impl Gate {
     /// Judges one message and acts on it; answers the body of the reply, if one is due.
     pub(crate) fn handle(&mut self, message: Message) -> Result<Option<Vec<u8>>, Closing> {
         let request = message.request()?;
-        let wants_ack = message.needs_reply && self.has_protocol(VhostUserProtocolFeatures::REPLY_ACK);
+        let needs_reply = message.needs_reply;
         let answer = self.judge(request, &message.body, message.files)?;
+        // The request that negotiates acknowledgements is the first to get one.
+        let wants_ack = needs_reply && self.has_protocol(VhostUserProtocolFeatures::REPLY_ACK);
         Ok(match answer {
             Answer::Done => wants_ack.then(|| 0u64.to_ne_bytes().to_vec()),
             Answer::NotDone => wants_ack.then(|| 1u64.to_ne_bytes().to_vec()),

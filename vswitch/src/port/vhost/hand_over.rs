@@ -30,6 +30,7 @@
 //! sends that same index as base; DPDK's virtio-user always sends 0.
 
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use vhost_user_backend::{VringMutex, VringT};
@@ -57,11 +58,13 @@ pub(crate) struct PairNews {
     alarm: Arc<Alarm>,
     /// Positions of the receive and the transmit ring, once the queue was dropped.
     positions: Mutex<Option<[u16; 2]>>,
+    /// Whether the queue is being taken back, so that its end is no news.
+    is_wanted_back: AtomicBool,
 }
 
 impl PairNews {
     pub(crate) fn new(alarm: Arc<Alarm>) -> Self {
-        Self { alarm, positions: Mutex::new(None) }
+        Self { alarm, positions: Mutex::new(None), is_wanted_back: AtomicBool::new(false) }
     }
 
     /// The queue met a fault: its port is to be isolated.
@@ -69,9 +72,13 @@ impl PairNews {
         self.alarm.raise(fault.word);
     }
 
-    /// The queue was dropped, its rings standing where they stand.
+    /// The queue was dropped, its rings standing where they stand. A worker that drops a queue which nobody asked for has
+    /// given it up, and the guest must not wait for ever.
     pub(crate) fn released(&self, to_guest: u16, from_guest: u16) {
         *self.positions.lock().unwrap_or_else(|e| e.into_inner()) = Some([to_guest, from_guest]);
+        if !self.is_wanted_back.load(Ordering::SeqCst) {
+            self.alarm.raise("queue_given_up");
+        }
     }
 
     fn positions(&self) -> Option<[u16; 2]> {
@@ -170,6 +177,7 @@ impl HandOver {
         let Some(news) = state.pairs[pair].take() else {
             return;
         };
+        news.is_wanted_back.store(true, Ordering::SeqCst);
         match self.attach.detach(self.id(pair)) {
             Detached::Queue(queue) => drop(queue),
             // Dropped by the worker, after a fault that has raised the alarm.

@@ -1,4 +1,7 @@
-//! Tests of guest ports, from single rings to real guests.
+//! Tests of guest ports, from single rings to whole connections.
 
+mod connections;
+mod front_end;
 mod guest;
 mod rings;
+mod switch;
