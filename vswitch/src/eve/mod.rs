@@ -10,9 +10,9 @@
 pub mod record;
 pub mod timestamp;
 
-use std::fs::{File, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -107,8 +107,11 @@ impl Drop for Log {
 }
 
 /// Opens a log file for appending. Only files and character devices will do: a pipe whose reader is gone or slow would
-/// stop the thread in the middle of a line.
+/// stop the thread in the middle of a line. The file's directory is made if it is not there.
 fn open(path: &Path) -> io::Result<File> {
+    if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
+        DirBuilder::new().recursive(true).mode(0o750).create(dir)?;
+    }
     let file = OpenOptions::new()
         .append(true)
         .create(true)

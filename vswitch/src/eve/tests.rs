@@ -206,7 +206,7 @@ fn wait_for(what: &str, mut is_so: impl FnMut() -> bool) {
 #[test]
 fn a_log_is_written_rotated_and_finished() {
     let dir = tempfile::tempdir().expect("a directory");
-    let (path, old) = (dir.path().join("eve.json"), dir.path().join("eve.json.1"));
+    let (path, old) = (dir.path().join("made/for/it/eve.json"), dir.path().join("eve.json.1"));
     let (sender, receiver) = queue();
     let log = Log::start(Some(&path), receiver, Instant::now()).expect("a log");
     let lines = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
@@ -247,7 +247,7 @@ fn a_pipe_is_no_log() {
     );
     made.expect("a pipe");
     assert!(Log::start(Some(&path), queue().1, Instant::now()).is_err());
-    assert!(Log::start(Some(&dir.path().join("missing/eve.json")), queue().1, Instant::now()).is_err());
+    assert!(Log::start(Some(&path.join("eve.json")), queue().1, Instant::now()).is_err());
 }
 
 #[test]
