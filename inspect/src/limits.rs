@@ -73,3 +73,23 @@ pub const FRAGMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long an incomplete datagram is held, in milliseconds. Less than any receiver waits (Linux 30 s, RFC 8200 60 s), as
 /// IPv4 identifications come round soon; more than any path delays.
 pub const FRAGMENT_TIMEOUT_MS: u64 = 10_000;
+
+/// Bytes of one direction of a connection that were inspected but not yet acknowledged: what a sender may have in flight
+/// through the switch. A round trip of 1 ms at 8 Gbit/s takes that much; more in flight is dropped, and TCP adapts.
+pub const STREAM_UNACKED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of one direction that wait behind a gap. Beyond it segments are dropped, and sent again when the gap is filled.
+pub const STREAM_QUEUED_BYTES_MAX: usize = 256 * 1024;
+
+/// Unacknowledged bytes per domain (the caller's port): 32 connections at their limit.
+pub const STREAM_UNACKED_BYTES_PER_DOMAIN_MAX: usize = 32 * 1024 * 1024;
+
+/// Bytes behind gaps per domain: 32 connections at their limit. Kept apart from the unacknowledged ones, since what waits
+/// behind gaps must never take the room that filling the gaps needs.
+pub const STREAM_QUEUED_BYTES_PER_DOMAIN_MAX: usize = 8 * 1024 * 1024;
+
+/// Unacknowledged bytes in all, by one worker.
+pub const STREAM_UNACKED_BYTES_TOTAL_MAX: usize = 128 * 1024 * 1024;
+
+/// Bytes behind gaps in all, by one worker.
+pub const STREAM_QUEUED_BYTES_TOTAL_MAX: usize = 32 * 1024 * 1024;

@@ -225,10 +225,10 @@ impl World {
     }
 
     fn with_established(&mut self, host: usize, send: impl FnOnce(&mut Host) -> Option<Segment>) {
-        if self.hosts[host].is_established {
-            if let Some(segment) = send(&mut self.hosts[host]) {
-                self.send(segment);
-            }
+        if self.hosts[host].is_established
+            && let Some(segment) = send(&mut self.hosts[host])
+        {
+            self.send(segment);
         }
     }
 
