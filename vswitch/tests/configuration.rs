@@ -210,6 +210,22 @@ warning: rule \"one\" never decides: rule \"all\" does the opposite first
 }
 
 #[test]
+fn a_first_place_far_away_is_told_by_its_numbers() {
+    let text = format!("zones:\n  web: {{}}\n{}  web: {{}}\n", "  # much\n".repeat(2000));
+    let report = load_text("test.yaml", &text, Path::new("."), &mut PortNumbering::new()).unwrap_err();
+    let expected = "\
+error: the key `web` stands twice
+    --> test.yaml:2003:3
+     |
+2003 |   web: {}
+     |   ^^^
+     |
+     = note: first here: test.yaml:2:3
+";
+    assert_eq!(report.to_string(), expected);
+}
+
+#[test]
 fn refused_signatures_are_named_with_their_place() {
     let dir = tempfile::tempdir().unwrap();
     let rules = "alert tcp any any -> any any (msg:\"fine\"; content:\"a\"; sid:1;)\n\

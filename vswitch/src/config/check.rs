@@ -78,3 +78,37 @@ fn summary(path: &str, resolved: &Resolved) -> String {
 fn plural(count: usize, what: &str) -> String {
     if count == 1 { format!("1 {what}") } else { format!("{count} {what}s") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULES: &str = "alert tcp any any -> any any (msg:\"a\"; content:\"a\"; sid:1;)\n\
+                         alert tcp any any -> any any (msg:\"b\"; frobnicate:1; sid:2;)\n";
+
+    fn checked(text: &str) -> Result<Resolved, Report> {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a.rules"), RULES).unwrap();
+        load_text("f.yaml", text, dir.path(), &mut PortNumbering::new())
+    }
+
+    #[test]
+    fn a_sound_file_is_counted() {
+        let resolved = checked("zones: {web: {}}\ninspection: {rule_files: [a.rules]}\n").unwrap();
+        let expected = "f.yaml: sound, 1 warning\n  0 ports, 0 uplinks, 1 zone, 0 rules\n  1 signature in use, 1 refused\n       1  unknown keyword frobnicate\n";
+        assert_eq!(summary("f.yaml", &resolved), expected);
+    }
+
+    #[test]
+    fn json_has_every_diagnostic_with_its_place() {
+        let checked = checked("zones: {web: {}}\nports: [{name: a, zone: wbe, vhost_user: {path: /a}}]\n");
+        let report = checked.as_ref().unwrap_err();
+        let json: serde_json::Value = serde_json::from_str(&to_json(&checked, report)).unwrap();
+        assert_eq!(json["valid"], false);
+        assert_eq!(json["counts"], serde_json::Value::Null);
+        let first = &json["diagnostics"][0];
+        assert_eq!(first["message"], "zone \"wbe\" does not exist, did you mean \"web\"?");
+        assert_eq!((&first["file"], &first["line"], &first["column"]), (&"f.yaml".into(), &2.into(), &25.into()));
+        assert_eq!(first["severity"], "error");
+    }
+}

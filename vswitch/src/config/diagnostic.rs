@@ -1,10 +1,10 @@
 //! What `check` and a refused reload say: every fault at once, each with its place, the line and a way out.
 
 use annotate_snippets::renderer::DecorStyle;
-use annotate_snippets::{AnnotationKind, Element, Group, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Element, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 use std::fmt;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::sync::Arc;
 
 /// Diagnostics that are printed at most; the rest are counted. A rule file of another engine may be refused line by line.
@@ -22,14 +22,59 @@ pub enum Severity {
     Note,
 }
 
-/// A text that diagnostics point into.
+/// A text that diagnostics point into. It knows where its lines start: a public rule set has tens of thousands of lines,
+/// and a diagnostic for many of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceText {
-    /// Its name, as given by the operator.
-    pub name: String,
-    /// The text.
-    pub text: String,
+    name: String,
+    text: String,
+    line_starts: Vec<usize>,
 }
+
+impl SourceText {
+    /// A text under the name that messages give it.
+    pub fn new(name: impl Into<String>, text: impl Into<String>) -> Self {
+        let text = text.into();
+        let after_newlines = text.match_indices('\n').map(|(at, _)| at + 1);
+        let line_starts = std::iter::once(0).chain(after_newlines).collect();
+        Self { name: name.into(), text, line_starts }
+    }
+
+    /// Its name, as given by the operator.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The text.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The line of a byte, counted from 0.
+    fn line_of(&self, offset: usize) -> usize {
+        self.line_starts.partition_point(|start| *start <= offset).saturating_sub(1)
+    }
+
+    /// The byte at a line and a column of bytes, both counted from 1; the nearest there is before it otherwise.
+    pub(super) fn offset_of(&self, line: u32, column: u32) -> usize {
+        let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX).saturating_sub(1);
+        let line_start = self.line_starts.get(number(line)).copied().unwrap_or(self.text.len());
+        let mut offset = line_start.saturating_add(number(column)).min(self.text.len());
+        while !self.text.is_char_boundary(offset) {
+            offset -= 1;
+        }
+        offset
+    }
+
+    /// The bytes of whole lines.
+    fn bytes_of_lines(&self, lines: RangeInclusive<usize>) -> Range<usize> {
+        let end = self.line_starts.get(*lines.end() + 1).copied().unwrap_or(self.text.len());
+        self.line_starts[*lines.start()]..end
+    }
+}
+
+/// Lines between two places that are shown at most; a place further away is told by its numbers.
+const SHOWN_LINES_MAX: usize = 1_000;
 
 /// A place in a text.
 #[derive(Clone, Debug)]
@@ -43,10 +88,19 @@ pub struct Place {
 impl Place {
     /// Line and column, both counted from 1, the column in characters.
     pub fn line_and_column(&self) -> (usize, usize) {
-        let start = self.at.start.min(self.source.text.len());
-        let before = self.source.text.get(..start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        let (text, start) = (self.source.text(), self.at.start.min(self.source.text().len()));
+        let line = self.source.line_of(start);
+        let before = text.get(self.source.line_starts[line]..start).unwrap_or_default();
+        (line + 1, before.chars().count() + 1)
+    }
+
+    /// Whether both places can be shown in one piece of text.
+    fn is_near(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&other.source, &self.source) && other.line().abs_diff(self.line()) < SHOWN_LINES_MAX
+    }
+
+    fn line(&self) -> usize {
+        self.source.line_of(self.at.start.min(self.source.text().len()))
     }
 
     /// The bytes to underline: within one line, and at least one of them where the line has any.
@@ -107,24 +161,40 @@ impl Diagnostic {
         let title = level.primary_title(self.message.as_str());
         let mut group = match &self.place {
             None => Group::with_title(title),
-            Some(place) => {
-                let mut snippet = Snippet::source(place.source.text.as_str())
-                    .path(place.source.name.as_str())
-                    .annotation(AnnotationKind::Primary.span(place.underlined()));
-                match &self.related {
-                    Some((other, what)) if Arc::ptr_eq(&other.source, &place.source) => {
-                        snippet =
-                            snippet.annotation(AnnotationKind::Context.span(other.underlined()).label(what.as_str()));
-                    }
-                    Some(_) | None => {}
-                }
-                title.element(snippet)
-            }
+            Some(place) => title.element(self.snippet(place)),
         };
+        if let (Some(place), Some((other, what))) = (&self.place, &self.related)
+            && !place.is_near(other)
+        {
+            let (line, column) = other.line_and_column();
+            let note = format!("{what}: {}:{line}:{column}", other.source.name());
+            group = group.element(Element::from(Level::NOTE.message(note)));
+        }
         if let Some(help) = &self.help {
             group = group.element(Element::from(Level::HELP.message(help.as_str())));
         }
         renderer.render(&[group])
+    }
+
+    /// The lines from the place to the related one, or the place's own.
+    fn snippet<'a>(&'a self, place: &'a Place) -> Snippet<'a, Annotation<'a>> {
+        let line = place.line();
+        let related = self.related.as_ref().filter(|(other, _)| {
+            Arc::ptr_eq(&other.source, &place.source) && other.line().abs_diff(line) < SHOWN_LINES_MAX
+        });
+        let other_line = related.map_or(line, |(other, _)| other.line());
+        let (first, last) = (line.min(other_line), line.max(other_line));
+        let shown = place.source.bytes_of_lines(first..=last);
+        let within = |bytes: Range<usize>| bytes.start - shown.start..bytes.end - shown.start;
+        let mut snippet = Snippet::source(&place.source.text()[shown.clone()])
+            .line_start(first + 1)
+            .path(place.source.name())
+            .annotation(AnnotationKind::Primary.span(within(place.underlined())));
+        if let Some((other, what)) = related {
+            let annotation = AnnotationKind::Context.span(within(other.underlined()));
+            snippet = snippet.annotation(annotation.label(what.as_str()));
+        }
+        snippet
     }
 
     /// The diagnostic as a row of `check --json`.
@@ -133,7 +203,7 @@ impl Diagnostic {
         DiagnosticRow {
             severity: self.severity,
             message: &self.message,
-            file: self.place.as_ref().map(|place| place.source.name.as_str()),
+            file: self.place.as_ref().map(|place| place.source.name()),
             line: position.map(|(line, _)| line),
             column: position.map(|(_, column)| column),
             help: self.help.as_deref(),
@@ -189,7 +259,7 @@ impl Report {
     /// Puts the diagnostics into the order of reading: errors first, then by place.
     pub(super) fn sort(&mut self) {
         self.diagnostics.sort_by_cached_key(|diagnostic| {
-            let place = diagnostic.place.as_ref().map(|place| (place.source.name.clone(), place.at.start));
+            let place = diagnostic.place.as_ref().map(|place| (place.source.name().to_string(), place.at.start));
             (diagnostic.severity, place)
         });
     }

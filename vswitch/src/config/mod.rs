@@ -44,7 +44,10 @@ pub fn load(path: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Repo
         .map_err(|error| error.to_string())
         .and_then(read_text)
         .map_err(|fault| unreadable(&name, &fault))?;
-    let base_dir = path.parent().unwrap_or(Path::new("."));
+    let base_dir = match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        Some(_) | None => Path::new("."),
+    };
     load_text(&name, &text, base_dir, numbering)
 }
 
@@ -53,7 +56,7 @@ pub fn load(path: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Repo
 /// # Errors
 /// Everything that is wrong with it. The numbering is as before then.
 pub fn load_text(name: &str, text: &str, base_dir: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Report> {
-    let source = Arc::new(SourceText { name: name.to_string(), text: text.to_string() });
+    let source = Arc::new(SourceText::new(name, text));
     let mut report = Report::default();
     let decoded = match tree::read(text) {
         Ok((root, doubled)) => {

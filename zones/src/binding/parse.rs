@@ -3,7 +3,7 @@
 use super::{ENTRIES_MAX, Entry, PortSecurity, link_local_of};
 use ipnet::IpNet;
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
 /// What is wrong with a list of `port_security` strings, and where.
@@ -91,7 +91,18 @@ impl PortSecurity {
                 macs.push(entry.mac);
             }
         }
-        Ok(Self { entries: entries.into(), macs: macs.into(), ..Self::default() })
+        Ok(Self { only: only_address(&entries), entries: entries.into(), macs: macs.into(), ..Self::default() })
+    }
+}
+
+/// MAC and IPv4 address, where there is exactly one of each.
+fn only_address(entries: &[Entry]) -> Option<([u8; 6], Ipv4Addr)> {
+    match entries {
+        [entry] => match *entry.ipv4 {
+            [(first, last)] if first == last => Some((entry.mac, Ipv4Addr::from(first))),
+            _ => None,
+        },
+        _ => None,
     }
 }
 

@@ -220,7 +220,7 @@ fn check_unclaimed<'f>(
 
 /// The bytes of the file that a fault within a string is about; the whole string where escapes shift them.
 fn within(string: &At<String>, error: &PortSecurityError, context: &Context<'_>) -> Range<usize> {
-    let written = context.source.text.get(string.at.clone()).unwrap_or_default();
+    let written = context.source.text().get(string.at.clone()).unwrap_or_default();
     let Some(start) = written.find(string.as_str()).filter(|_| !string.is_empty()) else {
         return string.at.clone();
     };

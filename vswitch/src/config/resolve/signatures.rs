@@ -5,7 +5,7 @@ use crate::config::diagnostic::{Diagnostic, Place, Severity, SourceText};
 use crate::config::file::{Inspection, OnRefusedRule};
 use crate::config::resolved::Counts;
 use crate::config::spanned::At;
-use inspect::signature::{Position, Refusal, RuleFile, RuleSet, Vars};
+use inspect::signature::{Refusal, RuleFile, RuleSet, Vars};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,7 +44,7 @@ pub(super) fn load(inspection: &Inspection, base_dir: &Path, context: &mut Conte
     let mut counts =
         Counts { signatures: loaded.rules.len(), signatures_refused: loaded.refused.len(), ..Counts::default() };
     let sources: Vec<Arc<SourceText>> =
-        files.into_iter().map(|file| Arc::new(SourceText { name: file.name, text: file.text })).collect();
+        files.into_iter().map(|file| Arc::new(SourceText::new(file.name, file.text))).collect();
     for refusal in &loaded.refused {
         *counts.refused_by_reason.entry(refusal.cause.group()).or_default() += 1;
         context.report.push(diagnostic(refusal, severity, &sources));
@@ -58,24 +58,13 @@ fn diagnostic(refusal: &Refusal, severity: Severity, sources: &[Arc<SourceText>]
         None => format!("a signature is not used: {}", refusal.cause),
     };
     let diagnostic = Diagnostic::new(severity, what);
-    match sources.iter().find(|source| source.name == refusal.file) {
+    match sources.iter().find(|source| source.name() == refusal.file) {
         Some(source) => {
-            let start = offset_of(&source.text, refusal.position);
-            diagnostic.at(Place { source: Arc::clone(source), at: start..word_end(&source.text, start) })
+            let start = source.offset_of(refusal.position.line, refusal.position.column);
+            diagnostic.at(Place { source: Arc::clone(source), at: start..word_end(source.text(), start) })
         }
         None => diagnostic,
     }
-}
-
-/// The byte at a line and a byte column, both counted from 1.
-fn offset_of(text: &str, position: Position) -> usize {
-    let number = |number: u32| usize::try_from(number).unwrap_or(usize::MAX).saturating_sub(1);
-    let line_start: usize = text.split_inclusive('\n').take(number(position.line)).map(str::len).sum();
-    let mut offset = line_start.saturating_add(number(position.column)).min(text.len());
-    while !text.is_char_boundary(offset) {
-        offset -= 1;
-    }
-    offset
 }
 
 fn word_end(text: &str, start: usize) -> usize {
@@ -190,10 +179,10 @@ mod tests {
 
     #[test]
     fn places_in_rule_files_are_found() {
-        let text = "# é\nalert tcp\n";
-        assert_eq!(&text[offset_of(text, Position { line: 2, column: 7 })..], "tcp\n");
-        assert_eq!(offset_of(text, Position { line: 1, column: 4 }), 2);
-        assert_eq!(offset_of(text, Position { line: 9, column: 1 }), text.len());
-        assert_eq!(word_end(text, 11), 14);
+        let text = SourceText::new("x", "# é\nalert tcp\n");
+        assert_eq!(&text.text()[text.offset_of(2, 7)..], "tcp\n");
+        assert_eq!(text.offset_of(1, 4), 2);
+        assert_eq!(text.offset_of(9, 1), text.text().len());
+        assert_eq!(word_end(text.text(), 11), 14);
     }
 }
