@@ -82,7 +82,7 @@ impl Console {
     /// # Errors
     /// [`ConsoleError::Timeout`] or [`ConsoleError::Closed`].
     pub fn wait_for(&mut self, line: &str, timeout: Duration) -> Result<(), ConsoleError> {
-        self.read_past(&format!("\n{line}"), timeout).map(|_| ())
+        self.read_past(&format!("\n{line}\n"), timeout).map(|_| ())
     }
 
     /// Runs one line of shell and waits for its end. What a line sets (variables, jobs, open files) stays for the next.

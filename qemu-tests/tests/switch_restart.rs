@@ -34,7 +34,7 @@ fn guests_go_on_when_the_switch_is_killed_and_started_again() {
         lab.start_switch();
         let returned = Instant::now();
         let text = format!("after {round}");
-        let line = format!("echo {text} | timeout 0.5 nc {db1} 5432");
+        let line = format!("echo {text} | timeout 0.3 nc {db1} 5432");
         while lab.guest("web1").run(&line).text != text {
             assert!(returned.elapsed() < RETURN_MAX, "round {round}: no new connection within two seconds");
         }
