@@ -1,5 +1,6 @@
 //! Port security: which claims a port gets away with. Each table is one binding.
 
+use proptest::prelude::*;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use zones::binding::{Claim, Neighbour, PortSecurity, PortSecurityFault, Spoof};
 
@@ -249,4 +250,60 @@ fn faults_are_named_with_their_place() {
     check(&["VRRPv3 52:54:00:00:00:01"], 0, 0..6, PortSecurityFault::Vrrp);
     let many = vec!["52:54:00:00:00:01"; 65];
     check(&many, 64, 0..0, PortSecurityFault::TooMany);
+}
+
+// ---- Held to a reading of the strings, word by word, that knows no entry, no range and no short cut ----
+
+/// MACs and addresses of which bindings and claims are made, so that they meet often.
+const MACS: [&str; 2] = ["52:54:00:00:00:01", "52:54:00:00:00:02"];
+const IPV4: [&str; 3] = ["10.0.0.1", "10.0.0.2", "10.0.1.7"];
+const PREFIXES: [&str; 2] = ["10.0.0.0/30", "10.0.1.0/24"];
+
+fn naive_ipv4(strings: &[String], mac: usize, source: &str, udp_ports: Option<(u16, u16)>) -> Result<(), Spoof> {
+    if matches!(udp_ports, Some((67, _))) {
+        return Err(Spoof::DhcpServer);
+    }
+    let own: Vec<Vec<&str>> = strings
+        .iter()
+        .map(|string| string.split(' ').collect::<Vec<_>>())
+        .filter(|words| words[0] == MACS[mac])
+        .map(|words| words[1..].to_vec())
+        .collect();
+    let allows = |words: &Vec<&str>| {
+        let is_in = |word: &&str| match *word {
+            "10.0.0.0/30" => source.starts_with("10.0.0."),
+            "10.0.1.0/24" => source.starts_with("10.0.1."),
+            word => word == source,
+        };
+        words.is_empty() || words.iter().any(is_in)
+    };
+    if strings.is_empty() || own.iter().any(allows) {
+        Ok(())
+    } else if own.is_empty() {
+        Err(Spoof::Mac)
+    } else {
+        Err(Spoof::Ipv4)
+    }
+}
+
+fn binding_strings() -> impl Strategy<Value = Vec<String>> {
+    let address = prop::sample::select([&IPV4[..], &PREFIXES[..], &["fd00::1"]].concat());
+    let entry = (0..MACS.len(), prop::collection::vec(address, 0..3))
+        .prop_map(|(mac, addresses)| std::iter::once(MACS[mac]).chain(addresses).collect::<Vec<_>>().join(" "));
+    prop::collection::vec(entry, 0..3)
+}
+
+proptest! {
+    #[test]
+    fn ipv4_is_as_the_strings_read(
+        strings in binding_strings(),
+        mac in 0..MACS.len(),
+        source in prop::sample::select(&IPV4[..]),
+        udp_ports in prop::option::of((66u16..69, 66u16..69)),
+    ) {
+        let security = PortSecurity::parse(&strings).unwrap();
+        let claim = Claim::Ipv4 { source: v4(source), destination: v4("10.9.9.9"), udp_ports };
+        let answer = security.check([MAC, OTHER_MAC][mac], &claim);
+        prop_assert_eq!(answer, naive_ipv4(&strings, mac, source, udp_ports), "{:?}", strings);
+    }
 }
