@@ -25,11 +25,17 @@
 //!                                                                  +----+-- SYN --> Reopen (a new flow)
 //! ```
 //!
-//! A connection starts with a bare SYN and nothing else: there is no picking up midstream. SYNs carry no data (whether a
+//! A connection starts with a bare SYN and nothing else, unless a policy asks for [`TcpState::pick_up`], which believes a
+//! segment from the middle of a connection, and all windows that it could mean. SYNs carry no data (whether a
 //! receiver takes it depends on TCP Fast Open cookies; clients fall back), segments no urgent data (one byte of which a
 //! receiver may or may not find in its stream, RFC 6093). Both ends may send a SYN (simultaneous open, RFC 9293 section
 //! 3.5); so a split handshake passes, but who opened the flow stays who sent the first SYN, which is what it tries to
 //! confuse.
+
+mod end;
+mod open;
+
+use end::{End, EndFlags, distance, later};
 
 use crate::causes::causes;
 use crate::inspector::Direction;
@@ -112,42 +118,6 @@ causes! {
     }
 }
 
-/// What the switch knows of one end.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct End {
-    /// One past the highest sequence number sent, SYN and FIN included.
-    end: u32,
-    /// One past the highest sequence number that the other end allows.
-    limit: u32,
-    /// The other end's highest acknowledgement; before there is one, what it has to acknowledge: the SYN.
-    acked: u32,
-    /// The largest window that this end offered, in bytes, at least 1.
-    window_max: u32,
-    /// How far this end's windows are to be shifted.
-    shift: u8,
-    flags: EndFlags,
-}
-
-/// What one end has done, as bits.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct EndFlags(u8);
-
-impl EndFlags {
-    const SYN: u8 = 1;
-    const SCALES: u8 = 2;
-    const FIN: u8 = 4;
-    const RESET: u8 = 8;
-    const SYN_ACKED: u8 = 16;
-
-    fn has(self, flag: u8) -> bool {
-        self.0 & flag != 0
-    }
-
-    fn set(&mut self, flag: u8) {
-        self.0 |= flag;
-    }
-}
-
 /// One connection, as the switch between its ends sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TcpState {
@@ -158,15 +128,6 @@ pub struct TcpState {
 // It lives in the second cache line of a flow table's entry.
 const _: () = assert!(size_of::<TcpState>() <= 48);
 
-/// `a - b` as sequence numbers go: negative when `a` is before `b` (RFC 9293 section 3.4).
-fn distance(a: u32, b: u32) -> i32 {
-    a.wrapping_sub(b) as i32
-}
-
-fn later(a: u32, b: u32) -> u32 {
-    if distance(a, b) > 0 { a } else { b }
-}
-
 fn index(direction: Direction) -> usize {
     match direction {
         Direction::ToServer => 0,
@@ -175,22 +136,6 @@ fn index(direction: Direction) -> usize {
 }
 
 impl TcpState {
-    /// Starts a connection with its first segment.
-    ///
-    /// # Errors
-    /// [`TcpRefused::Midstream`] for anything but a bare SYN, [`TcpRefused::SynData`] if it carries data.
-    pub fn open(syn: &TcpView<'_>, payload_len: usize) -> Result<Self, TcpRefused> {
-        if !syn.flags.contains(TcpFlags::SYN) || syn.flags.contains(TcpFlags::ACK) {
-            return Err(TcpRefused::Midstream);
-        }
-        if payload_len != 0 {
-            return Err(TcpRefused::SynData);
-        }
-        let mut state = Self { ends: [End::default(); 2], phase: TcpPhase::SynSent };
-        state.take_syn(0, syn);
-        Ok(state)
-    }
-
     /// How far the connection has come.
     pub fn phase(&self) -> TcpPhase {
         self.phase
@@ -285,34 +230,6 @@ impl TcpState {
                 Ok(Transition::Unchanged)
             }
             _ => Err(TcpRefused::SynUnexpected),
-        }
-    }
-
-    /// Takes the SYN of one end into account. Windows of SYNs are not scaled (RFC 7323 section 2.2).
-    fn take_syn(&mut self, from: usize, tcp: &TcpView<'_>) {
-        let window = u32::from(tcp.window);
-        let shift = tcp.window_shift();
-        let own = &mut self.ends[from];
-        own.end = tcp.seq.wrapping_add(1);
-        own.acked = own.end;
-        own.window_max = window.max(1);
-        own.shift = shift.unwrap_or(0);
-        own.flags = EndFlags(EndFlags::SYN);
-        if shift.is_some() {
-            own.flags.set(EndFlags::SCALES);
-        }
-        let (own, other) = (self.ends[from], self.ends[1 - from]);
-        self.ends[from].limit = own.end.wrapping_add(other.window_max);
-        if !other.flags.has(EndFlags::SYN) {
-            return;
-        }
-        // Scaling needs both ends' consent.
-        if !(own.flags.has(EndFlags::SCALES) && other.flags.has(EndFlags::SCALES)) {
-            (self.ends[0].shift, self.ends[1].shift) = (0, 0);
-        }
-        self.ends[1 - from].limit = other.end.wrapping_add(window);
-        if tcp.flags.contains(TcpFlags::ACK) {
-            self.ends[1 - from].flags.set(EndFlags::SYN_ACKED);
         }
     }
 

@@ -107,6 +107,9 @@ pub enum Checksums {
     /// The checksum of TCP or UDP is left to be completed by whoever sends the frame on (virtio-net `NEEDS_CSUM`): verify
     /// all but that one.
     TransportPartial,
+    /// Verify none, the IPv4 header's neither: for captures, which are often taken before the sending hardware computed
+    /// them. Never for frames that are forwarded: their receivers would discard what we inspected.
+    Unchecked,
 }
 
 /// Reads the headers of `frame`, once, and answers where they are.

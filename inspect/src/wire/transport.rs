@@ -69,27 +69,35 @@ pub(super) fn parse(frame: &[u8], datagram: &Datagram, checksums: Checksums) -> 
             }
             Ok(datagram.headers(Transport::Udp, udp::HEADER_LEN))
         }
-        _ => parse_uncommon(frame, datagram, segment),
+        _ => parse_uncommon(frame, datagram, segment, checksums),
     }
 }
 
 /// ICMP and the rest. ICMP checksums are never left to others: virtio-net offloads only TCP and UDP.
-fn parse_uncommon(frame: &[u8], datagram: &Datagram, segment: &[u8]) -> Result<Headers, Malformed> {
+fn parse_uncommon(
+    frame: &[u8],
+    datagram: &Datagram,
+    segment: &[u8],
+    checksums: Checksums,
+) -> Result<Headers, Malformed> {
     match datagram.network {
         Network::Ipv4 => protocol::check_for_ipv4(datagram.protocol)?,
         Network::Ipv6 | Network::Arp => protocol::check_for_ipv6(datagram.protocol)?,
     }
+    let is_checked = checksums != Checksums::Unchecked;
     match datagram.protocol {
         protocol::ICMP4 => {
             icmp::check_length(segment)?;
-            if checksum::fold(checksum::sum(segment)) != 0xffff {
+            if is_checked && checksum::fold(checksum::sum(segment)) != 0xffff {
                 return Err(Malformed::TransportChecksum);
             }
             Ok(datagram.headers(Transport::Icmp4, icmp::HEADER_LEN))
         }
         protocol::ICMP6 => {
             icmp::check_length(segment)?;
-            datagram.check_sum(frame, segment)?;
+            if is_checked {
+                datagram.check_sum(frame, segment)?;
+            }
             icmp::check_neighbour_discovery(segment, datagram.hop_limit, datagram.has_fragment_header)?;
             Ok(datagram.headers(Transport::Icmp6, icmp::HEADER_LEN))
         }

@@ -341,6 +341,34 @@ fn super_segments() {
 }
 
 #[test]
+fn connections_are_picked_up_when_asked() {
+    let pick_up = |first: Step, then: &[Step]| {
+        let mut state = TcpState::pick_up(first.direction, &first.view(40), first.len)?;
+        for step in then {
+            assert_eq!(state.on_segment(step.direction, &step.view(40), step.len), step.expected);
+        }
+        Ok(state)
+    };
+    let data = step(ToClient, ACK, (5000, 300), 1000, Ok(Unchanged));
+    let then = [
+        step(ToServer, ACK, (300, 5000), 100, Ok(Unchanged)),
+        step(ToServer, ACK, (400, 6000), 60_000, Ok(Unchanged)),
+        step(ToServer, ACK, (400, 6001), 0, Err(AckUnsent)),
+        step(ToClient, FIN_ACK, (6000, 60_400), 0, Ok(Entered(Closing))),
+        step(ToServer, FIN_ACK, (60_400, 6001), 0, Ok(Unchanged)),
+        step(ToClient, ACK, (6001, 60_401), 0, Ok(Entered(TimeWait))),
+    ];
+    assert!(pick_up(data, &then).is_ok_and(|state| state.is_established()));
+    let answered = [step(ToServer, ACK, (0, 0), 10, Ok(Entered(Established)))];
+    assert!(pick_up(syn_ack(), &answered).is_ok());
+    assert_eq!(pick_up(syn(), &[]).map(|state| state.phase()), Ok(SynSent));
+    assert_eq!(pick_up(step(ToServer, RST, (0, 0), 0, Ok(Unchanged)), &[]).err(), Some(Midstream));
+    assert_eq!(pick_up(step(ToServer, RST_ACK, (0, 0), 0, Ok(Unchanged)), &[]).err(), Some(Midstream));
+    assert_eq!(pick_up(step(ToClient, SYN_ACK, (0, 0), 1, Ok(Unchanged)), &[]).err(), Some(SynData));
+    assert_eq!(pick_up(step(ToServer, ACK | TcpFlags::URG, (0, 0), 1, Ok(Unchanged)), &[]).err(), Some(Urgent));
+}
+
+#[test]
 fn timeouts_follow_rfc_5382() {
     let phases = [SynSent, SynReceived, Established, Closing, TimeWait, Reset];
     assert!(phases.iter().all(|phase: &TcpPhase| phase.timeout_ms() > 0));

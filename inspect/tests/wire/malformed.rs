@@ -343,6 +343,8 @@ fn checksums() {
             flipped[bit / 8] ^= 1 << (bit % 8);
             let has_sum = !matches!(name, "gre4" | "no next header") && headers.fragment.is_none();
             assert_eq!(parse(&flipped, Checksums::Verify).is_err(), has_sum, "{name}, bit {bit}");
+            let unchecked = parse(&flipped, Checksums::Unchecked);
+            assert_ne!(unchecked, Err(Malformed::TransportChecksum), "{name}, bit {bit}");
         }
         if is_offloadable {
             let at = from + usize::from(inspect::wire::expected_partial(&headers).expect("checked").1);
@@ -353,6 +355,9 @@ fn checksums() {
             assert_eq!(partial, frame, "{name} completed");
         }
     }
+    let header_flipped = with(emit::any_udp4(b"x"), 24, &[0, 0]);
+    check("IPv4 header checksum", &header_flipped, Err(Malformed::Ipv4HeaderChecksum));
+    assert!(parse(&header_flipped, Checksums::Unchecked).is_ok(), "as in a capture");
     check("partial as drivers write it", &tcp4().partial_checksum().build(), Err(Malformed::TransportChecksum));
 }
 
