@@ -51,6 +51,8 @@ enum State {
 #[derive(Debug)]
 struct Recognition {
     sides: [Side; 2],
+    /// The side that spoke first.
+    first: Option<Direction>,
     first_transaction: u32,
 }
 
@@ -70,8 +72,6 @@ fn index(side: Direction) -> usize {
         Direction::ToClient => 1,
     }
 }
-
-const SIDES: [Direction; 2] = [Direction::ToServer, Direction::ToClient];
 
 impl Default for Conversation {
     fn default() -> Self {
@@ -190,8 +190,8 @@ impl Conversation {
         }
     }
 
-    /// Hands what was kept, and the bytes in hand, to the parser of a protocol that has just been recognised. The side
-    /// that was not speaking goes first where it is the client: parsers want requests before responses.
+    /// Hands what was kept, and then the bytes in hand, to the parser of a protocol that has just been recognised. The
+    /// side that spoke first goes first.
     fn start(
         &mut self,
         protocol: AppProtocol,
@@ -205,18 +205,19 @@ impl Conversation {
             return;
         };
         let first_transaction = recognition.first_transaction;
-        let sides = std::mem::take(&mut recognition.sides);
+        let first = recognition.first.unwrap_or(side);
+        let mut sides = std::mem::take(&mut recognition.sides);
         self.state = Self::begun(protocol, first_transaction);
-        for (which, kept) in SIDES.into_iter().zip(sides) {
+        for which in [first, first.reversed()] {
+            let kept = std::mem::take(&mut sides[index(which)]);
             if !kept.kept.is_empty() {
                 self.stream(which, &kept.kept, settings, sink);
             }
-            if which == side {
-                self.stream(which, bytes, settings, sink);
-            } else if kept.is_cut {
+            if kept.is_cut {
                 self.gap(which, 0, settings, sink);
             }
         }
+        self.stream(side, bytes, settings, sink);
     }
 
     fn apply(&mut self, progress: Progress, side: Direction, bytes: &[u8], settings: &Settings, sink: &mut dyn Sink) {
@@ -255,11 +256,12 @@ impl Conversation {
 
 impl Recognition {
     fn new(first_transaction: u32) -> Self {
-        Recognition { sides: Default::default(), first_transaction }
+        Recognition { sides: Default::default(), first: None, first_transaction }
     }
 
     /// Probes what one side has sent so far. Keeps the bytes unless they are being handed on at once.
     fn stream(&mut self, side: Direction, bytes: &[u8]) -> Guess {
+        self.first.get_or_insert(side);
         let own = &mut self.sides[index(side)];
         if own.is_refused {
             own.keep(bytes);

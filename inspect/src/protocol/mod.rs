@@ -9,15 +9,19 @@ mod anomaly;
 mod app_protocol;
 mod buffer;
 mod conversation;
+mod dhcp;
 mod dns;
 mod file;
+mod ftp;
 mod http1;
+mod line;
 mod parser;
 mod recognise;
 #[cfg(test)]
 mod recorder;
 mod settings;
 mod sink;
+mod ssh;
 mod tls;
 
 pub use anomaly::Anomaly;

@@ -1,10 +1,13 @@
 //! One parser of the protocol that a flow has turned out to speak.
 
 use super::app_protocol::AppProtocol;
+use super::dhcp::Dhcp;
 use super::dns::Dns;
+use super::ftp::{Ftp, FtpData};
 use super::http1::Http1;
 use super::settings::Settings;
 use super::sink::Sink;
+use super::ssh::Ssh;
 use super::tls::Tls;
 use crate::inspector::Direction;
 
@@ -109,4 +112,8 @@ parsers! {
     Http1(Http1),
     Tls(Tls),
     Dns(Dns),
+    Dhcp(Dhcp),
+    Ssh(Ssh),
+    Ftp(Ftp),
+    FtpData(FtpData),
 }

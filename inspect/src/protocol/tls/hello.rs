@@ -63,6 +63,7 @@ fn is_version(value: u16) -> bool {
     matches!(value, 0x0002 | 0x0300..=0x0304 | 0x7f00..=0x7fff)
 }
 
+/// The MD5 of the bytes in hex, the form of all these fingerprints.
 pub(in crate::protocol) fn md5_hex(bytes: &[u8]) -> String {
     Md5::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -16,6 +16,8 @@ use super::settings::Settings;
 use super::sink::{Sink, Stage};
 use crate::inspector::Direction;
 
+pub(super) use hello::md5_hex;
+
 /// Bytes of a record's payload: 2^14 and the expansion that RFC 5246 section 6.2.3 allows.
 pub(super) const RECORD_BYTES_MAX: usize = (1 << 14) + 2048;
 

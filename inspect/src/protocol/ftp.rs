@@ -1,0 +1,315 @@
+//! FTP's control connection (RFC 959) and the data connections it announces.
+//!
+//! A command and its replies are one transaction. `PORT`, `EPRT` and the replies to `PASV` and `EPSV` announce a data
+//! connection; the address in them is a guest's word, so whoever believes it must compare it with the connection's own.
+
+use super::anomaly::Anomaly;
+use super::buffer::Buffer;
+use super::file::FileStream;
+use super::line::{Lines, split_word};
+use super::parser::{Parse, Progress};
+use super::settings::Settings;
+use super::sink::{Expectation, Piece, Sink, Stage};
+use crate::inspector::Direction;
+
+/// Bytes of a command or reply line; Suricata's default.
+const LINE_BYTES_MAX: usize = 4096;
+
+/// The FTP of one control connection.
+#[derive(Debug)]
+pub(super) struct Ftp {
+    next: u32,
+    lines: [Lines; 2],
+    /// The transaction that replies belong to, once there is one.
+    current: Option<u32>,
+    pending: Pending,
+    /// The code of a reply of several lines (`123-`), until its last line.
+    multiline: Option<[u8; 3]>,
+}
+
+/// What the reply to the last command may mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pending {
+    Nothing,
+    Passive,
+    ExtendedPassive,
+    Tls,
+}
+
+impl Ftp {
+    pub(super) fn new(first_transaction: u32) -> Self {
+        Ftp {
+            next: first_transaction,
+            lines: Default::default(),
+            current: None,
+            pending: Pending::Nothing,
+            multiline: None,
+        }
+    }
+
+    fn allocate(&mut self) -> u32 {
+        let transaction = self.next;
+        self.next = self.next.wrapping_add(1);
+        self.current = Some(transaction);
+        transaction
+    }
+
+    fn command(&mut self, line: &[u8], is_cut: bool, sink: &mut dyn Sink) {
+        if line.is_empty() {
+            return;
+        }
+        let transaction = self.allocate();
+        let side = Direction::ToServer;
+        let (verb, argument) = split_word(line);
+        for (buffer, bytes) in [(Buffer::FtpCommand, verb), (Buffer::FtpCommandData, argument)] {
+            if !bytes.is_empty() {
+                sink.buffer(transaction, side, buffer, Piece::WHOLE, bytes);
+            }
+        }
+        if is_cut {
+            sink.anomaly(transaction, side, Anomaly::FtpCommandTooLong);
+        }
+        let is = |name: &[u8]| verb.eq_ignore_ascii_case(name);
+        self.pending = Pending::Nothing;
+        if is(b"PORT") {
+            if let Some((address, port)) = host_port(argument) {
+                sink.expect(Expectation { listener: Direction::ToClient, address: Some(address), port });
+            }
+        } else if is(b"EPRT") {
+            if let Some((address, port)) = extended_port(argument) {
+                sink.expect(Expectation { listener: Direction::ToClient, address: Some(address), port });
+            }
+        } else if is(b"PASV") {
+            self.pending = Pending::Passive;
+        } else if is(b"EPSV") {
+            self.pending = Pending::ExtendedPassive;
+        } else if is(b"AUTH") && (argument.eq_ignore_ascii_case(b"TLS") || argument.eq_ignore_ascii_case(b"SSL")) {
+            self.pending = Pending::Tls;
+        }
+        sink.stage(transaction, side, Stage::Complete);
+    }
+
+    /// Takes a reply line; gives whether TLS begins behind it.
+    fn reply(&mut self, line: &[u8], is_cut: bool, sink: &mut dyn Sink) -> bool {
+        let side = Direction::ToClient;
+        let transaction = match self.current {
+            Some(transaction) => transaction,
+            // The greeting answers no command.
+            None => self.allocate(),
+        };
+        if is_cut {
+            sink.anomaly(transaction, side, Anomaly::FtpReplyTooLong);
+        }
+        let code = line.first_chunk::<3>().filter(|code| code.iter().all(u8::is_ascii_digit)).copied();
+        let separator = line.get(3).copied();
+        let text = match code {
+            Some(_) => line.get(4..).unwrap_or_default(),
+            None => line,
+        };
+        if let Some(code) = code {
+            sink.buffer(transaction, side, Buffer::FtpCompletionCode, Piece::WHOLE, &code);
+        }
+        if !text.is_empty() {
+            sink.buffer(transaction, side, Buffer::FtpReply, Piece::WHOLE, text);
+        }
+        match (self.multiline, code, separator) {
+            (None, Some(code), Some(b'-')) => {
+                self.multiline = Some(code);
+                return false;
+            }
+            (Some(open), Some(code), separator) if open == code && separator != Some(b'-') => self.multiline = None,
+            (Some(_), _, _) => return false,
+            (None, _, _) => {}
+        }
+        let Some(code) = code else { return false };
+        match (self.pending, &code) {
+            (Pending::Passive, b"227") => {
+                let start = text.iter().position(u8::is_ascii_digit).unwrap_or(text.len());
+                if let Some((address, port)) = host_port(&text[start..]) {
+                    sink.expect(Expectation { listener: Direction::ToServer, address: Some(address), port });
+                }
+            }
+            (Pending::ExtendedPassive, b"229") => {
+                if let Some(port) = passive_port(text) {
+                    sink.expect(Expectation { listener: Direction::ToServer, address: None, port });
+                }
+            }
+            (Pending::Tls, b"234") => return true,
+            (Pending::Nothing | Pending::Passive | Pending::ExtendedPassive | Pending::Tls, _) => {}
+        }
+        // A preliminary reply (1yz) is followed by another.
+        if code[0] != b'1' {
+            sink.stage(transaction, side, Stage::Complete);
+        }
+        false
+    }
+}
+
+fn number(text: &[u8]) -> Option<u16> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
+}
+
+fn mapped(address: [u8; 4]) -> [u8; 16] {
+    std::net::Ipv4Addr::from(address).to_ipv6_mapped().octets()
+}
+
+/// `h1,h2,h3,h4,p1,p2` (RFC 959 section 4.1.2).
+fn host_port(text: &[u8]) -> Option<([u8; 16], u16)> {
+    let mut numbers = [0u8; 6];
+    let mut parts = text.split(|&byte| byte == b',');
+    for value in &mut numbers {
+        let part = parts.next()?;
+        let digits = part.iter().take_while(|byte| byte.is_ascii_digit()).count();
+        *value = u8::try_from(number(&part[..digits])?).ok()?;
+    }
+    let [a, b, c, d, high, low] = numbers;
+    Some((mapped([a, b, c, d]), u16::from_be_bytes([high, low])))
+}
+
+/// `|1|132.235.1.2|6275|` (RFC 2428 section 2).
+fn extended_port(text: &[u8]) -> Option<([u8; 16], u16)> {
+    let (&delimiter, rest) = text.split_first()?;
+    let mut parts = rest.split(|&byte| byte == delimiter);
+    parts.next()?;
+    let address: std::net::IpAddr = std::str::from_utf8(parts.next()?).ok()?.parse().ok()?;
+    let address = match address {
+        std::net::IpAddr::V4(address) => mapped(address.octets()),
+        std::net::IpAddr::V6(address) => address.octets(),
+    };
+    Some((address, number(parts.next()?)?))
+}
+
+/// `... (|||6446|)` (RFC 2428 section 3).
+fn passive_port(text: &[u8]) -> Option<u16> {
+    let open = text.iter().position(|&byte| byte == b'(')?;
+    let (&delimiter, rest) = text[open + 1..].split_first()?;
+    number(rest.split(|&byte| byte == delimiter).nth(2)?)
+}
+
+impl Parse for Ftp {
+    fn next_transaction(&self) -> u32 {
+        self.next
+    }
+
+    fn stream(&mut self, side: Direction, bytes: &[u8], _settings: &Settings, sink: &mut dyn Sink) -> Progress {
+        let mut input = bytes;
+        while let Some(line) = self.lines[side as usize].next(&mut input, LINE_BYTES_MAX) {
+            match side {
+                Direction::ToServer => self.command(&line.bytes, line.is_cut, sink),
+                Direction::ToClient => {
+                    if self.reply(&line.bytes, line.is_cut, sink) {
+                        return Progress::Switch { used: bytes.len() - input.len(), held: Vec::new() };
+                    }
+                }
+            }
+        }
+        Progress::More
+    }
+}
+
+/// An FTP data connection: a file each way.
+#[derive(Debug)]
+pub(super) struct FtpData {
+    transaction: u32,
+    files: [Option<FileStream>; 2],
+}
+
+impl FtpData {
+    pub(super) fn new(first_transaction: u32) -> Self {
+        FtpData { transaction: first_transaction, files: [None, None] }
+    }
+}
+
+impl Parse for FtpData {
+    fn next_transaction(&self) -> u32 {
+        self.transaction.wrapping_add(1)
+    }
+
+    fn stream(&mut self, side: Direction, bytes: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Progress {
+        let transaction = self.transaction;
+        let file = &mut self.files[side as usize];
+        file.get_or_insert_with(|| FileStream::new(transaction, side, settings)).data(bytes, sink);
+        Progress::More
+    }
+
+    fn gap(&mut self, side: Direction, _length: u64, _settings: &Settings, sink: &mut dyn Sink) -> Progress {
+        if let Some(file) = self.files[side as usize].take() {
+            file.end(false, sink);
+        }
+        Progress::More
+    }
+
+    fn closed(&mut self, side: Direction, _settings: &Settings, sink: &mut dyn Sink) {
+        if let Some(file) = self.files[side as usize].take() {
+            file.end(true, sink);
+            sink.stage(self.transaction, side, Stage::Complete);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::recorder::{Case, Recorder, check_stream, check_stream_for};
+    use super::super::{AppProtocol, Conversation};
+    use super::*;
+    use Direction::{ToClient, ToServer};
+
+    #[test]
+    fn commands_and_replies_are_transactions() {
+        check_stream(
+            &[
+                Case(ToClient, b"220-hello\r\n x\r\n220 FTP ready\r\n"),
+                Case(ToServer, b"USER joe\r\n"),
+                Case(ToClient, b"331 who?\r\n"),
+                Case(ToServer, b"NOOP\n"),
+                Case(ToClient, b"150 wait\r\n226 done\r\n"),
+            ],
+            "0< ftp.completion_code[220]|0< ftp.reply[hello]|0< ftp.reply[ x]|0< ftp.completion_code[220]\
+             |0< ftp.reply[FTP ready]|0< Complete|1> ftp.command[USER]|1> ftp.command_data[joe]|1> Complete\
+             |1< ftp.completion_code[331]|1< ftp.reply[who?]|1< Complete|2> ftp.command[NOOP]|2> Complete\
+             |2< ftp.completion_code[150]|2< ftp.reply[wait]|2< ftp.completion_code[226]|2< ftp.reply[done]|2< Complete",
+        );
+    }
+
+    #[test]
+    fn data_connections_are_announced() {
+        check_stream_for(
+            &[
+                Case(ToServer, b"USER a\r\nPORT 10,0,0,1,4,1\r\nEPRT |2|::1|99|\r\nPASV\r\n"),
+                Case(ToClient, b"227 Entering (10,0,0,2,8,2).\r\n"),
+                Case(ToServer, b"EPSV\r\n"),
+                Case(ToClient, b"229 Entering (|||6446|)\r\n"),
+                Case(ToServer, b"PORT 10,0,0,1,4\r\nPORT 10,0,0,1,4,999\r\n"),
+            ],
+            &["expect"],
+            "expect(<,1025)|expect(<,99)|expect(>,2050)|expect(>,6446)",
+        );
+    }
+
+    #[test]
+    fn long_lines_are_cut_and_tls_switches() {
+        let long = [b"USER ".as_slice(), &[b'a'; LINE_BYTES_MAX], b"\r\nNOOP\r\n"].concat();
+        let mut recorder = Recorder::wanting(&["anomaly", "ftp.command"]);
+        let mut conversation = Conversation::new();
+        for piece in long.chunks(1000) {
+            conversation.stream(ToServer, piece, &Settings::default(), &mut recorder);
+        }
+        assert_eq!(recorder.text(), "0> ftp.command[USER]|0> !ftp.request_command_too_long|1> ftp.command[NOOP]");
+        conversation.stream(ToServer, b"AUTH TLS\r\n", &Settings::default(), &mut recorder);
+        conversation.stream(ToClient, b"234 go\r\n", &Settings::default(), &mut recorder);
+        conversation.stream(ToServer, &[0x16, 3, 1, 0, 100, 1, 0], &Settings::default(), &mut recorder);
+        assert_eq!(conversation.protocol(), Some(AppProtocol::Tls));
+        assert_eq!(conversation.original_protocol(), Some(AppProtocol::Ftp));
+    }
+
+    #[test]
+    fn a_data_connection_is_a_file() {
+        let mut recorder = Recorder::default();
+        let mut conversation = Conversation::ftp_data();
+        let settings = Settings { hash_files: true, ..Settings::default() };
+        conversation.stream(ToClient, b"abc", &settings, &mut recorder);
+        conversation.stream(ToClient, b"def", &settings, &mut recorder);
+        conversation.closed(ToClient, &settings, &mut recorder);
+        assert_eq!(recorder.text(), "0< file.data[abcdef]|0< file(6,whole)|0< Complete");
+    }
+}
