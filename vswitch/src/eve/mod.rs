@@ -2,9 +2,9 @@
 //!
 //! # Theory of operation
 //! A bounded queue leads from the workers to the log's own thread. The workers' side never waits: an event that finds the
-//! queue full is counted and forgotten. The thread looks at the queue every [`IDLE_SLEEP`] rather than being woken, so that
-//! no worker ever makes a system call for the log. What it finds it formats and writes as one piece, so a line is in the file
-//! at most [`IDLE_SLEEP`] and one write after the frame. When the file cannot take a piece (disk full), its events are
+//! queue full is counted and forgotten. The thread looks at the queue every 20 ms (`IDLE_SLEEP`) rather than being woken,
+//! so that no worker ever makes a system call for the log. What it finds it formats and writes as one piece, so a line is in
+//! the file at most that and one write after the frame. When the file cannot take a piece (disk full), its events are
 //! counted as lost and the next piece is tried afresh; the frames were judged long ago.
 
 pub mod record;

@@ -20,7 +20,7 @@ pub enum Head<'a> {
     },
     /// This is no request of HTTP/1.
     Malformed,
-    /// More header fields than [`FIELDS_MAX`], or more bytes than [`HEAD_MAX`].
+    /// More header fields than `FIELDS_MAX`, or more bytes than [`HEAD_MAX`].
     TooLarge,
 }
 
