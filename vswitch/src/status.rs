@@ -19,6 +19,8 @@ pub enum Table {
     Flows,
     /// Frames dropped, by reason
     Drops,
+    /// The last alerts, the newest first
+    Alerts,
     /// What decides in the policy, and how many frames each judged
     Rules,
     /// Workers and their load
@@ -138,6 +140,31 @@ pub struct RuleRow {
     pub name: String,
     /// Flows that it decided about since the switch started.
     pub hits: u64,
+}
+
+/// An alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertRow {
+    /// When, as in the event log.
+    pub timestamp: String,
+    /// What became of the frame: `allowed` or `blocked`.
+    pub action: String,
+    /// The signature's `sid`.
+    pub signature_id: u32,
+    /// Its `msg`.
+    pub signature: String,
+    /// Its priority, 1 is the gravest.
+    pub severity: u8,
+    /// Port that the frame entered by.
+    pub from_port: String,
+    /// Port that it would have left by.
+    pub to_port: Option<String>,
+    /// IP protocol.
+    pub proto: Option<String>,
+    /// Source address, and transport port if there is one.
+    pub source: Option<String>,
+    /// Destination address, and transport port if there is one.
+    pub destination: Option<String>,
 }
 
 /// A worker.

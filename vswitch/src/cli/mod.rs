@@ -63,7 +63,7 @@ struct ShowArguments {
     /// What to show
     #[arg(value_enum)]
     table: Table,
-    /// At most so many flows
+    /// At most so many flows or alerts
     #[arg(long, value_name = "N")]
     max: Option<usize>,
     /// Only flows of this port

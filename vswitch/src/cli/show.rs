@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::table::Set::{Left, Right};
 use super::table::Table as Text;
-use crate::status::{DropRow, Flows, MacRow, PortRow, RuleRow, Table, WorkerRow, ZoneRow};
+use crate::status::{AlertRow, DropRow, Flows, MacRow, PortRow, RuleRow, Table, WorkerRow, ZoneRow};
 
 /// Sets the daemon's answer as text.
 ///
@@ -17,6 +17,7 @@ pub fn text(table: Table, rows: Value) -> Result<String, serde_json::Error> {
         Table::Mac => macs(serde_json::from_value(rows)?),
         Table::Flows => flows(serde_json::from_value(rows)?),
         Table::Drops => drops(serde_json::from_value(rows)?),
+        Table::Alerts => alerts(serde_json::from_value(rows)?),
         Table::Rules => rules(serde_json::from_value(rows)?),
         Table::Workers => workers(serde_json::from_value(rows)?),
     })
@@ -111,6 +112,36 @@ fn drops(rows: Vec<DropRow>) -> String {
         text.row([row.reason, row.total.to_string(), ports.join(","), row.explanation]);
     }
     format!("{}{total} frames dropped\n", text.text())
+}
+
+fn alerts(rows: Vec<AlertRow>) -> String {
+    let mut text = Text::new(&[
+        ("TIME", Left),
+        ("ACTION", Left),
+        ("SID", Right),
+        ("SEVERITY", Right),
+        ("FROM", Left),
+        ("TO", Left),
+        ("PROTO", Left),
+        ("SOURCE", Left),
+        ("DESTINATION", Left),
+        ("SIGNATURE", Left),
+    ]);
+    for row in rows {
+        text.row([
+            row.timestamp,
+            row.action,
+            row.signature_id.to_string(),
+            row.severity.to_string(),
+            row.from_port,
+            row.to_port.unwrap_or_default(),
+            row.proto.unwrap_or_default(),
+            row.source.unwrap_or_default(),
+            row.destination.unwrap_or_default(),
+            row.signature,
+        ]);
+    }
+    text.text()
 }
 
 fn rules(rows: Vec<RuleRow>) -> String {

@@ -12,6 +12,7 @@ use crate::books::Totals;
 use crate::control::{Cause, FLOWS_MAX, Response};
 use crate::counters::WorkerCounters;
 use crate::drop_reason::DropReason;
+use crate::eve::recent::RECENT_MAX;
 use crate::eve::record::{mac_text, protocol_name};
 use crate::flow_table::{FlowRecord, FlowState};
 use crate::frame::PortId;
@@ -33,6 +34,7 @@ impl Switch {
                 Err(response) => return response,
             },
             Table::Drops => serde_json::to_value(self.drop_rows()),
+            Table::Alerts => serde_json::to_value(self.log.recent().newest(max.unwrap_or(RECENT_MAX))),
             Table::Rules => serde_json::to_value(self.rule_rows()),
             Table::Workers => serde_json::to_value(self.worker_rows()),
         };

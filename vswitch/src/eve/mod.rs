@@ -7,6 +7,7 @@
 //! the file at most that and one write after the frame. When the file cannot take a piece (disk full), its events are
 //! counted as lost and the next piece is tried afresh; the frames were judged long ago.
 
+pub mod recent;
 pub mod record;
 pub mod timestamp;
 
@@ -22,6 +23,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::event::Event;
+use recent::RecentAlerts;
 use timestamp::WallClock;
 
 /// Events that wait in the queue at most: what workers can raise in a burst of trouble while the disk is busy for a
@@ -52,6 +54,7 @@ pub fn queue() -> (Sender<Event>, Receiver<Event>) {
 #[derive(Debug)]
 pub struct Log {
     counters: Arc<LogCounters>,
+    recent: Arc<RecentAlerts>,
     orders: Arc<Orders>,
     thread: Option<JoinHandle<()>>,
 }
@@ -63,7 +66,7 @@ struct Orders {
 }
 
 impl Log {
-    /// Opens the file and starts the thread. Without a path, events are taken from the queue and forgotten. `started` is the
+    /// Opens the file and starts the thread. Without a path, no events are written. `started` is the
     /// moment from which the workers' clock counts.
     ///
     /// # Errors
@@ -71,21 +74,28 @@ impl Log {
     pub fn start(path: Option<&Path>, queue: Receiver<Event>, started: Instant) -> io::Result<Self> {
         let file = path.map(open).transpose()?;
         let counters = Arc::new(LogCounters::default());
+        let recent = Arc::new(RecentAlerts::default());
         let orders = Arc::new(Orders::default());
         let thread = LogThread {
             path: path.map(Path::to_owned),
             out: file.map(|file| LineWriter::new(file, Arc::clone(&counters))),
             queue,
             started,
+            recent: Arc::clone(&recent),
             orders: Arc::clone(&orders),
         };
         let thread = std::thread::Builder::new().name("eve".to_owned()).spawn(move || thread.run())?;
-        Ok(Self { counters, orders, thread: Some(thread) })
+        Ok(Self { counters, recent, orders, thread: Some(thread) })
     }
 
     /// What became of events so far.
     pub fn counters(&self) -> &LogCounters {
         &self.counters
+    }
+
+    /// The last alerts.
+    pub fn recent(&self) -> &RecentAlerts {
+        &self.recent
     }
 
     /// Asks the thread to open the file's path anew, after a log rotation has moved the file away.
@@ -131,6 +141,7 @@ struct LogThread {
     out: Option<LineWriter<File>>,
     queue: Receiver<Event>,
     started: Instant,
+    recent: Arc<RecentAlerts>,
     orders: Arc<Orders>,
 }
 
@@ -154,16 +165,18 @@ impl LogThread {
 
     /// Writes what waits, in pieces, up to what the queue holds; answers how many events that were.
     fn write_pieces(&mut self) -> usize {
-        let Some(out) = &mut self.out else {
-            return self.queue.try_iter().take(QUEUE_MAX).count();
-        };
         let clock = WallClock::now(self.started);
         let mut moved = 0;
         while moved < QUEUE_MAX {
-            match out.write_events(self.queue.try_iter().take(PIECE_MAX), clock) {
-                0 => break,
-                count => moved += count,
+            let events = self.queue.try_iter().take(PIECE_MAX).inspect(|event| self.recent.note(event, clock));
+            let count = match &mut self.out {
+                Some(out) => out.write_events(events, clock),
+                None => events.count(),
+            };
+            if count == 0 {
+                break;
             }
+            moved += count;
         }
         moved
     }

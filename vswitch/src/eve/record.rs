@@ -231,7 +231,8 @@ pub fn mac_text([a, b, c, d, e, f]: [u8; 6]) -> String {
     format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
 }
 
-fn port_name(generation: &Generation, port: PortId) -> Cow<'_, str> {
+/// A port's name, or its number if the generation does not know it.
+pub(super) fn port_name(generation: &Generation, port: PortId) -> Cow<'_, str> {
     match generation.port(port) {
         Some(view) => Cow::Borrowed(&view.name),
         None => Cow::Owned(format!("port-{}", port.0)),

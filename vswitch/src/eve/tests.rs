@@ -287,3 +287,25 @@ fn a_malformed_frame_says_how() {
     let record: Value = serde_json::from_str(&line(&event(kind))).expect("JSON");
     assert_eq!(record["vswitch"]["cause"], json!("ttl_zero"));
 }
+
+#[test]
+fn the_last_alerts_are_kept() {
+    let recent = RecentAlerts::default();
+    let clock = WallClock { ahead_us: 0 };
+    let alert = |action| event(EventKind::Alert(Alert { signature: 0, action, transaction: None }));
+    recent.note(&event(drop_kind(DropReason::Runt)), clock);
+    assert_eq!(recent.newest(9), [], "a drop is no alert");
+    for _ in 0..recent::RECENT_MAX {
+        recent.note(&alert(AlertAction::Allowed), clock);
+    }
+    let last = Event { tuple: Some(tuple(6)), to: Some(PortId(1)), ..alert(AlertAction::Blocked) };
+    recent.note(&last, clock);
+    let rows = recent.newest(usize::MAX);
+    assert_eq!(rows.len(), recent::RECENT_MAX);
+    let actions: Vec<&str> = rows.iter().take(2).map(|row| row.action.as_str()).collect();
+    assert_eq!(actions, ["blocked", "allowed"], "the newest first");
+    let row = &rows[0];
+    assert_eq!((row.signature_id, row.signature.as_str(), row.severity), (7, "EVIL \"quoted\"", 2));
+    assert_eq!((row.from_port.as_str(), row.proto.as_deref()), ("web1", Some("TCP")));
+    assert_eq!((row.source.as_deref(), row.destination.as_deref()), (Some("10.0.1.11:3"), Some("10.0.2.21:1")));
+}

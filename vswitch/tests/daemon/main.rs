@@ -52,7 +52,7 @@ fn what_show_tells() {
     assert!(drops.as_array().is_some_and(|rows| rows.iter().any(|row| row["reason"] == "signature")));
     assert_eq!(daemon.show("rules")[0], json!({"name": "web-db", "hits": 0}));
     assert_eq!(daemon.show("workers")[0]["generation"], json!(1));
-    for table in ["ports", "zones", "mac", "flows", "drops", "rules", "workers"] {
+    for table in ["ports", "zones", "mac", "flows", "drops", "alerts", "rules", "workers"] {
         let ended = daemon.cli(&["show", table]);
         assert_eq!((ended.status, ended.err.as_str()), (0, ""), "show {table}");
         assert!(!ended.out.is_empty(), "show {table}");
