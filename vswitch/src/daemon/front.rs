@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, UnixListener};
@@ -64,6 +66,17 @@ pub(super) trait Acts: Operations + Pages {
     /// # Errors
     /// Why the switch cannot go on, as a sentence.
     fn tick(&mut self) -> Result<(), String>;
+}
+
+/// Makes the next signal to stop end the process there and then: whoever sends a second one has lost patience with the
+/// first, which waits for workers and guests' connections.
+fn end_at_once_next_time() {
+    let armed = Arc::new(AtomicBool::new(true));
+    for signal in [SIGTERM, SIGINT] {
+        if let Err(error) = signal_hook::flag::register_conditional_shutdown(signal, 1, Arc::clone(&armed)) {
+            tracing::warn!(%error, signal, "a second signal will not end the switch at once");
+        }
+    }
 }
 
 /// Everything that the main thread listens to.
@@ -133,6 +146,7 @@ impl Front {
                 SIGUSR1 => acts.reopen_log(),
                 _ => {
                     tracing::info!(signal, "stopping");
+                    end_at_once_next_time();
                     return true;
                 }
             }

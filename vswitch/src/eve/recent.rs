@@ -1,11 +1,12 @@
 //! The last alerts, kept for `vswitch show alerts`: what an operator asks for first, without a log to search.
 
 use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
 use inspect::alert::AlertAction;
 
-use super::record::{port_name, protocol_name};
+use super::record::{has_ports, port_name, protocol_name};
 use super::timestamp::WallClock;
 use crate::event::{Event, EventKind};
 use crate::status::AlertRow;
@@ -45,9 +46,9 @@ fn alert_row(event: &Event, clock: WallClock) -> Option<AlertRow> {
     };
     let generation = &event.generation;
     let info = generation.rules.signature(alert.signature)?;
-    let end = |address: std::net::IpAddr, port: u16| match port {
-        0 => address.to_string(),
-        port => std::net::SocketAddr::new(address, port).to_string(),
+    let end = |protocol, address: IpAddr, port| match has_ports(protocol) {
+        true => SocketAddr::new(address, port).to_string(),
+        false => address.to_string(),
     };
     Some(AlertRow {
         timestamp: clock.format(event.at_us),
@@ -62,7 +63,7 @@ fn alert_row(event: &Event, clock: WallClock) -> Option<AlertRow> {
         from_port: port_name(generation, event.from).into_owned(),
         to_port: event.to.map(|to| port_name(generation, to).into_owned()),
         proto: event.tuple.map(|tuple| protocol_name(tuple.protocol).into_owned()),
-        source: event.tuple.map(|tuple| end(tuple.source, tuple.source_port)),
-        destination: event.tuple.map(|tuple| end(tuple.destination, tuple.destination_port)),
+        source: event.tuple.map(|tuple| end(tuple.protocol, tuple.source, tuple.source_port)),
+        destination: event.tuple.map(|tuple| end(tuple.protocol, tuple.destination, tuple.destination_port)),
     })
 }

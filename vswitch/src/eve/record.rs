@@ -195,7 +195,7 @@ fn tuple_part(tuple: &Tuple) -> TuplePart {
     let (mut ports, mut icmp) = (None, None);
     match tuple.protocol {
         1 | 58 => icmp = Some((tuple.source_port, tuple.destination_port)),
-        6 | 17 | 33 | 132 | 136 => ports = Some((tuple.source_port, tuple.destination_port)),
+        protocol if has_ports(protocol) => ports = Some((tuple.source_port, tuple.destination_port)),
         _ => {}
     }
     TuplePart {
@@ -207,6 +207,11 @@ fn tuple_part(tuple: &Tuple) -> TuplePart {
         icmp_type: icmp.map(|icmp| icmp.0),
         icmp_code: icmp.map(|icmp| icmp.1),
     }
+}
+
+/// Whether an IP protocol has transport ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
+pub(super) fn has_ports(protocol: u8) -> bool {
+    matches!(protocol, 6 | 17 | 33 | 132 | 136)
 }
 
 /// An IP protocol in Suricata's spelling: its name, or three digits.

@@ -308,4 +308,6 @@ fn the_last_alerts_are_kept() {
     assert_eq!((row.signature_id, row.signature.as_str(), row.severity), (7, "EVIL \"quoted\"", 2));
     assert_eq!((row.from_port.as_str(), row.proto.as_deref()), ("web1", Some("TCP")));
     assert_eq!((row.source.as_deref(), row.destination.as_deref()), (Some("10.0.1.11:3"), Some("10.0.2.21:1")));
+    recent.note(&Event { tuple: Some(tuple(1)), ..alert(AlertAction::Blocked) }, clock);
+    assert_eq!(recent.newest(1)[0].source.as_deref(), Some("10.0.1.11"), "ICMP has no ports");
 }
