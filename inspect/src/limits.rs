@@ -43,6 +43,18 @@ pub const VARIABLES_PER_RULE_MAX: usize = 8;
 /// Bytes that `base64_decode` decodes at most.
 pub const BASE64_BYTES_MAX: usize = 65_536;
 
+/// Bytes that one regular expression may compile to. The largest in Emerging Threats Open stays below half of it.
+pub const REGEX_PROGRAM_BYTES_MAX: usize = 1 << 20;
+
+/// Bytes of lazily built automaton per cached expression; past it the automaton is built anew.
+pub const REGEX_CACHE_BYTES_MAX: usize = 256 << 10;
+
+/// Expressions whose automata a worker keeps: at most 128 MiB together with [`REGEX_CACHE_BYTES_MAX`].
+pub const REGEX_CACHES_MAX: usize = 512;
+
+/// Steps of one backtracking search; some 50 microseconds.
+pub const BACKTRACK_STEPS_MAX: usize = 2_000;
+
 /// Work that verifying signatures may cost per packet, in units of about a nanosecond. A benign packet of full size takes
 /// some 2,000 with 32,000 signatures; a packet that takes fifty times as long is made to.
 pub const VERIFY_WORK_MAX: u64 = 100_000;

@@ -16,6 +16,7 @@ mod group;
 mod header_match;
 mod number;
 mod parse;
+mod pcre;
 mod program;
 mod ranges;
 mod rate;

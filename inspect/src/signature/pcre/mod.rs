@@ -1,0 +1,378 @@
+//! Regular expressions: PCRE's syntax on engines whose cost is bounded.
+//!
+//! # Theory of operation
+//!
+//! Almost all expressions in rules are regular, and run on finite automata in time linear in the text. The lazily built
+//! automata live in caches that belong to the worker, not to the expression: [`RegexCaches`] keeps a fixed number of
+//! them, so a guest that touches every expression of the set makes us build automata anew, never hold more of them
+//! (attack F07). The few expressions with lookaround, backreferences or atomic groups run on a backtracking engine
+//! with a limit of steps; a search that reaches it counts as "out of budget".
+
+mod translate;
+
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use regex_automata::meta;
+use regex_automata::nfa::thompson::WhichCaptures;
+use regex_automata::util::syntax;
+use regex_automata::{Anchored, Input};
+
+use super::cause::Cause;
+use crate::limits::{
+    BACKTRACK_STEPS_MAX, REGEX_CACHE_BYTES_MAX, REGEX_CACHES_MAX, REGEX_PROGRAM_BYTES_MAX,
+};
+use translate::{Reading, translate};
+
+/// A compiled expression.
+#[derive(Clone, Debug)]
+pub(crate) struct Regex {
+    engine: Engine,
+    anchored: bool,
+    /// Starts from the previous match (`R`).
+    pub(crate) relative: bool,
+    pub(crate) negated: bool,
+    /// As written, for telling expressions apart.
+    text: Arc<str>,
+}
+
+#[derive(Clone, Debug)]
+enum Engine {
+    /// Linear in the text. The number is the key of its cache.
+    Linear(Arc<meta::Regex>),
+    Backtracking(Arc<fancy_regex::Regex>),
+}
+
+/// How a search ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// Start and end of the first match.
+    At(usize, usize),
+    Nothing,
+    Exhausted,
+}
+
+/// What stands in a `pcre` option.
+#[derive(Debug)]
+pub(crate) struct Parsed {
+    pub(crate) regex: Regex,
+    /// The letters that name a buffer (`U`, `P`, `H`, ...), in their order.
+    pub(crate) buffers: Vec<char>,
+}
+
+impl PartialEq for Regex {
+    fn eq(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+}
+
+impl Eq for Regex {}
+
+/// Reads the value of `pcre`: `"/expression/letters"`, perhaps after `!`.
+pub(crate) fn parse(value: &str) -> Result<Parsed, Cause> {
+    let error = || Cause::value("pcre", "\"/expression/letters\"");
+    let (negated, quoted) = match value.strip_prefix('!') {
+        Some(rest) => (true, rest.trim_start()),
+        None => (false, value),
+    };
+    let inner = super::content::unquote(quoted).ok_or_else(error)?;
+    // `m` and another delimiter, as in Perl, is part of the language too.
+    let (delimiter, body) = match inner.strip_prefix('m') {
+        Some(rest) if !rest.is_empty() => {
+            rest.split_at(rest.chars().next().map_or(0, char::len_utf8))
+        }
+        _ => ("/", inner.strip_prefix('/').ok_or_else(error)?),
+    };
+    let (pattern, letters) = body.rsplit_once(delimiter).ok_or_else(error)?;
+    let mut reading = Reading::default();
+    let (mut insensitive, mut dot_all, mut anchored, mut lazy) = (false, false, false, false);
+    let (mut relative, mut buffers) = (false, Vec::new());
+    for letter in letters.chars() {
+        match letter {
+            'i' => insensitive = true,
+            'm' => reading.multi_line = true,
+            's' => dot_all = true,
+            'x' => reading.extended = true,
+            'A' => anchored = true,
+            'E' => reading.dollar_end_only = true,
+            'G' => lazy = true,
+            'R' => relative = true,
+            // Raw bytes are all there are, and our limits are not for a rule to lift.
+            'B' | 'O' => {}
+            'U' | 'I' | 'P' | 'Q' | 'H' | 'D' | 'M' | 'C' | 'S' | 'Y' | 'V' | 'W' | 'Z' => {
+                buffers.push(letter)
+            }
+            _ => {
+                return Err(Cause::Regex(format!(
+                    "the letter {letter} behind the expression is not known"
+                )));
+            }
+        }
+    }
+    let translated = translate(pattern, reading).map_err(Cause::Regex)?;
+    let engine = if translated.needs_backtracking {
+        backtracking(
+            &translated.pattern,
+            insensitive,
+            reading.multi_line,
+            dot_all,
+        )?
+    } else {
+        let syntax = syntax::Config::new()
+            .unicode(false)
+            .utf8(false)
+            .case_insensitive(insensitive)
+            .multi_line(reading.multi_line)
+            .dot_matches_new_line(dot_all)
+            .swap_greed(lazy);
+        linear(&translated.pattern, syntax)?
+    };
+    let text: Arc<str> = Arc::from(value);
+    Ok(Parsed {
+        regex: Regex {
+            engine,
+            anchored,
+            relative,
+            negated,
+            text,
+        },
+        buffers,
+    })
+}
+
+fn linear(pattern: &str, syntax: syntax::Config) -> Result<Engine, Cause> {
+    let config = meta::Config::new()
+        .utf8_empty(false)
+        .which_captures(WhichCaptures::Implicit)
+        .nfa_size_limit(Some(REGEX_PROGRAM_BYTES_MAX))
+        .hybrid_cache_capacity(REGEX_CACHE_BYTES_MAX)
+        .onepass(false)
+        .dfa(false);
+    let built = meta::Builder::new()
+        .configure(config)
+        .syntax(syntax)
+        .build(pattern);
+    built
+        .map(|regex| Engine::Linear(Arc::new(regex)))
+        .map_err(|error| Cause::Regex(describe(&error)))
+}
+
+/// The innermost reason, on one line.
+fn describe(error: &dyn std::error::Error) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    let text = error.to_string();
+    text.lines()
+        .last()
+        .unwrap_or_default()
+        .trim()
+        .trim_start_matches("error: ")
+        .to_owned()
+}
+
+fn backtracking(
+    pattern: &str,
+    insensitive: bool,
+    multi_line: bool,
+    dot_all: bool,
+) -> Result<Engine, Cause> {
+    let built = fancy_regex::RegexBuilder::new(pattern)
+        .bytes_mode(fancy_regex::BytesMode::Ascii)
+        .unicode_mode(false)
+        .case_insensitive(insensitive)
+        .multi_line(multi_line)
+        .dot_matches_new_line(dot_all)
+        .backtrack_limit(BACKTRACK_STEPS_MAX)
+        .delegate_size_limit(REGEX_PROGRAM_BYTES_MAX)
+        .build();
+    built
+        .map(|regex| Engine::Backtracking(Arc::new(regex)))
+        .map_err(|error| Cause::Regex(error.to_string()))
+}
+
+impl Regex {
+    /// The first match in `text` that starts at `from` or later. Adds to `work` what it cost.
+    pub(crate) fn find(
+        &self,
+        text: &[u8],
+        from: usize,
+        caches: &mut RegexCaches,
+        work: &mut u64,
+    ) -> Found {
+        if from > text.len() {
+            return Found::Nothing;
+        }
+        match &self.engine {
+            Engine::Linear(regex) => {
+                *work += 50 + (text.len() - from) as u64;
+                let anchored = if self.anchored {
+                    Anchored::Yes
+                } else {
+                    Anchored::No
+                };
+                let input = Input::new(text).range(from..).anchored(anchored);
+                match regex.search_with(caches.of(regex, work), &input) {
+                    Some(found) => Found::At(found.start(), found.end()),
+                    None => Found::Nothing,
+                }
+            }
+            Engine::Backtracking(regex) => {
+                *work += 500 + 4 * (text.len() - from) as u64;
+                match regex.find_from_pos(text, from) {
+                    Ok(Some(found)) if self.anchored && found.start() != from => Found::Nothing,
+                    Ok(Some(found)) => Found::At(found.start(), found.end()),
+                    Ok(None) => Found::Nothing,
+                    Err(_) => Found::Exhausted,
+                }
+            }
+        }
+    }
+
+    /// Whether it runs on the backtracking engine.
+    #[cfg(test)]
+    fn is_backtracking(&self) -> bool {
+        matches!(self.engine, Engine::Backtracking(_))
+    }
+}
+
+/// The automata that one worker has built lately, at most [`REGEX_CACHES_MAX`].
+#[derive(Debug, Default)]
+pub(crate) struct RegexCaches {
+    /// By the address of the expression, which the entry keeps alive.
+    caches: HashMap<usize, (Arc<meta::Regex>, meta::Cache)>,
+    /// Keys in the order in which they came.
+    order: VecDeque<usize>,
+}
+
+impl RegexCaches {
+    fn of(&mut self, regex: &Arc<meta::Regex>, work: &mut u64) -> &mut meta::Cache {
+        let key = Arc::as_ptr(regex).addr();
+        if !self.caches.contains_key(&key) {
+            // Building an automaton costs about as much as some thousand bytes of text.
+            *work += 2000;
+            if self.caches.len() >= REGEX_CACHES_MAX
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.caches.remove(&oldest);
+            }
+            self.order.push_back(key);
+        }
+        &mut self
+            .caches
+            .entry(key)
+            .or_insert_with(|| (regex.clone(), regex.create_cache()))
+            .1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Searches `text` from its start: start and end of the match.
+    fn find(value: &str, text: &[u8]) -> Found {
+        let parsed = parse(value).unwrap_or_else(|cause| panic!("{value}: {cause}"));
+        parsed
+            .regex
+            .find(text, 0, &mut RegexCaches::default(), &mut 0)
+    }
+
+    #[track_caller]
+    fn check(value: &str, text: impl AsRef<[u8]>, expected: Option<(usize, usize)>) {
+        let expected = expected.map_or(Found::Nothing, |(start, end)| Found::At(start, end));
+        assert_eq!(find(value, text.as_ref()), expected, "{value}");
+    }
+
+    #[test]
+    fn reads_as_pcre_does() {
+        check(r#""/a.c/""#, "xabc", Some((1, 4)));
+        check(r#""/a.c/""#, "a\nc", None);
+        check(r#""/a.c/s""#, "a\nc", Some((0, 3)));
+        check(r#""/ABC/i""#, "xabc", Some((1, 4)));
+        check(r#""/^b/""#, "a\nb", None);
+        check(r#""/^b/m""#, "a\nb", Some((2, 3)));
+        check(r#""/b$/""#, "ab\n", Some((1, 3)));
+        check(r#""/b$/E""#, "ab\n", None);
+        check(r#""/a$/m""#, "a\nb", Some((0, 1)));
+        check(r#""/b/A""#, "ab", None);
+        check(r#""/a b # note/x""#, "ab", Some((0, 2)));
+        check(r#""/a+?/""#, "aaa", Some((0, 1)));
+        check(r#""/a+/G""#, "aaa", Some((0, 1)));
+        check(r#""/\/\<\>\_\-\"\;/""#, "/<>_-\";", Some((0, 7)));
+        check(r#""/{a}{1/""#, "{a}{1", Some((0, 5)));
+        check(r#""/a{2}b{1,}c{0,2}/""#, "aabbc", Some((0, 5)));
+        check(r#""/[]a]+[^]b][[&~-]/""#, "]ax[", Some((0, 4)));
+        check(r#""/[[:digit:]a-c\d-]+/""#, "1b-x", Some((0, 3)));
+        check(r#""/[\x41-\x43\b]+/""#, b"AC\x08", Some((0, 3)));
+        check(r#""/\xff\x0\101\e/""#, b"\xff\0A\x1b", Some((0, 4)));
+        check(r#""/[^\xff]/""#, b"\xff\xfe", Some((1, 2)));
+        check(r#""/\h\R\N\Z/""#, "\t\r\nx", Some((0, 4)));
+        check(r#""/\Qa.b\E./""#, "a.bc", Some((0, 4)));
+        check(r#""/(?i)a(?-i:b)(?#note)/""#, "Ab", Some((0, 2)));
+        check(r#""/(?P<n>a)(?<m>b)/""#, "ab", Some((0, 2)));
+        check("\"m%a/b%i\"", "A/B", Some((0, 3)));
+        check("\"/é/\"", "é", Some((0, 2)));
+    }
+
+    #[test]
+    fn what_automata_cannot_do() {
+        for (value, text, expected) in [
+            (r#""/(a)b\1/""#, "aba", Some((0, 3))),
+            (r#""/(.)\g{1}x/""#, "abbx", Some((1, 4))),
+            (r#""/a(?=b)/""#, "acab", Some((2, 3))),
+            (r#""/a(?!b)/""#, "abac", Some((2, 3))),
+            (r#""/(?<=a)b/""#, "bab", Some((2, 3))),
+            (r#""/(?<!a)b/i""#, "aBb", Some((2, 3))),
+            (r#""/(?>a+)b/""#, "aab", Some((0, 3))),
+            (r#""/a++a/""#, "aaa", None),
+            (r#""/(?=\xff)[^a]/""#, "a\u{0}", None),
+        ] {
+            assert!(parse(value).unwrap().regex.is_backtracking(), "{value}");
+            check(value, text, expected);
+        }
+    }
+
+    #[test]
+    fn refusals_and_limits() {
+        for value in [
+            r#""/a""#,
+            "/a/",
+            r#""/a/q""#,
+            r#""/(/""#,
+            r#""/[b-a]/""#,
+            r#""/(?R)/""#,
+            r#""/\p{L}/""#,
+            r#""/*a/""#,
+        ] {
+            assert!(parse(value).is_err(), "{value}");
+        }
+        assert!(matches!(
+            parse(r#""/((a{1000}){1000}){1000}/""#),
+            Err(Cause::Regex(_))
+        ));
+        let hostile = "a".repeat(5000);
+        assert_eq!(
+            find(r#""/(?=x?)(a+)+(a+)+\1b/""#, hostile.as_bytes()),
+            Found::Exhausted
+        );
+    }
+
+    #[test]
+    fn caches_are_bounded() {
+        let mut caches = RegexCaches::default();
+        for index in 0..REGEX_CACHES_MAX + 5 {
+            let regex = parse(&format!(r#""/a{index}/""#)).unwrap().regex;
+            assert_eq!(
+                regex.find(format!("a{index}").as_bytes(), 0, &mut caches, &mut 0),
+                Found::At(0, 1 + index.to_string().len())
+            );
+        }
+        assert_eq!(
+            (caches.caches.len(), caches.order.len()),
+            (REGEX_CACHES_MAX, REGEX_CACHES_MAX)
+        );
+    }
+}

@@ -1,0 +1,415 @@
+//! From the syntax of PCRE to that of the regex crates.
+//!
+//! Both look alike but differ in small things that rules rely on: which letters and marks may be escaped, what a bare `{`
+//! or a `[` within brackets means, what `$` does before a last line feed. So the pattern is read as PCRE reads it and
+//! written anew; every byte that is meant literally is written in a form that means nothing else.
+
+/// A pattern written anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Translated {
+    /// The pattern in the syntax of the regex crates.
+    pub(crate) pattern: String,
+    /// Whether it has what no finite automaton can do: lookaround, backreferences, atomic and possessive parts.
+    pub(crate) needs_backtracking: bool,
+}
+
+/// The letters behind the closing slash that change how the pattern reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// `x`: white space and comments mean nothing.
+    pub(crate) extended: bool,
+    /// `m`: `$` matches at line ends.
+    pub(crate) multi_line: bool,
+    /// `E`: `$` matches at the very end only.
+    pub(crate) dollar_end_only: bool,
+}
+
+/// Writes `pattern` anew.
+///
+/// # Errors
+/// What it holds that is not supported.
+pub(crate) fn translate(pattern: &str, reading: Reading) -> Result<Translated, String> {
+    let mut translator = Translator {
+        input: pattern.as_bytes(),
+        at: 0,
+        out: String::new(),
+        reading,
+        needs_backtracking: false,
+    };
+    translator.pattern()?;
+    Ok(Translated {
+        pattern: translator.out,
+        needs_backtracking: translator.needs_backtracking,
+    })
+}
+
+struct Translator<'p> {
+    input: &'p [u8],
+    at: usize,
+    out: String,
+    reading: Reading,
+    needs_backtracking: bool,
+}
+
+/// One member of a bracketed class.
+enum Member {
+    /// A byte, which may begin or end a range.
+    Byte(u8),
+    /// A class of its own, written out.
+    Class(&'static str),
+}
+
+impl Translator<'_> {
+    fn next(&mut self) -> Option<u8> {
+        let byte = self.input.get(self.at).copied()?;
+        self.at += 1;
+        Some(byte)
+    }
+
+    fn rest(&self) -> &[u8] {
+        &self.input[self.at..]
+    }
+
+    fn literal(&mut self, byte: u8) {
+        if byte.is_ascii_alphanumeric() {
+            self.out.push(char::from(byte));
+        } else {
+            self.out.push_str(&format!("\\x{byte:02X}"));
+        }
+    }
+
+    fn pattern(&mut self) -> Result<(), String> {
+        while let Some(byte) = self.next() {
+            match byte {
+                b'\\' => self.escape()?,
+                b'[' => self.class()?,
+                b'(' => self.group()?,
+                b'{' => self.brace(),
+                b'*' | b'+' | b'?' => {
+                    self.out.push(char::from(byte));
+                    self.after_quantifier();
+                }
+                b'$' if self.reading.multi_line => self.out.push('$'),
+                b'$' if self.reading.dollar_end_only => self.out.push_str("\\z"),
+                // Before a last line feed too.
+                b'$' => self.out.push_str("(?:\\n?\\z)"),
+                b'^' | b'.' | b'|' | b')' => self.out.push(char::from(byte)),
+                b'#' if self.reading.extended => {
+                    while self.next().is_some_and(|byte| byte != b'\n') {}
+                }
+                _ if self.reading.extended && byte.is_ascii_whitespace() => {}
+                _ => self.literal(byte),
+            }
+        }
+        Ok(())
+    }
+
+    /// What may follow a quantifier: `?` for lazy, `+` for possessive.
+    fn after_quantifier(&mut self) {
+        match self.rest().first() {
+            Some(b'?') => {
+                self.at += 1;
+                self.out.push('?');
+            }
+            Some(b'+') => {
+                self.at += 1;
+                self.needs_backtracking = true;
+                self.out.push('+');
+            }
+            _ => {}
+        }
+    }
+
+    /// `{n}`, `{n,}` and `{n,m}` repeat; any other brace is a brace.
+    fn brace(&mut self) {
+        let rest = self.rest();
+        let end = rest.iter().position(|&byte| byte == b'}');
+        let inner = end.and_then(|end| std::str::from_utf8(&rest[..end]).ok());
+        let is_number =
+            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let counts = inner.filter(|inner| match inner.split_once(',') {
+            Some((least, most)) => is_number(least) && (most.is_empty() || is_number(most)),
+            None => is_number(inner),
+        });
+        match counts.map(|counts| format!("{{{counts}}}")) {
+            Some(counts) if !self.out.is_empty() => {
+                self.at += counts.len() - 1;
+                self.out.push_str(&counts);
+                self.after_quantifier();
+            }
+            _ => self.literal(b'{'),
+        }
+    }
+
+    fn group(&mut self) -> Result<(), String> {
+        let Some(rest) = self.rest().strip_prefix(b"?") else {
+            self.out.push('(');
+            return Ok(());
+        };
+        let (skip, written) = match rest {
+            [b'#', ..] => {
+                while self.next().is_some_and(|byte| byte != b')') {}
+                return Ok(());
+            }
+            [b':', ..] => (2, "(?:"),
+            [b'=', ..] => (2, "(?="),
+            [b'!', ..] => (2, "(?!"),
+            [b'>', ..] => (2, "(?>"),
+            [b'<', b'=', ..] => (3, "(?<="),
+            [b'<', b'!', ..] => (3, "(?<!"),
+            [b'P', b'<', ..] | [b'<', ..] | [b'\'', ..] => return self.named_group(),
+            _ => return self.flags(),
+        };
+        self.needs_backtracking |= skip == 3 || matches!(rest[0], b'=' | b'!' | b'>');
+        self.at += skip;
+        self.out.push_str(written);
+        Ok(())
+    }
+
+    /// `(?P<name>`, `(?<name>`, `(?'name'`: the name is of no use to a rule without captures.
+    fn named_group(&mut self) -> Result<(), String> {
+        let end = self
+            .rest()
+            .iter()
+            .skip(3)
+            .position(|&byte| matches!(byte, b'>' | b'\''));
+        self.at += 4 + end.ok_or("a group's name does not end")?;
+        self.out.push('(');
+        Ok(())
+    }
+
+    /// `(?flags)` and `(?flags:`.
+    fn flags(&mut self) -> Result<(), String> {
+        self.at += 1;
+        let mut flags = String::new();
+        let mut negated = false;
+        loop {
+            match self.next() {
+                Some(b'-') => {
+                    negated = true;
+                    flags.push('-');
+                }
+                Some(b'x') => self.reading.extended = !negated,
+                Some(flag @ (b'i' | b's' | b'U')) => flags.push(char::from(flag)),
+                Some(b'm') => {
+                    self.reading.multi_line = !negated;
+                    flags.push('m');
+                }
+                Some(end @ (b':' | b')')) => {
+                    let flags = flags.trim_end_matches('-');
+                    match (end, flags) {
+                        (b')', "") => {}
+                        (b')', _) => self.out.push_str(&format!("(?{flags})")),
+                        _ => self.out.push_str(&format!("(?{flags}:")),
+                    }
+                    return Ok(());
+                }
+                _ => return Err("a group of a kind that is not supported".to_owned()),
+            }
+        }
+    }
+
+    fn escape(&mut self) -> Result<(), String> {
+        let byte = self.next().ok_or("a backslash at the end")?;
+        match byte {
+            b'd' | b'D' | b'w' | b'W' | b's' | b'S' | b'b' | b'B' | b'A' | b'z' => {
+                self.out.push('\\');
+                self.out.push(char::from(byte));
+            }
+            b'Z' => self.out.push_str("(?:\\n?\\z)"),
+            b'h' => self.out.push_str("[\\t\\x20]"),
+            b'H' => self.out.push_str("[^\\t\\x20]"),
+            b'v' => self.out.push_str("[\\n\\x0B\\x0C\\r]"),
+            b'V' => self.out.push_str("[^\\n\\x0B\\x0C\\r]"),
+            b'N' => self.out.push_str("[^\\n]"),
+            b'R' => self.out.push_str("(?:\\r\\n|[\\n\\x0B\\x0C\\r])"),
+            b'Q' => {
+                while !self.rest().is_empty() && !self.rest().starts_with(b"\\E") {
+                    let byte = self.input[self.at];
+                    self.at += 1;
+                    self.literal(byte);
+                }
+                self.at = (self.at + 2).min(self.input.len());
+            }
+            b'E' => {}
+            b'1'..=b'9' if !self.rest().first().is_some_and(u8::is_ascii_digit) => {
+                self.needs_backtracking = true;
+                self.out.push_str(&format!("(?:\\{})", char::from(byte)));
+            }
+            b'g' => self.numbered_reference()?,
+            b'G' | b'K' | b'k' | b'p' | b'P' | b'X' | b'C' => {
+                return Err(format!("\\{} is not supported", char::from(byte)));
+            }
+            _ => {
+                let byte = self.byte_escape(byte)?;
+                self.literal(byte);
+            }
+        }
+        Ok(())
+    }
+
+    /// `\g1` and `\g{1}`.
+    fn numbered_reference(&mut self) -> Result<(), String> {
+        let digit = match *self.rest() {
+            [digit @ b'1'..=b'9', ..] => {
+                self.at += 1;
+                digit
+            }
+            [b'{', digit @ b'1'..=b'9', b'}', ..] => {
+                self.at += 3;
+                digit
+            }
+            _ => return Err("\\g of a kind that is not supported".to_owned()),
+        };
+        self.needs_backtracking = true;
+        self.out.push_str(&format!("(?:\\{})", char::from(digit)));
+        Ok(())
+    }
+
+    /// The byte that an escape stands for, the backslash and `byte` being read.
+    fn byte_escape(&mut self, byte: u8) -> Result<u8, String> {
+        Ok(match byte {
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            b'f' => 0x0c,
+            b'a' => 0x07,
+            b'e' => 0x1b,
+            b'c' => self.next().ok_or("\\c at the end")?.to_ascii_uppercase() ^ 0x40,
+            b'x' => self.hexadecimal()?,
+            b'0'..=b'7' => {
+                let mut value = u32::from(byte - b'0');
+                for _ in 0..2 {
+                    let Some(digit @ b'0'..=b'7') = self.rest().first().copied() else {
+                        break;
+                    };
+                    self.at += 1;
+                    value = value * 8 + u32::from(digit - b'0');
+                }
+                u8::try_from(value).map_err(|_| "an octal number beyond a byte")?
+            }
+            _ => byte,
+        })
+    }
+
+    /// `\xh`, `\xhh` and `\x{hh}`.
+    fn hexadecimal(&mut self) -> Result<u8, String> {
+        let braced = self.rest().first() == Some(&b'{');
+        self.at += usize::from(braced);
+        let mut value = 0u32;
+        let digits_max = if braced { 8 } else { 2 };
+        for _ in 0..digits_max {
+            let digit = self
+                .rest()
+                .first()
+                .and_then(|&byte| super::super::content::hex_digit(byte));
+            let Some(digit) = digit else { break };
+            self.at += 1;
+            value = value.saturating_mul(16).saturating_add(u32::from(digit));
+        }
+        if braced && self.next() != Some(b'}') {
+            return Err("\\x{ without its end".to_owned());
+        }
+        u8::try_from(value).map_err(|_| "a character beyond a byte".to_owned())
+    }
+
+    fn class(&mut self) -> Result<(), String> {
+        self.out.push('[');
+        if self.rest().first() == Some(&b'^') {
+            self.at += 1;
+            self.out.push('^');
+        }
+        let mut is_first = true;
+        loop {
+            let byte = self.next().ok_or("a class without its end")?;
+            if byte == b']' && !is_first {
+                self.out.push(']');
+                return Ok(());
+            }
+            is_first = false;
+            let member = self.member(byte)?;
+            let from = match member {
+                Member::Class(class) => {
+                    self.out.push_str(class);
+                    continue;
+                }
+                Member::Byte(byte) => byte,
+            };
+            if !matches!(*self.rest(), [b'-', next, ..] if next != b']') {
+                self.literal(from);
+                continue;
+            }
+            self.at += 1;
+            let byte = self.next().ok_or("a class without its end")?;
+            match self.member(byte)? {
+                Member::Byte(to) if from <= to => {
+                    self.literal(from);
+                    self.out.push('-');
+                    self.literal(to);
+                }
+                Member::Byte(_) => return Err("a range that runs backwards".to_owned()),
+                Member::Class(class) => {
+                    self.literal(from);
+                    self.literal(b'-');
+                    self.out.push_str(class);
+                }
+            }
+        }
+    }
+
+    /// One member of a class, its first byte being read.
+    fn member(&mut self, byte: u8) -> Result<Member, String> {
+        const POSIX: [&str; 14] = [
+            "[:alnum:]",
+            "[:alpha:]",
+            "[:ascii:]",
+            "[:blank:]",
+            "[:cntrl:]",
+            "[:digit:]",
+            "[:graph:]",
+            "[:lower:]",
+            "[:print:]",
+            "[:punct:]",
+            "[:space:]",
+            "[:upper:]",
+            "[:word:]",
+            "[:xdigit:]",
+        ];
+        if byte == b'[' {
+            let rest = &self.input[self.at - 1..];
+            if let Some(name) = POSIX
+                .into_iter()
+                .find(|name| rest.starts_with(name.as_bytes()))
+            {
+                self.at += name.len() - 1;
+                return Ok(Member::Class(name));
+            }
+            return Ok(Member::Byte(byte));
+        }
+        if byte != b'\\' {
+            return Ok(Member::Byte(byte));
+        }
+        let byte = self.next().ok_or("a backslash at the end")?;
+        Ok(match byte {
+            b'd' => Member::Class("\\d"),
+            b'D' => Member::Class("\\D"),
+            b'w' => Member::Class("\\w"),
+            b'W' => Member::Class("\\W"),
+            b's' => Member::Class("\\s"),
+            b'S' => Member::Class("\\S"),
+            b'h' => Member::Class("\\t\\x20"),
+            b'v' => Member::Class("\\n\\x0B\\x0C\\r"),
+            b'H' => Member::Class("[^\\t\\x20]"),
+            b'V' => Member::Class("[^\\n\\x0B\\x0C\\r]"),
+            b'R' => Member::Byte(b'R'),
+            b'p' | b'P' | b'N' | b'X' | b'Q' => {
+                return Err(format!(
+                    "\\{} in a class is not supported",
+                    char::from(byte)
+                ));
+            }
+            b'b' => Member::Byte(0x08),
+            _ => Member::Byte(self.byte_escape(byte)?),
+        })
+    }
+}
