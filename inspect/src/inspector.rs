@@ -3,8 +3,8 @@
 use crate::alert::{Alert, AlertAction};
 use crate::limits::{ALERTS_PER_PACKET_MAX, FLOW_SLOTS_MAX, VERIFY_WORK_MAX};
 use crate::signature::{
-    Action, Evaluation, Facts, FlowFacts, Outcome, RateKey, Rated, Rates, RuleSet, Signature, Track, Transports,
-    header_matches, tests_match,
+    Action, Evaluation, Facts, FlowFacts, Outcome, RateKey, Rated, Rates, RegexCaches, RuleSet,
+    Signature, Track, Transports, header_matches, tests_match,
 };
 use crate::verdict::{Refused, Verdict};
 use crate::wire::Packet;
@@ -63,6 +63,7 @@ pub struct Inspector {
     mode: Mode,
     flows: FlowMemories,
     rates: Rates,
+    caches: RegexCaches,
     /// Scratch: the signatures that matched the packet at hand, in rising order.
     matched: Vec<u32>,
     /// Alerts that [`ALERTS_PER_PACKET_MAX`] kept from being appended.
@@ -112,7 +113,10 @@ impl FlowMemories {
 impl Inspector {
     /// An inspector that remembers nothing yet.
     pub fn new(mode: Mode) -> Self {
-        Self { mode, ..Self::default() }
+        Self {
+            mode,
+            ..Self::default()
+        }
     }
 
     /// Looks at one packet and answers for it. Alerts are appended to `alerts`, at most
@@ -140,18 +144,32 @@ impl Inspector {
         };
         let protocol = packet.headers().protocol;
         let (source_port, destination_port) = (facts.source_port, facts.destination_port);
-        let Some(group) = rules.group(protocol, source_port, destination_port, flow.direction) else {
+        let Some(group) = rules.group(protocol, source_port, destination_port, flow.direction)
+        else {
             return Verdict::Forward;
         };
         let Some(group) = rules.group_of(group) else {
             return Verdict::Forward;
         };
-        let flow_facts = FlowFacts { direction: flow.direction, established: flow.established, stream_sizes: None };
+        let flow_facts = FlowFacts {
+            direction: flow.direction,
+            established: flow.established,
+            stream_sizes: None,
+        };
         let mut matched = std::mem::take(&mut self.matched);
         matched.clear();
-        let verdict = match find(rules, &group.members, &facts, &flow_facts, &mut matched) {
+        let verdict = match find(
+            rules,
+            &group.members,
+            &facts,
+            &flow_facts,
+            &mut matched,
+            &mut self.caches,
+        ) {
             Outcome::Exhausted => Verdict::Drop(Refused::Budget),
-            Outcome::Match | Outcome::NoMatch => self.decide(rules, &matched, &facts, flow, now_ms, alerts),
+            Outcome::Match | Outcome::NoMatch => {
+                self.decide(rules, &matched, &facts, flow, now_ms, alerts)
+            }
         };
         self.matched = matched;
         verdict
@@ -188,7 +206,8 @@ impl Inspector {
             let action = match (signature.action, self.mode) {
                 (Action::Pass, _) => {
                     if concerns_flow(signature, facts) {
-                        self.flows.remember(flow.slot, FlowMemory::Passed(rules.fingerprint()));
+                        self.flows
+                            .remember(flow.slot, FlowMemory::Passed(rules.fingerprint()));
                     }
                     return verdict;
                 }
@@ -201,13 +220,19 @@ impl Inspector {
                     }
                     AlertAction::Blocked
                 }
-                (Action::Drop | Action::Reject, Mode::Detect) | (Action::Alert, _) => AlertAction::Allowed,
+                (Action::Drop | Action::Reject, Mode::Detect) | (Action::Alert, _) => {
+                    AlertAction::Allowed
+                }
             };
             if signature.silent || rated == Rated::Quiet {
                 continue;
             }
             if alerts.len() < alerts_max {
-                alerts.push(Alert { signature: index, action, transaction: None });
+                alerts.push(Alert {
+                    signature: index,
+                    action,
+                    transaction: None,
+                });
             } else {
                 self.suppressed_count += 1;
             }
@@ -215,7 +240,14 @@ impl Inspector {
         verdict
     }
 
-    fn rate(&mut self, signature: &Signature, index: u32, facts: &Facts<'_>, flow: &FlowView, now_ms: u64) -> Rated {
+    fn rate(
+        &mut self,
+        signature: &Signature,
+        index: u32,
+        facts: &Facts<'_>,
+        flow: &FlowView,
+        now_ms: u64,
+    ) -> Rated {
         let Some(rate) = &signature.rate else {
             return Rated::Speak;
         };
@@ -226,7 +258,15 @@ impl Inspector {
             Track::Rule => (0, 0),
             Track::Flow => (flow.slot.map_or(u128::MAX, |slot| u128::from(slot.0)), 1),
         };
-        self.rates.judge(rate, RateKey { signature: index, first, second }, now_ms)
+        self.rates.judge(
+            rate,
+            RateKey {
+                signature: index,
+                first,
+                second,
+            },
+            now_ms,
+        )
     }
 }
 
@@ -237,14 +277,23 @@ fn concerns_flow(signature: &Signature, facts: &Facts<'_>) -> bool {
 }
 
 /// Appends the members that match the packet to `matched`.
-fn find(rules: &RuleSet, members: &[u32], facts: &Facts<'_>, flow: &FlowFacts, matched: &mut Vec<u32>) -> Outcome {
+fn find(
+    rules: &RuleSet,
+    members: &[u32],
+    facts: &Facts<'_>,
+    flow: &FlowFacts,
+    matched: &mut Vec<u32>,
+    caches: &mut RegexCaches,
+) -> Outcome {
     let mut work = 0;
     for &index in members {
         let signature = &rules.signatures[index as usize];
         if !header_matches(rules, signature, facts, flow) || !tests_match(signature, facts, flow) {
             continue;
         }
-        match Evaluation::new(&mut work, VERIFY_WORK_MAX).run(&signature.payload, facts.payload) {
+        match Evaluation::new(&mut work, VERIFY_WORK_MAX, caches)
+            .run(&signature.payload, facts.payload)
+        {
             Outcome::Match => matched.push(index),
             Outcome::NoMatch => {}
             Outcome::Exhausted => return Outcome::Exhausted,

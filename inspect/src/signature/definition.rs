@@ -1,9 +1,12 @@
 //! One compiled signature: what it asks of a packet and its flow, and what it says about itself.
 
-use super::program::{PacketTest, Step};
+use super::memory_test::{MemoryEffect, MemoryTest};
+use super::program::{Interval, PacketTest, Step};
 use super::rate::Rate;
 use super::syntax::Action;
+use super::transform::Transform;
 use crate::inspector::Direction;
+use crate::protocol::{Anomaly, Buffer, Number};
 
 /// What a signature says about itself: the texts of an alert.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,6 +99,55 @@ pub(crate) struct Signature {
     pub(crate) flow: FlowTest,
     pub(crate) tests: Box<[PacketTest]>,
     pub(crate) payload: Box<[Step]>,
+    /// Programs over bytes of the packet's headers.
+    pub(crate) header_parts: Box<[(HeaderPart, Box<[Step]>)]>,
     pub(crate) scope: Scope,
+    /// Application protocols as bits, 0 for all and none.
+    pub(crate) protocols: u32,
+    /// What is asked of a transaction.
+    pub(crate) app: Option<Box<AppMatch>>,
+    pub(crate) asks: Box<[MemoryTest]>,
+    pub(crate) effects: Box<[MemoryEffect]>,
     pub(crate) rate: Option<Rate>,
+}
+
+/// Bytes of a packet's headers that a rule can look at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum HeaderPart {
+    Ipv4,
+    Ipv6,
+    Tcp,
+    Udp,
+    Icmp4,
+    Icmp6,
+}
+
+/// What a rule asks of one side of one transaction: all of it must hold.
+#[derive(Clone, Debug)]
+pub(crate) struct AppMatch {
+    /// Whose bytes the transaction side is made from; `None` for either.
+    pub(crate) side: Option<Direction>,
+    pub(crate) buffers: Box<[BufferCondition]>,
+    pub(crate) numbers: Box<[(Number, Interval)]>,
+    pub(crate) events: Box<[Anomaly]>,
+}
+
+/// What is asked of one buffer.
+#[derive(Clone, Debug)]
+pub(crate) struct BufferCondition {
+    pub(crate) buffer: Buffer,
+    pub(crate) transforms: Box<[Transform]>,
+    pub(crate) steps: Box<[Step]>,
+    pub(crate) absence: Absence,
+}
+
+/// What a buffer that the transaction does not have means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absence {
+    /// The condition fails.
+    Refused,
+    /// `absent`: the condition holds then, and only then.
+    Demanded,
+    /// `absent: or_else`: the condition holds too.
+    Accepted,
 }

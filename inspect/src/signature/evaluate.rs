@@ -9,6 +9,7 @@
 
 use super::content::{Content, Operand};
 use super::number::NumberAt;
+use super::pcre::{Found, Regex, RegexCaches};
 use super::program::{Base64, Op, Step};
 use crate::limits::{BASE64_BYTES_MAX, VARIABLES_PER_RULE_MAX};
 
@@ -29,13 +30,19 @@ pub(crate) struct Evaluation<'w> {
     work: &'w mut u64,
     /// Where the work must end.
     work_max: u64,
+    caches: &'w mut RegexCaches,
     /// Values that `byte_extract` and `byte_math` remember, kept across the buffers of one signature.
     variables: [u64; VARIABLES_PER_RULE_MAX],
 }
 
 impl<'w> Evaluation<'w> {
-    pub(crate) fn new(work: &'w mut u64, work_max: u64) -> Self {
-        Self { work, work_max, variables: [0; VARIABLES_PER_RULE_MAX] }
+    pub(crate) fn new(work: &'w mut u64, work_max: u64, caches: &'w mut RegexCaches) -> Self {
+        Self {
+            work,
+            work_max,
+            caches,
+            variables: [0; VARIABLES_PER_RULE_MAX],
+        }
     }
 
     /// Runs all steps over `data`, from its start.
@@ -48,7 +55,9 @@ impl<'w> Evaluation<'w> {
         move |operand| match operand {
             Operand::Literal(value) => value,
             // Values past the signed range lie behind every buffer's end anyway.
-            Operand::Variable(index) => variables.get(usize::from(index)).map_or(0, |&value| value.cast_signed()),
+            Operand::Variable(index) => variables
+                .get(usize::from(index))
+                .map_or(0, |&value| value.cast_signed()),
         }
     }
 
@@ -65,9 +74,14 @@ impl<'w> Evaluation<'w> {
                     return self.search(content, &steps[index + 1..], data, at);
                 }
                 Op::Content(content) => self.content(content, data, at),
-                Op::IsDataAt { count, relative, negated } => {
-                    self.is_data_at(*count, *relative, data, at).then_some(at).xor(negated.then_some(at))
-                }
+                Op::IsDataAt {
+                    count,
+                    relative,
+                    negated,
+                } => self
+                    .is_data_at(*count, *relative, data, at)
+                    .then_some(at)
+                    .xor(negated.then_some(at)),
                 Op::Size(interval) => interval.contains(data.len() as u64).then_some(at),
                 Op::ByteTest(test) => test.holds(data, at, &self.value()).then_some(at),
                 Op::ByteJump(jump) => jump.target(data, at, &self.value()),
@@ -79,6 +93,15 @@ impl<'w> Evaluation<'w> {
                     let read = math.read(data, at, &self.value());
                     self.remember(math.variable, &math.number, read)
                 }
+                Op::Regex(regex) if step.retry => {
+                    return self.search_regex(regex, &steps[index + 1..], data, at);
+                }
+                Op::Regex(regex) => match self.regex(regex, data, at, 0) {
+                    Found::Exhausted => return Outcome::Exhausted,
+                    Found::At(_, end) if !regex.negated => Some(end),
+                    Found::Nothing if regex.negated => Some(at),
+                    Found::At(..) | Found::Nothing => None,
+                },
                 Op::Base64(base64) => match self.base64(base64, data, at) {
                     Outcome::Match => Some(at),
                     other => return other,
@@ -92,7 +115,12 @@ impl<'w> Evaluation<'w> {
         Outcome::Match
     }
 
-    fn remember(&mut self, variable: u8, _number: &NumberAt, read: Option<(u64, usize)>) -> Option<usize> {
+    fn remember(
+        &mut self,
+        variable: u8,
+        _number: &NumberAt,
+        read: Option<(u64, usize)>,
+    ) -> Option<usize> {
         let (value, behind) = read?;
         *self.variables.get_mut(usize::from(variable))? = value;
         Some(behind)
@@ -109,7 +137,9 @@ impl<'w> Evaluation<'w> {
 
     /// Looks for one occurrence; answers where the next step starts.
     fn content(&mut self, content: &Content, data: &[u8], at: usize) -> Option<usize> {
-        let found = content.region(data.len(), at, self.value()).and_then(|region| self.find(content, data, region));
+        let found = content
+            .region(data.len(), at, self.value())
+            .and_then(|region| self.find(content, data, region));
         match (content.negated, found) {
             (false, found) => found,
             (true, None) => Some(at),
@@ -118,14 +148,23 @@ impl<'w> Evaluation<'w> {
     }
 
     /// The end of the pattern's first occurrence in a region of the buffer.
-    fn find(&mut self, content: &Content, data: &[u8], (start, end): (usize, usize)) -> Option<usize> {
+    fn find(
+        &mut self,
+        content: &Content,
+        data: &[u8],
+        (start, end): (usize, usize),
+    ) -> Option<usize> {
         let length = content.pattern.len();
         if content.ends_with {
             let place = data.len().checked_sub(length)?;
             *self.work += 1 + length as u64 / 16;
-            return (start <= place && end == data.len() && content.pattern.equals(&data[place..])).then_some(end);
+            return (start <= place && end == data.len() && content.pattern.equals(&data[place..]))
+                .then_some(end);
         }
-        content.pattern.find(&data[start..end], self.work).map(|found| start + found + length)
+        content
+            .pattern
+            .find(&data[start..end], self.work)
+            .map(|found| start + found + length)
     }
 
     /// Tries each occurrence until the rest of the program holds.
@@ -148,12 +187,47 @@ impl<'w> Evaluation<'w> {
         Outcome::NoMatch
     }
 
+    /// The first match from `skip` bytes behind where the expression starts.
+    fn regex(&mut self, regex: &Regex, data: &[u8], at: usize, skip: usize) -> Found {
+        let base = if regex.relative { at } else { 0 };
+        // A relative expression begins where it starts from: `^` matches there.
+        let Some(text) = data.get(base..) else {
+            return Found::Nothing;
+        };
+        match regex.find(text, skip, self.caches, self.work) {
+            Found::At(start, end) => Found::At(base + start, base + end),
+            other => other,
+        }
+    }
+
+    /// Tries each match until the rest of the program holds.
+    fn search_regex(&mut self, regex: &Regex, rest: &[Step], data: &[u8], at: usize) -> Outcome {
+        let base = if regex.relative { at } else { 0 };
+        let (mut skip, variables) = (0, self.variables);
+        loop {
+            let (start, end) = match self.regex(regex, data, at, skip) {
+                Found::At(start, end) => (start, end),
+                Found::Nothing => return Outcome::NoMatch,
+                Found::Exhausted => return Outcome::Exhausted,
+            };
+            match self.steps(rest, data, end) {
+                Outcome::NoMatch => {}
+                decided => return decided,
+            }
+            self.variables = variables;
+            skip = start - base + 1;
+        }
+    }
+
     fn base64(&mut self, base64: &Base64, data: &[u8], at: usize) -> Outcome {
         let base = if base64.relative { at } else { 0 };
         let Some(encoded) = data.get(base.saturating_add(base64.offset as usize)..) else {
             return Outcome::NoMatch;
         };
-        let count = base64.count.map_or(BASE64_BYTES_MAX, |count| count as usize).min(BASE64_BYTES_MAX);
+        let count = base64
+            .count
+            .map_or(BASE64_BYTES_MAX, |count| count as usize)
+            .min(BASE64_BYTES_MAX);
         let encoded = &encoded[..encoded.len().min(count)];
         *self.work += encoded.len() as u64;
         let decoded = decode_base64(encoded);

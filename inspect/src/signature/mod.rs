@@ -14,6 +14,7 @@ mod evaluate;
 mod facts;
 mod group;
 mod header_match;
+mod memory_test;
 mod number;
 mod parse;
 mod pcre;
@@ -23,6 +24,7 @@ mod rate;
 mod ruleset;
 mod syntax;
 mod text;
+mod transform;
 
 #[cfg(test)]
 mod tests;
@@ -39,4 +41,5 @@ pub(crate) use definition::{Signature, Transports};
 pub(crate) use evaluate::{Evaluation, Outcome};
 pub(crate) use facts::Facts;
 pub(crate) use header_match::{FlowFacts, header_matches, tests_match};
+pub(crate) use pcre::RegexCaches;
 pub(crate) use rate::{RateKey, Rated, Rates, Track};

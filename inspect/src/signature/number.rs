@@ -23,6 +23,10 @@ impl NumberAt {
         let base = if self.relative { i64::try_from(at).ok()? } else { 0 };
         let start = usize::try_from(base.checked_add(value(self.offset))?).ok()?;
         let size = usize::try_from(value(self.size)).ok()?;
+        let size = match (self.text, size) {
+            (Some(base), 0) => digit_count(data.get(start..)?, base),
+            _ => size,
+        };
         let end = start.checked_add(size)?;
         let bytes = data.get(start..end)?;
         let number = match self.text {
@@ -37,6 +41,15 @@ impl NumberAt {
         };
         Some((number, end))
     }
+}
+
+/// How many digits there are, as far as a number can have.
+fn digit_count(bytes: &[u8], base: u32) -> usize {
+    bytes
+        .iter()
+        .take(23)
+        .take_while(|&&byte| char::from(byte).is_digit(base))
+        .count()
 }
 
 /// A number as text, read as far as its digits go: leading spaces and `0x` are passed over.

@@ -1,7 +1,9 @@
 //! What a rule's options become: small programs over buffers and tests over packets.
 
+use super::cause::Cause;
 use super::content::{Content, Operand};
 use super::number::{Comparison, Extract, Jump, Math, NumberAt};
+use super::pcre::Regex;
 
 /// One step of a program over a buffer.
 #[derive(Clone, Debug)]
@@ -18,7 +20,11 @@ pub(crate) enum Op {
     /// A byte pattern.
     Content(Content),
     /// So many bytes are there (behind the previous match, when relative).
-    IsDataAt { count: Operand, relative: bool, negated: bool },
+    IsDataAt {
+        count: Operand,
+        relative: bool,
+        negated: bool,
+    },
     /// The buffer's length.
     Size(Interval),
     /// A number in the buffer compares so.
@@ -29,6 +35,8 @@ pub(crate) enum Op {
     ByteExtract(Extract),
     /// Compute with a number and remember the result.
     ByteMath(Math),
+    /// A regular expression.
+    Regex(Regex),
     /// Decode base64 and run the inner program over the result.
     Base64(Base64),
 }
@@ -73,29 +81,46 @@ impl Op {
             Op::ByteJump(jump) => at(&jump.number),
             Op::ByteExtract(extract) => at(&extract.number),
             Op::ByteMath(math) => at(&math.number),
+            Op::Regex(regex) => regex.relative,
             Op::Base64(base64) => base64.relative,
         }
     }
 
     /// Whether it can match at more than one place.
     fn is_search(&self) -> bool {
-        matches!(self, Op::Content(content) if !content.negated)
+        match self {
+            Op::Content(content) => !content.negated,
+            Op::Regex(regex) => !regex.negated,
+            _ => false,
+        }
     }
 }
 
 /// Marks the steps whose other occurrences are worth a try: those from whose end a later step starts, with no other search
 /// in between.
-pub(crate) fn link(ops: Vec<Op>) -> Box<[Step]> {
-    let mut steps: Vec<Step> = ops.into_iter().map(|op| Step { op, retry: false }).collect();
+///
+/// # Errors
+/// An expression that can be read forwards but not backwards.
+pub(crate) fn link(ops: Vec<Op>) -> Result<Box<[Step]>, Cause> {
+    let mut steps: Vec<Step> = ops
+        .into_iter()
+        .map(|op| Step { op, retry: false })
+        .collect();
     let mut relative_follows = false;
     for step in steps.iter_mut().rev() {
         if step.op.is_search() {
             step.retry = relative_follows;
             relative_follows = false;
         }
+        if let Op::Regex(regex) = &mut step.op {
+            if step.retry {
+                regex.find_starts()?;
+            }
+            regex.settle();
+        }
         relative_follows |= step.op.is_relative();
     }
-    steps.into_boxed_slice()
+    Ok(steps.into_boxed_slice())
 }
 
 /// A test of what the headers of a packet say.

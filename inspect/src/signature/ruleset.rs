@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::cause::{Cause, Refusal};
-use super::compile::{self, Compiled};
+use super::compile::{self, Compiled, Names};
 use super::definition::{Signature, SignatureInfo, Transports};
 use super::group::{Group, GroupId, GroupKey};
 use super::ranges::{AddressSet, PortSet, Vars};
@@ -54,13 +54,14 @@ impl RuleSet {
         let (mut compiled, mut refused) = (Vec::new(), Vec::new());
         let mut hasher = DefaultHasher::new();
         let mut known = HashSet::new();
+        let mut names = Names::default();
         for (name, value) in vars.iter() {
             (name, value).hash(&mut hasher);
         }
         for file in files {
             file.text.hash(&mut hasher);
             for line in rule_lines(&file.text) {
-                let refusal = match compile::compile(&line, vars) {
+                let refusal = match compile::compile(&line, vars, &mut names) {
                     Ok(rule) if known.insert((rule.info.gid, rule.info.sid)) => {
                         compiled.push(rule);
                         continue;
@@ -99,7 +100,12 @@ impl RuleSet {
                 flow: rule.flow,
                 tests: rule.tests,
                 payload: rule.payload,
+                header_parts: rule.header_parts,
                 scope: rule.scope,
+                protocols: rule.protocols,
+                app: rule.app,
+                asks: rule.asks,
+                effects: rule.effects,
                 rate: rule.rate,
             });
         }

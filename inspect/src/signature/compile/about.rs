@@ -7,7 +7,7 @@ use super::super::rate::{Rate, RateKind, Track};
 use super::Draft;
 use super::values::{needed, none, number};
 
-impl Draft {
+impl Draft<'_> {
     /// Reads the option when it is one of these; `false` when it is not.
     pub(super) fn about(&mut self, name: &str, value: Option<&str>) -> Result<bool, Cause> {
         match name {

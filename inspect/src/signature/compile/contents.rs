@@ -6,13 +6,13 @@ use super::super::program::Op;
 use super::Draft;
 use super::values::{interval, needed, none, number};
 
-impl Draft {
+impl Draft<'_> {
     /// Reads the option when it is one of these; `false` when it is not.
     pub(super) fn contents(&mut self, name: &str, value: Option<&str>) -> Result<bool, Cause> {
         match name {
             "content" => {
                 let (bytes, negated) = parse_content(name, needed(name, value)?)?;
-                self.list().push(Op::Content(Content::new(bytes, negated)));
+                self.push(Op::Content(Content::new(bytes, negated)));
             }
             "nocase" => {
                 none(name, value)?;
@@ -43,21 +43,26 @@ impl Draft {
             "fast_pattern" => self.fast_pattern(name, value)?,
             "isdataat" => {
                 let op = self.is_data_at(name, needed(name, value)?)?;
-                self.list().push(op);
+                self.push(op);
             }
             "bsize" => {
                 let size = interval(name, needed(name, value)?, u64::from(u32::MAX))?;
-                self.list().push(Op::Size(size));
+                self.push(Op::Size(size));
             }
             _ => return Ok(false),
         }
         Ok(true)
     }
 
-    /// A number, or the name of a value that an earlier option remembered.
-    fn operand(&self, keyword: &str, text: &str) -> Result<Operand, Cause> {
-        let value: i32 = number(keyword, text)?;
-        Ok(Operand::Literal(i64::from(value)))
+    /// The content that a modifier such as `nocase` refers to.
+    fn last_content(&mut self, keyword: &str) -> Result<&mut Content, Cause> {
+        let last = self
+            .last
+            .and_then(|(list, op)| self.lists.get_mut(list)?.ops.get_mut(op));
+        match last {
+            Some(Op::Content(content)) => Ok(content),
+            _ => Err(Cause::context(keyword, "there is no content before it")),
+        }
     }
 
     fn fast_pattern(&mut self, keyword: &str, value: Option<&str>) -> Result<(), Cause> {
@@ -112,7 +117,10 @@ fn place(keyword: &str, content: &mut Content, operand: Operand) -> Result<(), C
     }
     if let Operand::Literal(value) = operand {
         let too_short = matches!(keyword, "depth" | "within") && value < length(content);
-        if too_short || (keyword == "offset" && value < 0) {
+        if too_short
+            || (keyword == "offset" && value < 0)
+            || value.unsigned_abs() > u64::from(u32::MAX)
+        {
             return Err(Cause::value(keyword, "room for the content"));
         }
     }

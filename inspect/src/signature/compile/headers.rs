@@ -6,7 +6,7 @@ use super::Draft;
 use super::values::{flags, interval, needed, none, number};
 use crate::inspector::Direction;
 
-impl Draft {
+impl Draft<'_> {
     /// Reads the option when it is one of these; `false` when it is not.
     pub(super) fn header(&mut self, name: &str, value: Option<&str>) -> Result<bool, Cause> {
         if name == "flow" {

@@ -4,20 +4,58 @@
 //! describe, one file each: [`contents`] (patterns), [`headers`] (packet headers), [`about`] (texts and rates).
 
 mod about;
+mod buffers;
 mod contents;
 mod headers;
+mod memory;
+mod numbers;
 mod values;
 
+use std::collections::HashMap;
+
 use super::cause::Cause;
-use super::content::Content;
-use super::definition::{FlowTest, Scope, SignatureInfo, Target, Transports};
+use super::definition::{
+    Absence, AppMatch, BufferCondition, FlowTest, HeaderPart, Scope, SignatureInfo, Target,
+    Transports,
+};
+use super::memory_test::{MemoryEffect, MemoryTest};
 use super::parse;
-use super::program::{Op, PacketTest, Step, link};
+use super::program::{Interval, Op, PacketTest, Step, link};
 use super::ranges::{AddressSet, PortSet, Vars};
 use super::rate::Rate;
 use super::syntax::{Action, Rule, RuleOption};
 use super::text::RuleLine;
-use crate::limits::STEPS_PER_RULE_MAX;
+use super::transform::Transform;
+use crate::inspector::Direction;
+use crate::limits::{NAMES_MAX, STEPS_PER_RULE_MAX};
+use crate::protocol::{Anomaly, AppProtocol, Buffer, Number, Sides};
+
+/// The bit of "no protocol that we know" in a mask of protocols.
+pub(crate) const UNRECOGNISED: u32 = 1 << 31;
+
+/// The bits of the protocols that a name in a rule stands for; 0 when there is none.
+pub(crate) fn protocol_mask(name: &str) -> u32 {
+    let named = AppProtocol::ALL
+        .iter()
+        .filter(|protocol| protocol.answers_to(name));
+    named.fold(0, |mask, &protocol| mask | buffers::mask_of(protocol))
+}
+
+/// The names of bits and numbers that rules share, as numbers.
+#[derive(Debug, Default)]
+pub(crate) struct Names {
+    numbers: HashMap<String, u16>,
+}
+
+impl Names {
+    fn number(&mut self, name: String) -> Result<u16, Cause> {
+        let next = u16::try_from(self.numbers.len()).unwrap_or(u16::MAX);
+        if usize::from(next) >= NAMES_MAX {
+            return Err(Cause::Limit("names of bits"));
+        }
+        Ok(*self.numbers.entry(name).or_insert(next))
+    }
+}
 
 /// A rule whose every part is understood, before equal sets are shared.
 #[derive(Debug)]
@@ -34,26 +72,57 @@ pub(crate) struct Compiled {
     pub(crate) flow: FlowTest,
     pub(crate) tests: Box<[PacketTest]>,
     pub(crate) payload: Box<[Step]>,
+    pub(crate) header_parts: Box<[(HeaderPart, Box<[Step]>)]>,
     pub(crate) scope: Scope,
+    pub(crate) protocols: u32,
+    pub(crate) app: Option<Box<AppMatch>>,
+    pub(crate) asks: Box<[MemoryTest]>,
+    pub(crate) effects: Box<[MemoryEffect]>,
     pub(crate) rate: Option<Rate>,
 }
 
 /// Compiles one rule line.
-pub(crate) fn compile(line: &RuleLine, vars: &Vars) -> Result<Compiled, Refused> {
-    let rule = parse::rule(line).map_err(|(position, cause)| Refused { position, sid: None, cause })?;
-    let at = |position, cause| Refused { position, sid: rule.sid(), cause };
-    let mut draft = Draft::new(&rule);
-    draft.protocol(&rule.protocol).map_err(|cause| at(rule.protocol_at, cause))?;
+pub(crate) fn compile(
+    line: &RuleLine,
+    vars: &Vars,
+    names: &mut Names,
+) -> Result<Compiled, Refused> {
+    let rule = parse::rule(line).map_err(|(position, cause)| Refused {
+        position,
+        sid: None,
+        cause,
+    })?;
+    let at = |position, cause| Refused {
+        position,
+        sid: rule.sid(),
+        cause,
+    };
+    let mut draft = Draft::new(&rule, names);
+    draft
+        .protocol(&rule.protocol)
+        .map_err(|cause| at(rule.protocol_at, cause))?;
     for option in &rule.options {
-        draft.option(option).map_err(|cause| at(option.position, cause))?;
+        draft
+            .option(option)
+            .map_err(|cause| at(option.position, cause))?;
     }
     let (source, destination) = (&rule.source, &rule.destination);
-    let sources = vars.addresses(&source.addresses).map_err(|cause| at(source.addresses_at, cause))?;
-    let source_ports = vars.ports(&source.ports).map_err(|cause| at(source.ports_at, cause))?;
-    let destinations = vars.addresses(&destination.addresses).map_err(|cause| at(destination.addresses_at, cause))?;
-    let destination_ports = vars.ports(&destination.ports).map_err(|cause| at(destination.ports_at, cause))?;
+    let sources = vars
+        .addresses(&source.addresses)
+        .map_err(|cause| at(source.addresses_at, cause))?;
+    let source_ports = vars
+        .ports(&source.ports)
+        .map_err(|cause| at(source.ports_at, cause))?;
+    let destinations = vars
+        .addresses(&destination.addresses)
+        .map_err(|cause| at(destination.addresses_at, cause))?;
+    let destination_ports = vars
+        .ports(&destination.ports)
+        .map_err(|cause| at(destination.ports_at, cause))?;
     let sets = (sources, source_ports, destinations, destination_ports);
-    draft.finish(&rule, sets).map_err(|cause| at(rule.position, cause))
+    draft
+        .finish(&rule, sets)
+        .map_err(|cause| at(rule.position, cause))
 }
 
 /// Where and why a rule was refused.
@@ -64,9 +133,47 @@ pub(crate) struct Refused {
     pub(crate) cause: Cause,
 }
 
+/// Where the contents of a list look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// The payload of a packet, or the stream.
+    Payload,
+    /// Bytes of a packet's headers.
+    Header(HeaderPart),
+    /// What `base64_decode` has decoded.
+    Base64,
+    /// What a protocol parser delivers.
+    Buffer(Buffer),
+}
+
+/// Contents that look at the same place.
+#[derive(Debug)]
+struct List {
+    place: Place,
+    transforms: Vec<Transform>,
+    ops: Vec<Op>,
+    absence: Absence,
+}
+
+impl List {
+    fn new(place: Place) -> Self {
+        Self {
+            place,
+            transforms: Vec::new(),
+            ops: Vec::new(),
+            absence: Absence::Refused,
+        }
+    }
+
+    fn is_unused(&self) -> bool {
+        self.ops.is_empty() && self.absence == Absence::Refused
+    }
+}
+
 /// A rule while its options are read.
 #[derive(Debug)]
-struct Draft {
+struct Draft<'n> {
+    names: &'n mut Names,
     action: Action,
     transports: Transports,
     ip_version: Option<u8>,
@@ -76,7 +183,20 @@ struct Draft {
     /// The protocol word or a keyword asks for packets, or for the stream.
     needs: Scope,
     tests: Vec<PacketTest>,
-    payload: Vec<Op>,
+    /// The first is that of the payload.
+    lists: Vec<List>,
+    /// The list that contents are added to.
+    current: usize,
+    /// List and index of the content that modifiers refer to.
+    last: Option<(usize, usize)>,
+    /// Names of `byte_extract` and `byte_math`.
+    variables: Vec<String>,
+    /// Protocols that the rule applies to, 0 for all and none.
+    protocols: u32,
+    numbers: Vec<(Number, Interval)>,
+    events: Vec<Anomaly>,
+    asks: Vec<MemoryTest>,
+    effects: Vec<MemoryEffect>,
     rate: Option<Rate>,
     silent: bool,
     msg: Option<String>,
@@ -90,9 +210,10 @@ struct Draft {
     references: Vec<(String, String)>,
 }
 
-impl Draft {
-    fn new(rule: &Rule) -> Self {
+impl<'n> Draft<'n> {
+    fn new(rule: &Rule, names: &'n mut Names) -> Self {
         Self {
+            names,
             action: rule.action,
             transports: Transports::ANY,
             ip_version: None,
@@ -101,7 +222,15 @@ impl Draft {
             no_stream: false,
             needs: Scope::default(),
             tests: Vec::new(),
-            payload: Vec::new(),
+            lists: vec![List::new(Place::Payload)],
+            current: 0,
+            last: None,
+            variables: Vec::new(),
+            protocols: 0,
+            numbers: Vec::new(),
+            events: Vec::new(),
+            asks: Vec::new(),
+            effects: Vec::new(),
             rate: None,
             silent: false,
             msg: None,
@@ -136,68 +265,104 @@ impl Draft {
             "icmp" => Transports::ICMP,
             "icmpv4" => Transports::ICMP4,
             "icmpv6" => Transports::ICMP6,
-            _ => return Err(Cause::Protocol(word.to_owned())),
+            _ => {
+                self.protocols = protocol_mask(word);
+                if self.protocols == 0 {
+                    return Err(Cause::Protocol(word.to_owned()));
+                }
+                Transports::TCP.or(Transports::UDP)
+            }
         };
         Ok(())
     }
 
     /// Reads one option. The order of the attempts does not matter: each keyword is known in one place only.
     fn option(&mut self, option: &RuleOption) -> Result<(), Cause> {
-        let value = option.value.as_deref();
-        if self.about(&option.name, value)?
-            || self.header(&option.name, value)?
-            || self.contents(&option.name, value)?
-        {
-            return Ok(());
+        let (name, value) = (option.name.as_str(), option.value.as_deref());
+        let known = self.contents(name, value)?
+            || self.about(name, value)?
+            || self.header(name, value)?
+            || self.buffers(name, value)?
+            || self.numbers(name, value)?
+            || self.memory(name, value)?;
+        if known {
+            Ok(())
+        } else {
+            Err(Cause::UnknownKeyword(option.name.clone()))
         }
-        Err(Cause::UnknownKeyword(option.name.clone()))
     }
 
-    /// The list that contents are added to.
-    fn list(&mut self) -> &mut Vec<Op> {
-        &mut self.payload
-    }
-
-    /// The content that a modifier such as `nocase` refers to.
-    fn last_content(&mut self, keyword: &str) -> Result<&mut Content, Cause> {
-        let last = self.list().iter_mut().rev().find_map(|op| match op {
-            Op::Content(content) => Some(content),
-            _ => None,
-        });
-        last.ok_or_else(|| Cause::context(keyword, "there is no content before it"))
+    /// Adds to the list at hand.
+    fn push(&mut self, op: Op) {
+        let ops = &mut self.lists[self.current].ops;
+        if matches!(op, Op::Content(_)) {
+            self.last = Some((self.current, ops.len()));
+        }
+        ops.push(op);
     }
 
     /// Which program runs on what: Suricata's rules of thumb.
-    fn scope(&self) -> Result<Scope, Cause> {
+    fn scope(&self) -> Scope {
         let mut scope = self.needs;
-        if self.only_stream {
-            scope.stream = true;
-        }
-        if self.no_stream {
-            scope.packet = true;
-        }
+        scope.stream |= self.only_stream;
+        scope.packet |= self.no_stream;
         if !self.transports.meets(Transports::TCP) {
-            return Ok(Scope { packet: true, stream: false });
+            return Scope {
+                packet: true,
+                stream: false,
+            };
         }
         if !scope.packet && !scope.stream {
+            let payload = &self.lists[0].ops;
             let is_placed = |op: &Op| matches!(op, Op::Content(content) if content.offset.or(content.depth).is_some());
-            scope.stream = !self.payload.is_empty();
+            scope.stream = !payload.is_empty();
             // A pattern at a fixed place is meant for the start of a packet as much as for the start of the stream.
             scope.packet = !scope.stream
-                || self.payload.iter().any(is_placed)
-                || self.tests.iter().any(|test| matches!(test, PacketTest::StreamSize(_)));
+                || payload.iter().any(is_placed)
+                || self
+                    .tests
+                    .iter()
+                    .any(|test| matches!(test, PacketTest::StreamSize(_)));
         }
-        Ok(scope)
+        scope
     }
 
-    fn finish(self, rule: &Rule, sets: (AddressSet, PortSet, AddressSet, PortSet)) -> Result<Compiled, Cause> {
-        if self.payload.len() > STEPS_PER_RULE_MAX {
+    fn finish(
+        mut self,
+        rule: &Rule,
+        sets: (AddressSet, PortSet, AddressSet, PortSet),
+    ) -> Result<Compiled, Cause> {
+        if self.lists.iter().map(|list| list.ops.len()).sum::<usize>() > STEPS_PER_RULE_MAX {
             return Err(Cause::Limit("steps"));
         }
-        let scope = self.scope()?;
         let sid = self.sid.ok_or(Cause::NoSid)?;
-        let by_class = || self.classtype.as_deref().map(super::classification::priority);
-        let priority = self.priority.or_else(by_class).unwrap_or(crate::limits::PRIORITY_DEFAULT);
+        let scope = self.scope();
+        self.close_base64()?;
+        let mut lists = std::mem::take(&mut self.lists);
+        let payload = link(std::mem::take(&mut lists[0].ops))?;
+        let mut header_parts = Vec::new();
+        let mut buffers = Vec::new();
+        for list in lists.drain(1..).filter(|list| !list.is_unused()) {
+            match list.place {
+                Place::Header(part) => header_parts.push((part, link(list.ops)?)),
+                Place::Buffer(buffer) => {
+                    let transforms = list.transforms.into_boxed_slice();
+                    buffers.push(BufferCondition {
+                        buffer,
+                        transforms,
+                        steps: link(list.ops)?,
+                        absence: list.absence,
+                    });
+                }
+                Place::Payload | Place::Base64 => {}
+            }
+        }
+        let app = self.app(buffers)?;
+        let priority = self.priority.or_else(|| {
+            self.classtype
+                .as_deref()
+                .map(super::classification::priority)
+        });
         let (sources, source_ports, destinations, destination_ports) = sets;
         let info = SignatureInfo {
             sid,
@@ -205,7 +370,7 @@ impl Draft {
             rev: self.rev.unwrap_or(0),
             msg: self.msg.unwrap_or_default(),
             classtype: self.classtype,
-            priority,
+            priority: priority.unwrap_or(crate::limits::PRIORITY_DEFAULT),
             action: self.action,
             target: self.target,
             metadata: self.metadata,
@@ -223,9 +388,70 @@ impl Draft {
             bidirectional: rule.bidirectional,
             flow: self.flow,
             tests: self.tests.into_boxed_slice(),
-            payload: link(self.payload),
+            payload,
+            header_parts: header_parts.into_boxed_slice(),
             scope,
+            protocols: self.protocols,
+            app,
+            asks: self.asks.into_boxed_slice(),
+            effects: self.effects.into_boxed_slice(),
             rate: self.rate,
         })
+    }
+
+    /// Puts the program over decoded base64 into the step that decodes it.
+    fn close_base64(&mut self) -> Result<(), Cause> {
+        let inner = self
+            .lists
+            .iter_mut()
+            .filter(|list| list.place == Place::Base64);
+        let inner: Vec<Op> = inner
+            .flat_map(|list| std::mem::take(&mut list.ops))
+            .collect();
+        let mut steps = Some(link(inner)?);
+        for op in self.lists.iter_mut().flat_map(|list| &mut list.ops) {
+            if let Op::Base64(base64) = op
+                && let Some(steps) = steps.take()
+            {
+                base64.steps = steps;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the rule asks of transactions, and of which side.
+    fn app(&mut self, buffers: Vec<BufferCondition>) -> Result<Option<Box<AppMatch>>, Cause> {
+        if buffers.is_empty() && self.numbers.is_empty() && self.events.is_empty() {
+            return Ok(None);
+        }
+        let mut side = self.flow.direction;
+        for condition in &buffers {
+            let name = condition.buffer.name();
+            let own = match condition.buffer.sides() {
+                Sides::Client => Direction::ToServer,
+                Sides::Server => Direction::ToClient,
+                Sides::Both => continue,
+            };
+            if side.replace(own).is_some_and(|side| side != own) {
+                return Err(Cause::context(
+                    name,
+                    "no packet holds this buffer and what the rule asks beside it",
+                ));
+            }
+        }
+        for condition in &buffers {
+            let mask = buffers::protocols_of(condition.buffer);
+            if mask != 0 {
+                self.restrict_protocols(condition.buffer.name(), mask)?;
+            }
+        }
+        let numbers = std::mem::take(&mut self.numbers).into_boxed_slice();
+        let events = std::mem::take(&mut self.events).into_boxed_slice();
+        Ok(Some(Box::new(AppMatch {
+            side,
+            buffers: buffers.into_boxed_slice(),
+            numbers,
+            events,
+        })))
     }
 }

@@ -14,10 +14,10 @@ use std::collections::HashMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use regex_automata::meta;
-use regex_automata::nfa::thompson::WhichCaptures;
+use regex_automata::hybrid::dfa;
+use regex_automata::nfa::thompson::{self, WhichCaptures};
 use regex_automata::util::syntax;
-use regex_automata::{Anchored, Input};
+use regex_automata::{Anchored, Input, MatchKind};
 
 use super::cause::Cause;
 use crate::limits::{
@@ -33,21 +33,24 @@ pub(crate) struct Regex {
     /// Starts from the previous match (`R`).
     pub(crate) relative: bool,
     pub(crate) negated: bool,
+    /// What the automaton that runs backwards is compiled from, should anyone ask for it.
+    backwards: Option<Arc<(String, syntax::Config)>>,
     /// As written, for telling expressions apart.
     text: Arc<str>,
 }
 
 #[derive(Clone, Debug)]
 enum Engine {
-    /// Linear in the text. The number is the key of its cache.
-    Linear(Arc<meta::Regex>),
+    /// Linear in the text: an automaton that finds a match's end, and, for those who ask, one that runs backwards to its
+    /// start.
+    Linear(Arc<dfa::DFA>, Option<Arc<dfa::DFA>>),
     Backtracking(Arc<fancy_regex::Regex>),
 }
 
 /// How a search ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// Start and end of the first match.
+    /// Start and end of the first match; the start is known only after [`Regex::find_starts`].
     At(usize, usize),
     Nothing,
     Exhausted,
@@ -111,6 +114,7 @@ pub(crate) fn parse(value: &str) -> Result<Parsed, Cause> {
         }
     }
     let translated = translate(pattern, reading).map_err(Cause::Regex)?;
+    let mut backwards = None;
     let engine = if translated.needs_backtracking {
         backtracking(
             &translated.pattern,
@@ -126,7 +130,9 @@ pub(crate) fn parse(value: &str) -> Result<Parsed, Cause> {
             .multi_line(reading.multi_line)
             .dot_matches_new_line(dot_all)
             .swap_greed(lazy);
-        linear(&translated.pattern, syntax)?
+        let forwards = automaton(&translated.pattern, syntax, false)?;
+        backwards = Some((translated.pattern, syntax));
+        Engine::Linear(forwards, None)
     };
     let text: Arc<str> = Arc::from(value);
     Ok(Parsed {
@@ -135,26 +141,40 @@ pub(crate) fn parse(value: &str) -> Result<Parsed, Cause> {
             anchored,
             relative,
             negated,
+            backwards: backwards.map(Arc::new),
             text,
         },
         buffers,
     })
 }
 
-fn linear(pattern: &str, syntax: syntax::Config) -> Result<Engine, Cause> {
-    let config = meta::Config::new()
-        .utf8_empty(false)
-        .which_captures(WhichCaptures::Implicit)
+/// Compiles an automaton that reads forwards, or backwards.
+fn automaton(
+    pattern: &str,
+    syntax: syntax::Config,
+    backwards: bool,
+) -> Result<Arc<dfa::DFA>, Cause> {
+    let program = thompson::Config::new()
+        .utf8(false)
+        .which_captures(WhichCaptures::None)
         .nfa_size_limit(Some(REGEX_PROGRAM_BYTES_MAX))
-        .hybrid_cache_capacity(REGEX_CACHE_BYTES_MAX)
-        .onepass(false)
-        .dfa(false);
-    let built = meta::Builder::new()
+        .reverse(backwards);
+    let kind = if backwards {
+        MatchKind::All
+    } else {
+        MatchKind::LeftmostFirst
+    };
+    let config = dfa::Config::new()
+        .cache_capacity(REGEX_CACHE_BYTES_MAX)
+        .skip_cache_capacity_check(true)
+        .match_kind(kind);
+    let built = dfa::Builder::new()
         .configure(config)
+        .thompson(program)
         .syntax(syntax)
         .build(pattern);
     built
-        .map(|regex| Engine::Linear(Arc::new(regex)))
+        .map(Arc::new)
         .map_err(|error| Cause::Regex(describe(&error)))
 }
 
@@ -194,6 +214,21 @@ fn backtracking(
 }
 
 impl Regex {
+    /// Makes the starts of matches known: only where a search may have to go on behind one.
+    pub(crate) fn find_starts(&mut self) -> Result<(), Cause> {
+        if let (Engine::Linear(_, reverse @ None), Some(source)) =
+            (&mut self.engine, self.backwards.take())
+        {
+            *reverse = Some(automaton(&source.0, source.1, true)?);
+        }
+        Ok(())
+    }
+
+    /// Gives up what only [`Regex::find_starts`] needs.
+    pub(crate) fn settle(&mut self) {
+        self.backwards = None;
+    }
+
     /// The first match in `text` that starts at `from` or later. Adds to `work` what it cost.
     pub(crate) fn find(
         &self,
@@ -206,7 +241,7 @@ impl Regex {
             return Found::Nothing;
         }
         match &self.engine {
-            Engine::Linear(regex) => {
+            Engine::Linear(forward, reverse) => {
                 *work += 50 + (text.len() - from) as u64;
                 let anchored = if self.anchored {
                     Anchored::Yes
@@ -214,9 +249,18 @@ impl Regex {
                     Anchored::No
                 };
                 let input = Input::new(text).range(from..).anchored(anchored);
-                match regex.search_with(caches.of(regex, work), &input) {
-                    Some(found) => Found::At(found.start(), found.end()),
-                    None => Found::Nothing,
+                let end = match forward.try_search_fwd(caches.of(forward, work), &input) {
+                    Ok(Some(end)) => end.offset(),
+                    Ok(None) => return Found::Nothing,
+                    Err(_) => return Found::Exhausted,
+                };
+                let Some(reverse) = reverse else {
+                    return Found::At(from, end);
+                };
+                let input = Input::new(text).range(from..end).anchored(Anchored::Yes);
+                match reverse.try_search_rev(caches.of(reverse, work), &input) {
+                    Ok(start) => Found::At(start.map_or(from, |start| start.offset()), end),
+                    Err(_) => Found::Exhausted,
                 }
             }
             Engine::Backtracking(regex) => {
@@ -241,14 +285,14 @@ impl Regex {
 /// The automata that one worker has built lately, at most [`REGEX_CACHES_MAX`].
 #[derive(Debug, Default)]
 pub(crate) struct RegexCaches {
-    /// By the address of the expression, which the entry keeps alive.
-    caches: HashMap<usize, (Arc<meta::Regex>, meta::Cache)>,
+    /// By the address of the automaton's program, which the entry keeps alive.
+    caches: HashMap<usize, (Arc<dfa::DFA>, dfa::Cache)>,
     /// Keys in the order in which they came.
     order: VecDeque<usize>,
 }
 
 impl RegexCaches {
-    fn of(&mut self, regex: &Arc<meta::Regex>, work: &mut u64) -> &mut meta::Cache {
+    fn of(&mut self, regex: &Arc<dfa::DFA>, work: &mut u64) -> &mut dfa::Cache {
         let key = Arc::as_ptr(regex).addr();
         if !self.caches.contains_key(&key) {
             // Building an automaton costs about as much as some thousand bytes of text.
@@ -274,7 +318,8 @@ mod tests {
 
     /// Searches `text` from its start: start and end of the match.
     fn find(value: &str, text: &[u8]) -> Found {
-        let parsed = parse(value).unwrap_or_else(|cause| panic!("{value}: {cause}"));
+        let mut parsed = parse(value).unwrap_or_else(|cause| panic!("{value}: {cause}"));
+        parsed.regex.find_starts().unwrap();
         parsed
             .regex
             .find(text, 0, &mut RegexCaches::default(), &mut 0)
@@ -322,6 +367,7 @@ mod tests {
         for (value, text, expected) in [
             (r#""/(a)b\1/""#, "aba", Some((0, 3))),
             (r#""/(.)\g{1}x/""#, "abbx", Some((1, 4))),
+            (r#""/(?P<n>a|b)(x)(?P=n)/""#, "axbaxa", Some((3, 6))),
             (r#""/a(?=b)/""#, "acab", Some((2, 3))),
             (r#""/a(?!b)/""#, "abac", Some((2, 3))),
             (r#""/(?<=a)b/""#, "bab", Some((2, 3))),

@@ -35,6 +35,7 @@ pub(crate) fn translate(pattern: &str, reading: Reading) -> Result<Translated, S
         out: String::new(),
         reading,
         needs_backtracking: false,
+        groups: Vec::new(),
     };
     translator.pattern()?;
     Ok(Translated {
@@ -49,6 +50,8 @@ struct Translator<'p> {
     out: String,
     reading: Reading,
     needs_backtracking: bool,
+    /// The names of the capturing groups so far, empty for those without.
+    groups: Vec<String>,
 }
 
 /// One member of a bracketed class.
@@ -144,6 +147,7 @@ impl Translator<'_> {
     fn group(&mut self) -> Result<(), String> {
         let Some(rest) = self.rest().strip_prefix(b"?") else {
             self.out.push('(');
+            self.groups.push(String::new());
             return Ok(());
         };
         let (skip, written) = match rest {
@@ -158,6 +162,7 @@ impl Translator<'_> {
             [b'<', b'=', ..] => (3, "(?<="),
             [b'<', b'!', ..] => (3, "(?<!"),
             [b'P', b'<', ..] | [b'<', ..] | [b'\'', ..] => return self.named_group(),
+            [b'P', b'=', ..] => return self.named_reference(),
             _ => return self.flags(),
         };
         self.needs_backtracking |= skip == 3 || matches!(rest[0], b'=' | b'!' | b'>');
@@ -166,15 +171,38 @@ impl Translator<'_> {
         Ok(())
     }
 
-    /// `(?P<name>`, `(?<name>`, `(?'name'`: the name is of no use to a rule without captures.
+    /// `(?P<name>`, `(?<name>`, `(?'name'`: a group like any other, whose name may be referred to.
     fn named_group(&mut self) -> Result<(), String> {
-        let end = self
+        self.at += if self.rest().starts_with(b"?P") { 3 } else { 2 };
+        let name = self.name(|byte| matches!(byte, b'>' | b'\''))?;
+        self.groups.push(name);
+        self.out.push('(');
+        Ok(())
+    }
+
+    /// Reads a name and the mark that ends it.
+    fn name(&mut self, ends: fn(u8) -> bool) -> Result<String, String> {
+        let length = self
             .rest()
             .iter()
-            .skip(3)
-            .position(|&byte| matches!(byte, b'>' | b'\''));
-        self.at += 4 + end.ok_or("a group's name does not end")?;
-        self.out.push('(');
+            .position(|&byte| ends(byte))
+            .ok_or("a name does not end")?;
+        let name = String::from_utf8_lossy(&self.rest()[..length]).into_owned();
+        self.at += length + 1;
+        Ok(name)
+    }
+
+    /// `(?P=name)`: what the named group has matched.
+    fn named_reference(&mut self) -> Result<(), String> {
+        self.at += 3;
+        let name = self.name(|byte| byte == b')')?;
+        let group = self
+            .groups
+            .iter()
+            .position(|known| *known == name && !name.is_empty());
+        let number = group.ok_or("a reference to a group that does not exist")? + 1;
+        self.needs_backtracking = true;
+        self.out.push_str(&format!("(?:\\{number})"));
         Ok(())
     }
 
