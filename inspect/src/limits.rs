@@ -58,6 +58,10 @@ pub const REGEX_CACHES_MAX: usize = 512;
 /// Steps of one backtracking search; some 50 microseconds.
 pub const BACKTRACK_STEPS_MAX: usize = 2_000;
 
+/// Bytes of a pattern that the prefilter looks at: a longer one is cut to a window around its rarest bytes. Bounds what is
+/// carried over from one segment of a stream to the next.
+pub const PREFILTER_PATTERN_BYTES_MAX: usize = 64;
+
 /// Work that verifying signatures may cost per packet, in units of about a nanosecond. A benign packet of full size takes
 /// some 2,000 with 32,000 signatures; a packet that takes fifty times as long is made to.
 pub const VERIFY_WORK_MAX: u64 = 100_000;

@@ -18,6 +18,7 @@ mod memory_test;
 mod number;
 mod parse;
 mod pcre;
+mod prefilter;
 mod program;
 mod ranges;
 mod rate;

@@ -4,7 +4,6 @@
 use super::super::cause::Cause;
 use super::super::content::{Content, parse_content};
 use super::super::definition::{Absence, HeaderPart};
-use super::super::pcre;
 use super::super::program::{Interval, Op};
 use super::super::transform::Transform;
 use super::values::{interval, needed, none, number};
@@ -127,7 +126,7 @@ impl Draft<'_> {
     }
 
     fn pcre(&mut self, value: &str) -> Result<(), Cause> {
-        let parsed = pcre::parse(value)?;
+        let parsed = self.names.expression(value)?;
         let buffer = match parsed.buffers.as_slice() {
             [] => None,
             [letter] => Some(pcre_buffer(*letter)?),

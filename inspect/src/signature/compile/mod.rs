@@ -20,6 +20,7 @@ use super::definition::{
 };
 use super::memory_test::{MemoryEffect, MemoryTest};
 use super::parse;
+use super::pcre;
 use super::program::{Interval, Op, PacketTest, Step, link};
 use super::ranges::{AddressSet, PortSet, Vars};
 use super::rate::Rate;
@@ -41,10 +42,13 @@ pub(crate) fn protocol_mask(name: &str) -> u32 {
     named.fold(0, |mask, &protocol| mask | buffers::mask_of(protocol))
 }
 
-/// The names of bits and numbers that rules share, as numbers.
+/// What rules share while they are compiled.
 #[derive(Debug, Default)]
 pub(crate) struct Names {
+    /// The names of bits and numbers, as numbers.
     numbers: HashMap<String, u16>,
+    /// Expressions as written: half of those in rule sets are repetitions.
+    expressions: HashMap<String, pcre::Parsed>,
 }
 
 impl Names {
@@ -54,6 +58,16 @@ impl Names {
             return Err(Cause::Limit("names of bits"));
         }
         Ok(*self.numbers.entry(name).or_insert(next))
+    }
+
+    /// The expression in a `pcre` option.
+    fn expression(&mut self, value: &str) -> Result<pcre::Parsed, Cause> {
+        if let Some(known) = self.expressions.get(value) {
+            return Ok(known.clone());
+        }
+        let parsed = pcre::parse(value)?;
+        self.expressions.insert(value.to_owned(), parsed.clone());
+        Ok(parsed)
     }
 }
 

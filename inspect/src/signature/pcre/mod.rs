@@ -57,7 +57,7 @@ pub(crate) enum Found {
 }
 
 /// What stands in a `pcre` option.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Parsed {
     pub(crate) regex: Regex,
     /// The letters that name a buffer (`U`, `P`, `H`, ...), in their order.

@@ -1,0 +1,343 @@
+//! Which signatures may match a text at all: one pass over its bytes, whatever the number of signatures.
+//!
+//! # Theory of operation
+//!
+//! Of each signature one pattern is searched for (its fast pattern); only when that occurs is the signature looked at as a
+//! whole. Of each such pattern, four bytes in a row are chosen that traffic rarely holds. The pass folds the case of each
+//! four bytes of the text, hashes them and asks one bit of a table that fits into the nearest caches: mostly the answer is
+//! no and the next byte is up. Where it is yes, the patterns that hang on these four bytes are compared whole.
+//!
+//! Patterns of two and three bytes have no such four bytes. They have a table of pairs of their own; signatures with
+//! nothing but single bytes are not for a prefilter.
+//!
+//! A hostile text can be full of four bytes that patterns hang on, though it holds none of the patterns. What is compared
+//! adds to the packet's count of work, like all verification.
+
+mod frequency;
+
+use std::collections::HashMap;
+
+use frequency::{FOLD, commonness, gram};
+
+use crate::limits::PREFILTER_PATTERN_BYTES_MAX;
+
+/// A set of patterns, each standing for some signatures.
+#[derive(Debug, Default)]
+pub(crate) struct Prefilter {
+    grams: Option<Table>,
+    pairs: Option<Table>,
+    patterns: Vec<Pattern>,
+    /// The patterns' bytes in lower case.
+    bytes: Vec<u8>,
+    /// Signatures of the patterns.
+    signatures: Vec<u32>,
+    /// Bytes of the longest pattern.
+    length_max: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pattern {
+    start: u32,
+    length: u16,
+    signatures_start: u32,
+    signatures_end: u32,
+}
+
+/// Where patterns hang on runs of bytes.
+#[derive(Debug)]
+struct Table {
+    /// One bit per hash: whether anything hangs there.
+    bits: Box<[u64]>,
+    /// Bits of the hash that count.
+    shift: u32,
+    /// For the upper bits of the hash, where its entries start; one more at the end.
+    starts: Box<[u32]>,
+    starts_shift: u32,
+    entries: Box<[Entry]>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    run: u32,
+    pattern: u32,
+    /// Offset of the run in the pattern.
+    offset: u16,
+}
+
+/// What a prefilter is built from.
+#[derive(Debug, Default)]
+pub(crate) struct Builder {
+    patterns: HashMap<Vec<u8>, Vec<u32>>,
+}
+
+impl Builder {
+    /// Adds a signature under a pattern of at least [`Builder::LENGTH_MIN`] bytes, in any case.
+    pub(crate) fn add(&mut self, pattern: &[u8], signature: u32) {
+        let cut = cut(pattern);
+        let signatures = self.patterns.entry(cut.to_ascii_lowercase()).or_default();
+        if signatures.last() != Some(&signature) {
+            signatures.push(signature);
+        }
+    }
+
+    /// The shortest pattern that a prefilter takes.
+    pub(crate) const LENGTH_MIN: usize = 2;
+
+    pub(crate) fn build(self) -> Prefilter {
+        let mut sorted: Vec<(Vec<u8>, Vec<u32>)> = self.patterns.into_iter().collect();
+        sorted.sort_unstable();
+        let mut filter = Prefilter::default();
+        let (mut grams, mut pairs) = (Vec::new(), Vec::new());
+        for (index, (bytes, signatures)) in (0u32..).zip(sorted) {
+            let signatures_start = index_of(&filter.signatures);
+            filter.signatures.extend(signatures);
+            let signatures_end = index_of(&filter.signatures);
+            let (start, length) = (
+                index_of(&filter.bytes),
+                u16::try_from(bytes.len()).unwrap_or(0),
+            );
+            filter.patterns.push(Pattern {
+                start,
+                length,
+                signatures_start,
+                signatures_end,
+            });
+            filter.length_max = filter.length_max.max(bytes.len());
+            match rarest(&bytes) {
+                Some((offset, run)) => grams.push(Entry {
+                    run,
+                    pattern: index,
+                    offset,
+                }),
+                None => {
+                    let run = pair([bytes[0], bytes[1]]);
+                    pairs.push(Entry {
+                        run,
+                        pattern: index,
+                        offset: 0,
+                    });
+                }
+            }
+            filter.bytes.extend(bytes);
+        }
+        filter.grams = Table::of(grams);
+        filter.pairs = Table::of(pairs);
+        filter
+    }
+}
+
+fn index_of<T>(items: &[T]) -> u32 {
+    u32::try_from(items.len()).unwrap_or(u32::MAX)
+}
+
+/// The window of a long pattern that has its rarest bytes in it.
+fn cut(pattern: &[u8]) -> &[u8] {
+    if pattern.len() <= PREFILTER_PATTERN_BYTES_MAX {
+        return pattern;
+    }
+    let offset = rarest(&pattern.to_ascii_lowercase()).map_or(0, |(offset, _)| usize::from(offset));
+    let start = offset.saturating_sub(PREFILTER_PATTERN_BYTES_MAX / 2);
+    let start = start.min(pattern.len() - PREFILTER_PATTERN_BYTES_MAX);
+    &pattern[start..start + PREFILTER_PATTERN_BYTES_MAX]
+}
+
+/// Offset and value of the four bytes that traffic holds least often.
+fn rarest(bytes: &[u8]) -> Option<(u16, u32)> {
+    let runs = bytes
+        .windows(4)
+        .filter_map(|window| <[u8; 4]>::try_from(window).ok())
+        .enumerate();
+    let (offset, run) = runs.min_by_key(|&(_, run)| commonness(run))?;
+    Some((u16::try_from(offset).ok()?, gram(run)))
+}
+
+fn pair(bytes: [u8; 2]) -> u32 {
+    u32::from(u16::from_le_bytes(bytes)) | (FOLD & 0xffff)
+}
+
+#[inline(always)]
+fn hash(run: u32) -> u32 {
+    run.wrapping_mul(0x9E37_79B1)
+}
+
+impl Table {
+    fn of(mut entries: Vec<Entry>) -> Option<Self> {
+        if entries.is_empty() {
+            return None;
+        }
+        // Thirty-two bits per entry keep false alarms at three in a hundred; the largest table is 128 KiB.
+        let bits_log2 = (entries.len() * 32)
+            .next_power_of_two()
+            .trailing_zeros()
+            .clamp(10, 20);
+        let starts_log2 = entries
+            .len()
+            .next_power_of_two()
+            .trailing_zeros()
+            .clamp(4, 16);
+        let (shift, starts_shift) = (32 - bits_log2, 32 - starts_log2);
+        entries.sort_unstable_by_key(|entry| (hash(entry.run), entry.pattern));
+        let mut bits = vec![0u64; 1 << (bits_log2 - 6)];
+        let mut starts = vec![0u32; (1 << starts_log2) + 1];
+        for entry in &entries {
+            let bit = hash(entry.run) >> shift;
+            bits[(bit >> 6) as usize] |= 1 << (bit & 63);
+            starts[(hash(entry.run) >> starts_shift) as usize + 1] += 1;
+        }
+        for index in 1..starts.len() {
+            starts[index] += starts[index - 1];
+        }
+        let (bits, starts, entries) = (bits.into(), starts.into(), entries.into());
+        Some(Self {
+            bits,
+            shift,
+            starts,
+            starts_shift,
+            entries,
+        })
+    }
+
+    #[inline(always)]
+    fn may_hold(&self, run: u32) -> bool {
+        let bit = hash(run) >> self.shift;
+        self.bits[(bit >> 6) as usize] >> (bit & 63) & 1 != 0
+    }
+
+    fn entries(&self, run: u32) -> impl Iterator<Item = &Entry> {
+        let bucket = (hash(run) >> self.starts_shift) as usize;
+        let range = self.starts[bucket] as usize..self.starts[bucket + 1] as usize;
+        self.entries[range]
+            .iter()
+            .filter(move |entry| entry.run == run)
+    }
+}
+
+impl Prefilter {
+    /// Bytes before a text's start that must be scanned with it so that patterns across the border are found.
+    pub(crate) fn overlap(&self) -> usize {
+        self.length_max.saturating_sub(1)
+    }
+
+    #[cfg(test)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.patterns.is_empty()
+    }
+
+    /// Calls `found` with each signature of which a pattern occurs in `text`, perhaps several times. Adds what comparing
+    /// costs to `work`; the pass itself, which costs the same for every text, is not counted.
+    pub(crate) fn scan(&self, text: &[u8], work: &mut u64, found: &mut impl FnMut(u32)) {
+        if let Some(grams) = &self.grams
+            && text.len() >= 4
+        {
+            let mut run = (u32::from_le_bytes([0, text[0], text[1], text[2]])) | FOLD;
+            for (index, &byte) in text[3..].iter().enumerate() {
+                run = run >> 8 | u32::from(byte | 0x20) << 24;
+                if grams.may_hold(run) {
+                    self.compare(grams, run, text, index, work, found);
+                }
+            }
+        }
+        if let Some(pairs) = &self.pairs {
+            for (index, window) in text.windows(2).enumerate() {
+                let run = pair([window[0], window[1]]);
+                if pairs.may_hold(run) {
+                    self.compare(pairs, run, text, index, work, found);
+                }
+            }
+        }
+    }
+
+    /// Compares the patterns that hang on `run` with the text around its place.
+    #[inline(never)]
+    fn compare(
+        &self,
+        table: &Table,
+        run: u32,
+        text: &[u8],
+        place: usize,
+        work: &mut u64,
+        found: &mut impl FnMut(u32),
+    ) {
+        *work += 3;
+        for entry in table.entries(run) {
+            *work += 4;
+            let pattern = self.patterns[entry.pattern as usize];
+            let Some(start) = place.checked_sub(usize::from(entry.offset)) else {
+                continue;
+            };
+            let Some(candidate) = text.get(start..start + usize::from(pattern.length)) else {
+                continue;
+            };
+            let bytes = &self.bytes
+                [pattern.start as usize..pattern.start as usize + usize::from(pattern.length)];
+            if candidate.eq_ignore_ascii_case(bytes) {
+                let signatures = &self.signatures
+                    [pattern.signatures_start as usize..pattern.signatures_end as usize];
+                *work += 2 * signatures.len() as u64;
+                signatures.iter().for_each(|&signature| found(signature));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeSet;
+
+    fn scan(patterns: &[Vec<u8>], text: &[u8]) -> BTreeSet<u32> {
+        let mut builder = Builder::default();
+        for (index, pattern) in (0..).zip(patterns) {
+            builder.add(pattern, index);
+        }
+        let (mut hits, mut work) = (BTreeSet::new(), 0);
+        builder.build().scan(text, &mut work, &mut |signature| {
+            hits.insert(signature);
+        });
+        hits
+    }
+
+    fn naive(patterns: &[Vec<u8>], text: &[u8]) -> BTreeSet<u32> {
+        let holds = |pattern: &[u8]| {
+            text.windows(pattern.len())
+                .any(|window| window.eq_ignore_ascii_case(pattern))
+        };
+        (0u32..)
+            .zip(patterns)
+            .filter(|(_, pattern)| holds(pattern))
+            .map(|(index, _)| index)
+            .collect()
+    }
+
+    proptest! {
+        #[test]
+        fn finds_what_a_naive_search_finds(
+            patterns in proptest::collection::vec(
+                prop_oneof!["[abAB@`\\x00 ]{2,9}", "[a-zA-Z./]{2,20}"].prop_map(String::into_bytes), 1..40),
+            text in "[abAB@`\\x00 ]{0,80}",
+            planted: prop::sample::Index,
+        ) {
+            let mut text = text.into_bytes();
+            let plant = &patterns[planted.index(patterns.len())];
+            let place = planted.index(text.len() + 1);
+            text.splice(place..place, plant.iter().copied());
+            prop_assert_eq!(scan(&patterns, &text), naive(&patterns, &text));
+        }
+    }
+
+    #[test]
+    fn long_patterns_are_cut_and_still_found() {
+        let long: Vec<u8> = (0..200u8).collect();
+        let mut text = vec![b'x'; 50];
+        text.extend(&long);
+        assert_eq!(
+            scan(std::slice::from_ref(&long), &text),
+            BTreeSet::from([0])
+        );
+        assert_eq!(
+            scan(std::slice::from_ref(&long), &text[..200]).len(),
+            naive(&[cut(&long).to_vec()], &text[..200]).len()
+        );
+    }
+}
