@@ -112,3 +112,32 @@ pub const STREAM_UNACKED_BYTES_TOTAL_MAX: usize = 128 * 1024 * 1024;
 
 /// Bytes behind gaps in all, by one worker.
 pub const STREAM_QUEUED_BYTES_TOTAL_MAX: usize = 32 * 1024 * 1024;
+/// Open sides of transactions per flow. A client that pipelines more requests than this before any is complete has the
+/// oldest judged as it stands.
+pub const TRANSACTION_SIDES_MAX: usize = 64;
+
+/// Bytes of whole buffers kept per side of a transaction: header fields end at 64 KiB with the parsers, and appear in four
+/// or five buffers.
+pub const TRANSACTION_BYTES_MAX: usize = 512 << 10;
+
+/// Last bytes of a body that signatures look at together; Suricata's inspection window for bodies is 16 KiB.
+pub const BODY_WINDOW_BYTES: usize = 16 << 10;
+
+/// Last bytes of each direction of a TCP stream that signatures look at together. Suricata's chunks are 2,560 bytes.
+pub const STREAM_WINDOW_BYTES: usize = 2560;
+
+/// Bytes of stream windows that one worker keeps; past it the flow whose turn it is goes without a window, by the exception
+/// policy.
+pub const STREAM_WINDOWS_BYTES_MAX: usize = 512 << 20;
+
+/// Signatures that wait for more of one transaction side or of one stream direction.
+pub const WAITING_MAX: usize = 64;
+
+/// Bits, and numbers, that signatures can set on one flow.
+pub const FLOW_BITS_MAX: usize = 64;
+
+/// Bits on addresses per worker; the oldest goes first.
+pub const ADDRESS_BITS_MAX: usize = 65_536;
+
+/// Signatures that one packet can make candidates before it counts as out of budget.
+pub const CANDIDATES_MAX: usize = 8192;

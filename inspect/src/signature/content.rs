@@ -154,29 +154,27 @@ impl Content {
         self.distance.is_some() || self.within.is_some()
     }
 
-    /// The region of a buffer of `length` bytes in which the pattern may lie, `at` being the end of the previous match.
-    /// `None` when there is no such region.
-    pub(crate) fn region(&self, length: usize, at: usize, value: impl Fn(Operand) -> i64) -> Option<(usize, usize)> {
-        let length = i64::try_from(length).ok()?;
-        let at = i64::try_from(at).ok()?;
+    /// The region of a text of `length` bytes in which the pattern may lie, `at` being the end of the previous match and
+    /// `base` the place of the text's first byte in its buffer. `None` when there is no such region.
+    pub(crate) fn region(
+        &self,
+        length: usize,
+        at: usize,
+        base: u64,
+        value: impl Fn(Operand) -> i64,
+    ) -> Option<(usize, usize)> {
+        let signed = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let (length, at) = (signed(length), signed(at));
+        let base = i64::try_from(base).ok()?;
         let number = |operand: Option<Operand>, absent: i64| operand.map_or(absent, &value);
-        let (start, mut end) = if self.is_relative() {
-            let start = at.saturating_add(number(self.distance, 0)).max(0);
-            let end = match self.within {
-                Some(within) => at.saturating_add(number(self.distance, 0)).saturating_add(value(within)),
-                None => length,
-            };
-            (start.max(number(self.offset, 0)), end)
+        let (start, end) = if self.is_relative() {
+            let start = at.saturating_add(number(self.distance, 0));
+            (start, self.within.map_or(length, |within| start.saturating_add(value(within))))
         } else {
-            let start = number(self.offset, 0).max(0);
+            let start = number(self.offset, 0).saturating_sub(base);
             (start, self.depth.map_or(length, |depth| start.saturating_add(value(depth))))
         };
-        end = end.min(length);
-        if self.is_relative()
-            && let Some(depth) = self.depth
-        {
-            end = end.min(number(self.offset, 0).saturating_add(value(depth)));
-        }
+        let (start, end) = (start.max(0), end.min(length));
         if start > end {
             return None;
         }

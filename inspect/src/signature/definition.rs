@@ -111,6 +111,20 @@ pub(crate) struct Signature {
     pub(crate) rate: Option<Rate>,
 }
 
+impl Signature {
+    /// Whether it looks into streams or transactions, so that flows of this transport must be followed.
+    pub(crate) fn follows(&self, transport: Transports) -> bool {
+        let reads_stream = transport == Transports::TCP && self.scope.stream && !self.payload.is_empty();
+        let asks_flow = self.app.is_some() || self.protocols != 0 || self.asks_stream_size();
+        reads_stream || asks_flow || !self.asks.is_empty() || !self.effects.is_empty()
+    }
+
+    /// Whether it asks how many bytes a stream has carried.
+    pub(crate) fn asks_stream_size(&self) -> bool {
+        self.tests.iter().any(|test| matches!(test, PacketTest::StreamSize(_)))
+    }
+}
+
 /// Bytes of a packet's headers that a rule can look at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum HeaderPart {

@@ -8,7 +8,7 @@
 //! [`crate::limits::VERIFY_WORK_MAX`] the packet's answer is "out of budget", which the inspector turns into its policy.
 
 use super::content::{Content, Operand};
-use super::number::NumberAt;
+use super::number::At;
 use super::pcre::{Found, Regex, RegexCaches};
 use super::program::{Base64, Op, Step};
 use crate::limits::{BASE64_BYTES_MAX, VARIABLES_PER_RULE_MAX};
@@ -31,22 +31,25 @@ pub(crate) struct Evaluation<'w> {
     /// Where the work must end.
     work_max: u64,
     caches: &'w mut RegexCaches,
+    /// Place of the text's first byte in its buffer, for offsets from the buffer's start.
+    base: u64,
     /// Values that `byte_extract` and `byte_math` remember, kept across the buffers of one signature.
     variables: [u64; VARIABLES_PER_RULE_MAX],
 }
 
 impl<'w> Evaluation<'w> {
     pub(crate) fn new(work: &'w mut u64, work_max: u64, caches: &'w mut RegexCaches) -> Self {
-        Self {
-            work,
-            work_max,
-            caches,
-            variables: [0; VARIABLES_PER_RULE_MAX],
-        }
+        Self { work, work_max, caches, base: 0, variables: [0; VARIABLES_PER_RULE_MAX] }
     }
 
     /// Runs all steps over `data`, from its start.
     pub(crate) fn run(&mut self, steps: &[Step], data: &[u8]) -> Outcome {
+        self.run_at(steps, data, 0)
+    }
+
+    /// Runs all steps over `data`, which begins `base` bytes into its buffer.
+    pub(crate) fn run_at(&mut self, steps: &[Step], data: &[u8], base: u64) -> Outcome {
+        self.base = base;
         self.steps(steps, data, 0)
     }
 
@@ -55,9 +58,7 @@ impl<'w> Evaluation<'w> {
         move |operand| match operand {
             Operand::Literal(value) => value,
             // Values past the signed range lie behind every buffer's end anyway.
-            Operand::Variable(index) => variables
-                .get(usize::from(index))
-                .map_or(0, |&value| value.cast_signed()),
+            Operand::Variable(index) => variables.get(usize::from(index)).map_or(0, |&value| value.cast_signed()),
         }
     }
 
@@ -74,24 +75,19 @@ impl<'w> Evaluation<'w> {
                     return self.search(content, &steps[index + 1..], data, at);
                 }
                 Op::Content(content) => self.content(content, data, at),
-                Op::IsDataAt {
-                    count,
-                    relative,
-                    negated,
-                } => self
-                    .is_data_at(*count, *relative, data, at)
-                    .then_some(at)
-                    .xor(negated.then_some(at)),
-                Op::Size(interval) => interval.contains(data.len() as u64).then_some(at),
-                Op::ByteTest(test) => test.holds(data, at, &self.value()).then_some(at),
-                Op::ByteJump(jump) => jump.target(data, at, &self.value()),
+                Op::IsDataAt { count, relative, negated } => {
+                    self.is_data_at(*count, *relative, data, at).then_some(at).xor(negated.then_some(at))
+                }
+                Op::Size(interval) => interval.contains(self.base + data.len() as u64).then_some(at),
+                Op::ByteTest(test) => test.holds(data, self.at(at), &self.value()).then_some(at),
+                Op::ByteJump(jump) => jump.target(data, self.at(at), &self.value()),
                 Op::ByteExtract(extract) => {
-                    let read = extract.read(data, at, &self.value());
-                    self.remember(extract.variable, &extract.number, read)
+                    let read = extract.read(data, self.at(at), &self.value());
+                    self.remember(extract.variable, read).then_some(at)
                 }
                 Op::ByteMath(math) => {
-                    let read = math.read(data, at, &self.value());
-                    self.remember(math.variable, &math.number, read)
+                    let read = math.read(data, self.at(at), &self.value());
+                    self.remember(math.variable, read).then_some(at)
                 }
                 Op::Regex(regex) if step.retry => {
                     return self.search_regex(regex, &steps[index + 1..], data, at);
@@ -115,15 +111,20 @@ impl<'w> Evaluation<'w> {
         Outcome::Match
     }
 
-    fn remember(
-        &mut self,
-        variable: u8,
-        _number: &NumberAt,
-        read: Option<(u64, usize)>,
-    ) -> Option<usize> {
-        let (value, behind) = read?;
-        *self.variables.get_mut(usize::from(variable))? = value;
-        Some(behind)
+    fn at(&self, at: usize) -> At {
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        At { here: signed(at as u64), origin: -signed(self.base) }
+    }
+
+    /// Keeps a value under its variable; the place of the previous match stays where it is.
+    fn remember(&mut self, variable: u8, read: Option<u64>) -> bool {
+        match (read, self.variables.get_mut(usize::from(variable))) {
+            (Some(value), Some(slot)) => {
+                *slot = value;
+                true
+            }
+            _ => false,
+        }
     }
 
     fn is_data_at(&self, count: Operand, relative: bool, data: &[u8], at: usize) -> bool {
@@ -131,15 +132,14 @@ impl<'w> Evaluation<'w> {
         let length = i64::try_from(data.len()).unwrap_or(i64::MAX);
         match relative {
             true => i64::try_from(at).unwrap_or(i64::MAX).saturating_add(count) <= length,
-            false => count < length,
+            false => count < length.saturating_add(i64::try_from(self.base).unwrap_or(i64::MAX)),
         }
     }
 
     /// Looks for one occurrence; answers where the next step starts.
     fn content(&mut self, content: &Content, data: &[u8], at: usize) -> Option<usize> {
-        let found = content
-            .region(data.len(), at, self.value())
-            .and_then(|region| self.find(content, data, region));
+        let found =
+            content.region(data.len(), at, self.base, self.value()).and_then(|region| self.find(content, data, region));
         match (content.negated, found) {
             (false, found) => found,
             (true, None) => Some(at),
@@ -148,28 +148,19 @@ impl<'w> Evaluation<'w> {
     }
 
     /// The end of the pattern's first occurrence in a region of the buffer.
-    fn find(
-        &mut self,
-        content: &Content,
-        data: &[u8],
-        (start, end): (usize, usize),
-    ) -> Option<usize> {
+    fn find(&mut self, content: &Content, data: &[u8], (start, end): (usize, usize)) -> Option<usize> {
         let length = content.pattern.len();
         if content.ends_with {
             let place = data.len().checked_sub(length)?;
             *self.work += 1 + length as u64 / 16;
-            return (start <= place && end == data.len() && content.pattern.equals(&data[place..]))
-                .then_some(end);
+            return (start <= place && end == data.len() && content.pattern.equals(&data[place..])).then_some(end);
         }
-        content
-            .pattern
-            .find(&data[start..end], self.work)
-            .map(|found| start + found + length)
+        content.pattern.find(&data[start..end], self.work).map(|found| start + found + length)
     }
 
     /// Tries each occurrence until the rest of the program holds.
     fn search(&mut self, content: &Content, rest: &[Step], data: &[u8], at: usize) -> Outcome {
-        let Some((mut start, end)) = content.region(data.len(), at, self.value()) else {
+        let Some((mut start, end)) = content.region(data.len(), at, self.base, self.value()) else {
             return Outcome::NoMatch;
         };
         let variables = self.variables;
@@ -224,17 +215,17 @@ impl<'w> Evaluation<'w> {
         let Some(encoded) = data.get(base.saturating_add(base64.offset as usize)..) else {
             return Outcome::NoMatch;
         };
-        let count = base64
-            .count
-            .map_or(BASE64_BYTES_MAX, |count| count as usize)
-            .min(BASE64_BYTES_MAX);
+        let count = base64.count.map_or(BASE64_BYTES_MAX, |count| count as usize).min(BASE64_BYTES_MAX);
         let encoded = &encoded[..encoded.len().min(count)];
         *self.work += encoded.len() as u64;
         let decoded = decode_base64(encoded);
         if decoded.is_empty() {
             return Outcome::NoMatch;
         }
-        self.steps(&base64.steps, &decoded, 0)
+        let outer = std::mem::take(&mut self.base);
+        let outcome = self.steps(&base64.steps, &decoded, 0);
+        self.base = outer;
+        outcome
     }
 }
 

@@ -1,11 +1,11 @@
 //! Whether a packet's headers and its flow are what a signature asks for.
 
-use super::definition::Signature;
+use super::definition::{HeaderPart, Signature};
 use super::facts::Facts;
 use super::program::{PacketTest, StreamSide, StreamSize};
 use super::ruleset::RuleSet;
 use crate::inspector::Direction;
-use crate::wire::{Network, TcpView};
+use crate::wire::{Network, TcpView, Transport};
 
 /// What a signature may ask of the packet's flow.
 #[derive(Clone, Copy, Debug)]
@@ -72,6 +72,22 @@ fn test_matches(test: &PacketTest, facts: &Facts<'_>, flow: &FlowFacts) -> bool 
         PacketTest::IpOption(wanted) => ipv4_header(facts).is_some_and(|header| has_option(&header[20..], *wanted)),
         PacketTest::StreamSize(wanted) => stream_size_matches(wanted, flow),
     }
+}
+
+/// The bytes of a part of the packet's headers, if it has that part.
+pub(crate) fn header_part<'a>(part: HeaderPart, facts: &Facts<'a>) -> Option<&'a [u8]> {
+    let headers = facts.packet.headers();
+    let network = usize::from(headers.network_offset)..usize::from(headers.transport_offset);
+    let transport = usize::from(headers.transport_offset)..usize::from(headers.payload_offset);
+    let (has_it, range) = match part {
+        HeaderPart::Ipv4 => (headers.network == Network::Ipv4, network),
+        HeaderPart::Ipv6 => (headers.network == Network::Ipv6, network),
+        HeaderPart::Tcp => (headers.transport == Transport::Tcp, transport),
+        HeaderPart::Udp => (headers.transport == Transport::Udp, transport),
+        HeaderPart::Icmp4 => (headers.transport == Transport::Icmp4, transport),
+        HeaderPart::Icmp6 => (headers.transport == Transport::Icmp6, transport),
+    };
+    if has_it { facts.packet.frame().get(range) } else { None }
 }
 
 /// The IPv4 header with its options: at least twenty bytes, as [`crate::wire`] has validated.

@@ -47,17 +47,9 @@ pub(crate) enum MemoryTest {
     /// One of these bits is not set on the flow.
     FlowBitsNotSet(Box<[u16]>),
     /// A bit is, or is not, set on an address or a pair.
-    XBit {
-        name: u16,
-        track: BitTrack,
-        set: bool,
-    },
+    XBit { name: u16, track: BitTrack, set: bool },
     /// A number of the flow compares so; one that was never set compares with nothing.
-    FlowInt {
-        name: u16,
-        relation: IntRelation,
-        value: IntValue,
-    },
+    FlowInt { name: u16, relation: IntRelation, value: IntValue },
     /// A number of the flow was, or was not, set.
     FlowIntSet { name: u16, set: bool },
 }
@@ -65,21 +57,9 @@ pub(crate) enum MemoryTest {
 /// What is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MemoryEffect {
-    FlowBit {
-        name: u16,
-        change: BitChange,
-    },
-    XBit {
-        name: u16,
-        track: BitTrack,
-        change: BitChange,
-        expire_ms: u64,
-    },
-    FlowInt {
-        name: u16,
-        change: IntChange,
-        value: IntValue,
-    },
+    FlowBit { name: u16, change: BitChange },
+    XBit { name: u16, track: BitTrack, change: BitChange, expire_ms: u64 },
+    FlowInt { name: u16, change: IntChange, value: IntValue },
 }
 
 /// What becomes of a bit.

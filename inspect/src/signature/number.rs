@@ -2,6 +2,15 @@
 
 use super::content::Operand;
 
+/// Places in a text, in bytes from its first.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At {
+    /// The end of the previous match.
+    pub(crate) here: i64,
+    /// The buffer's first byte: before the text's own first, when earlier bytes are not at hand any more.
+    pub(crate) origin: i64,
+}
+
 /// Where a number stands and how it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NumberAt {
@@ -19,8 +28,8 @@ pub(crate) struct NumberAt {
 
 impl NumberAt {
     /// The number, and the offset behind its last byte. `None` when the buffer does not hold it.
-    pub(crate) fn read(&self, data: &[u8], at: usize, value: &impl Fn(Operand) -> i64) -> Option<(u64, usize)> {
-        let base = if self.relative { i64::try_from(at).ok()? } else { 0 };
+    pub(crate) fn read(&self, data: &[u8], at: At, value: &impl Fn(Operand) -> i64) -> Option<(u64, usize)> {
+        let base = if self.relative { at.here } else { at.origin };
         let start = usize::try_from(base.checked_add(value(self.offset))?).ok()?;
         let size = usize::try_from(value(self.size)).ok()?;
         let size = match (self.text, size) {
@@ -45,11 +54,7 @@ impl NumberAt {
 
 /// How many digits there are, as far as a number can have.
 fn digit_count(bytes: &[u8], base: u32) -> usize {
-    bytes
-        .iter()
-        .take(23)
-        .take_while(|&&byte| char::from(byte).is_digit(base))
-        .count()
+    bytes.iter().take(23).take_while(|&&byte| char::from(byte).is_digit(base)).count()
 }
 
 /// A number as text, read as far as its digits go: leading spaces and `0x` are passed over.
@@ -91,7 +96,7 @@ pub(crate) struct Comparison {
 }
 
 impl Comparison {
-    pub(crate) fn holds(&self, data: &[u8], at: usize, value: &impl Fn(Operand) -> i64) -> bool {
+    pub(crate) fn holds(&self, data: &[u8], at: At, value: &impl Fn(Operand) -> i64) -> bool {
         let Some((number, _)) = self.number.read(data, at, value) else {
             return false;
         };
@@ -132,11 +137,11 @@ pub(crate) struct Jump {
 
 impl Jump {
     /// The offset that it leads to, when that lies within the buffer.
-    pub(crate) fn target(&self, data: &[u8], at: usize, value: &impl Fn(Operand) -> i64) -> Option<usize> {
+    pub(crate) fn target(&self, data: &[u8], at: At, value: &impl Fn(Operand) -> i64) -> Option<usize> {
         // A size of 0 reads nothing and jumps by `post_offset` alone.
         let (number, behind) = match value(self.number.size) {
             0 => {
-                let base = if self.number.relative { i64::try_from(at).ok()? } else { 0 };
+                let base = if self.number.relative { at.here } else { at.origin };
                 (0, usize::try_from(base.checked_add(value(self.number.offset))?).ok()?)
             }
             _ => self.number.read(data, at, value)?,
@@ -146,11 +151,11 @@ impl Jump {
             distance = (distance + 3) & !3;
         }
         let base = match self.from {
-            JumpFrom::Number => behind,
-            JumpFrom::Beginning => 0,
-            JumpFrom::End => data.len(),
+            JumpFrom::Number => i64::try_from(behind).ok()?,
+            JumpFrom::Beginning => at.origin,
+            JumpFrom::End => i64::try_from(data.len()).ok()?,
         };
-        let target = i128::try_from(base).ok()? + distance + i128::from(self.post_offset);
+        let target = i128::from(base) + distance + i128::from(self.post_offset);
         usize::try_from(target).ok().filter(|&target| target < data.len())
     }
 }
@@ -166,15 +171,15 @@ pub(crate) struct Extract {
 }
 
 impl Extract {
-    /// The value to remember, and the offset behind the number.
-    pub(crate) fn read(&self, data: &[u8], at: usize, value: &impl Fn(Operand) -> i64) -> Option<(u64, usize)> {
-        let (number, behind) = self.number.read(data, at, value)?;
+    /// The value to remember.
+    pub(crate) fn read(&self, data: &[u8], at: At, value: &impl Fn(Operand) -> i64) -> Option<u64> {
+        let (number, _) = self.number.read(data, at, value)?;
         let number = number.checked_mul(u64::from(self.multiplier))?;
         let number = match self.align {
             0 => number,
             align => number.checked_next_multiple_of(u64::from(align))?,
         };
-        Some((number, behind))
+        Some(number)
     }
 }
 
@@ -199,10 +204,10 @@ pub(crate) struct Math {
 }
 
 impl Math {
-    /// The value to remember, and the offset behind the number.
-    pub(crate) fn read(&self, data: &[u8], at: usize, value: &impl Fn(Operand) -> i64) -> Option<(u64, usize)> {
+    /// The value to remember.
+    pub(crate) fn read(&self, data: &[u8], at: At, value: &impl Fn(Operand) -> i64) -> Option<u64> {
         let unmasked = NumberAt { bitmask: None, ..self.number };
-        let (number, behind) = unmasked.read(data, at, value)?;
+        let (number, _) = unmasked.read(data, at, value)?;
         let other = value(self.value).cast_unsigned();
         let result = match self.arithmetic {
             Arithmetic::Add => number.wrapping_add(other),
@@ -217,6 +222,6 @@ impl Math {
             Some(mask) => (result & u64::from(mask)) >> mask.trailing_zeros().min(31),
             None => result,
         };
-        Some((result, behind))
+        Some(result)
     }
 }

@@ -20,11 +20,7 @@ pub(crate) enum Op {
     /// A byte pattern.
     Content(Content),
     /// So many bytes are there (behind the previous match, when relative).
-    IsDataAt {
-        count: Operand,
-        relative: bool,
-        negated: bool,
-    },
+    IsDataAt { count: Operand, relative: bool, negated: bool },
     /// The buffer's length.
     Size(Interval),
     /// A number in the buffer compares so.
@@ -102,10 +98,7 @@ impl Op {
 /// # Errors
 /// An expression that can be read forwards but not backwards.
 pub(crate) fn link(ops: Vec<Op>) -> Result<Box<[Step]>, Cause> {
-    let mut steps: Vec<Step> = ops
-        .into_iter()
-        .map(|op| Step { op, retry: false })
-        .collect();
+    let mut steps: Vec<Step> = ops.into_iter().map(|op| Step { op, retry: false }).collect();
     let mut relative_follows = false;
     for step in steps.iter_mut().rev() {
         if step.op.is_search() {

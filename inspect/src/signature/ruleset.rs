@@ -6,10 +6,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use super::cause::{Cause, Refusal};
 use super::compile::{self, Compiled, Names};
 use super::definition::{Signature, SignatureInfo, Transports};
-use super::group::{Group, GroupId, GroupKey};
+use super::group::{GroupId, GroupKey};
 use super::ranges::{AddressSet, PortSet, Vars};
+use super::selection::Selection;
 use super::text::rule_lines;
 use crate::inspector::Direction;
+use crate::protocol::Buffer;
 
 /// The text of one rule file, under the name that messages give it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,15 +33,15 @@ pub struct Loaded {
 
 /// A compiled, immutable set of signatures, shared by all workers and swapped whole.
 ///
-/// Signatures are numbered in the order in which they are considered: by action (pass, drop, reject, alert), then by
-/// priority, then in the order of the files.
+/// Signatures are numbered in the order in which they are considered: by action (pass, drop, reject, alert), those that
+/// set bits before those that ask for them, then by priority, then in the order of the files.
 #[derive(Debug, Default)]
 pub struct RuleSet {
     pub(crate) signatures: Vec<Signature>,
     infos: Vec<SignatureInfo>,
     pub(crate) addresses: Vec<AddressSet>,
     pub(crate) ports: Vec<PortSet>,
-    groups: Vec<Group>,
+    pub(crate) selection: Selection,
     fingerprint: u64,
 }
 
@@ -78,7 +80,7 @@ impl RuleSet {
                 refused.push(refusal);
             }
         }
-        compiled.sort_by_key(|rule| (rule.info.action.order(), rule.info.priority));
+        compiled.sort_by_key(|rule| (rule.info.action.order(), rule.memory_order(), rule.info.priority));
         Loaded { rules: Self::build(compiled, hasher.finish()), refused }
     }
 
@@ -111,7 +113,7 @@ impl RuleSet {
         }
         rules.addresses = addresses.items;
         rules.ports = ports.items;
-        rules.groups = GroupKey::all().map(|key| Group::of(&rules, key)).collect();
+        rules.selection = Selection::of(&rules);
         rules
     }
 
@@ -155,13 +157,18 @@ impl RuleSet {
             _ => Transports::OTHER,
         };
         let id = GroupKey { transport, direction }.id();
-        let group = self.groups.get(usize::from(id.0))?;
+        let group = self.selection.packet_group(id)?;
         group.meets(source_port, destination_port).then_some(id)
     }
 
-    #[inline]
-    pub(crate) fn group_of(&self, id: GroupId) -> Option<&Group> {
-        self.groups.get(usize::from(id.0))
+    /// Whether any signature asks anything of a buffer.
+    pub(crate) fn asks_for(&self, buffer: Buffer) -> bool {
+        self.selection.buffer_group(buffer).is_some_and(|group| group.is_used)
+    }
+
+    /// Whether any signature asks for numbers, events or absent buffers of transactions.
+    pub(crate) fn asks_for_values(&self) -> bool {
+        self.selection.asks_values
     }
 
     #[inline]

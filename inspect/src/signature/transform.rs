@@ -45,10 +45,7 @@ impl Transform {
 
     /// `xor:"0d0ac8ff"`, as hexadecimal.
     pub(crate) fn xor(value: &str) -> Option<Self> {
-        let digits: Vec<u8> = value
-            .bytes()
-            .map(super::content::hex_digit)
-            .collect::<Option<_>>()?;
+        let digits: Vec<u8> = value.bytes().map(super::content::hex_digit).collect::<Option<_>>()?;
         let length = digits.len() / 2;
         if length == 0 || length > Self::XOR_KEY_MAX || digits.len() % 2 != 0 {
             return None;
@@ -57,10 +54,7 @@ impl Transform {
         for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
             *byte = pair[0] << 4 | pair[1];
         }
-        Some(Transform::Xor {
-            key,
-            length: u8::try_from(length).ok()?,
-        })
+        Some(Transform::Xor { key, length: u8::try_from(length).ok()? })
     }
 
     /// Appends the transformed `data` to `out`.
@@ -87,11 +81,7 @@ impl Transform {
                 let mut in_name = true;
                 for &byte in data {
                     in_name = (in_name && byte != b':') || byte == b'\n';
-                    out.push(if in_name {
-                        byte.to_ascii_lowercase()
-                    } else {
-                        byte
-                    });
+                    out.push(if in_name { byte.to_ascii_lowercase() } else { byte });
                 }
             }
             Transform::StripPseudoHeaders => {
@@ -100,11 +90,7 @@ impl Transform {
             }
             Transform::Xor { key, length } => {
                 let key = &key[..usize::from(*length)];
-                out.extend(
-                    data.iter()
-                        .zip(key.iter().cycle())
-                        .map(|(byte, key)| byte ^ key),
-                );
+                out.extend(data.iter().zip(key.iter().cycle()).map(|(byte, key)| byte ^ key));
             }
         }
     }
@@ -145,16 +131,8 @@ mod tests {
             (Transform::StripWhitespace, " a\r\nb\t", "ab"),
             (Transform::CompressWhitespace, "a \t b  c", "a b c"),
             (Transform::UrlDecode, "%41+%4%zz%", "A %4%zz%"),
-            (
-                Transform::HeaderLowercase,
-                "Host: A\r\nX-Y: B",
-                "host: A\r\nx-y: B",
-            ),
-            (
-                Transform::StripPseudoHeaders,
-                ":m: x\r\na: b\r\n",
-                "a: b\r\n",
-            ),
+            (Transform::HeaderLowercase, "Host: A\r\nX-Y: B", "host: A\r\nx-y: B"),
+            (Transform::StripPseudoHeaders, ":m: x\r\na: b\r\n", "a: b\r\n"),
             (Transform::xor("2000").unwrap(), "aBc", "ABC"),
         ] {
             let mut out = Vec::new();

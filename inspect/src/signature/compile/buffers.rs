@@ -31,11 +31,7 @@ impl Draft<'_> {
             (None, "xor") => {
                 let key = needed(name, value)?.trim_matches('"');
                 let transform = Transform::xor(key);
-                self.transform(
-                    name,
-                    transform
-                        .ok_or_else(|| Cause::value(name, "a key of up to 16 bytes in hex"))?,
-                )?;
+                self.transform(name, transform.ok_or_else(|| Cause::value(name, "a key of up to 16 bytes in hex"))?)?;
             }
             (None, "absent") => self.absent(name, value)?,
             (None, "pcre") => self.pcre(needed(name, value)?)?,
@@ -50,10 +46,7 @@ impl Draft<'_> {
             (None, "app-layer-event") => {
                 let event = needed(name, value)?;
                 let anomaly = Anomaly::from_name(event);
-                self.events
-                    .push(anomaly.ok_or_else(|| {
-                        Cause::value(name, format!("a known event, not {event}"))
-                    })?);
+                self.events.push(anomaly.ok_or_else(|| Cause::value(name, format!("a known event, not {event}")))?);
             }
             _ => return self.single_value(name, value),
         }
@@ -64,10 +57,7 @@ impl Draft<'_> {
     /// each mention may mean another.
     pub(super) fn list_for(&mut self, place: Place) -> usize {
         let many = matches!(place, Place::Buffer(buffer) if buffer.delivery() == Delivery::Many);
-        let known = self
-            .lists
-            .iter()
-            .position(|list| list.place == place && list.transforms.is_empty());
+        let known = self.lists.iter().position(|list| list.place == place && list.transforms.is_empty());
         match known {
             Some(index) if !many || self.lists[index].is_unused() => index,
             _ => {
@@ -80,10 +70,7 @@ impl Draft<'_> {
     fn transform(&mut self, keyword: &str, transform: Transform) -> Result<(), Cause> {
         let list = &self.lists[self.current];
         let Place::Buffer(_) = list.place else {
-            return Err(Cause::context(
-                keyword,
-                "there is no sticky buffer before it",
-            ));
+            return Err(Cause::context(keyword, "there is no sticky buffer before it"));
         };
         // Contents that were named before look at the buffer as it is.
         if !list.ops.is_empty() {
@@ -97,10 +84,7 @@ impl Draft<'_> {
     /// `content:"x"; http_uri;`: the content looks at the buffer rather than at the payload.
     fn move_last_content(&mut self, keyword: &str, buffer: Buffer) -> Result<(), Cause> {
         let Some((0, index)) = self.last else {
-            return Err(Cause::context(
-                keyword,
-                "there is no content over the payload before it",
-            ));
+            return Err(Cause::context(keyword, "there is no content over the payload before it"));
         };
         let target = self.list_for(Place::Buffer(buffer));
         let op = self.lists[0].ops.remove(index);
@@ -112,10 +96,7 @@ impl Draft<'_> {
     fn absent(&mut self, keyword: &str, value: Option<&str>) -> Result<(), Cause> {
         let list = &mut self.lists[self.current];
         if !matches!(list.place, Place::Buffer(_)) {
-            return Err(Cause::context(
-                keyword,
-                "there is no sticky buffer before it",
-            ));
+            return Err(Cause::context(keyword, "there is no sticky buffer before it"));
         }
         list.absence = match value {
             None => Absence::Demanded,
@@ -144,10 +125,7 @@ impl Draft<'_> {
 
     /// `urilen:5<>10[,norm|raw]`.
     fn uri_length(&mut self, keyword: &str, value: &str) -> Result<(), Cause> {
-        let (size, buffer) = match value
-            .split_once(',')
-            .map_or((value, "norm"), |(size, form)| (size, form.trim()))
-        {
+        let (size, buffer) = match value.split_once(',').map_or((value, "norm"), |(size, form)| (size, form.trim())) {
             (size, "norm") => (size, Buffer::HttpUri),
             (size, "raw") => (size, Buffer::HttpUriRaw),
             _ => return Err(Cause::value(keyword, "norm or raw")),
@@ -170,10 +148,7 @@ impl Draft<'_> {
             _ => super::protocol_mask(word),
         };
         if mask == 0 {
-            return Err(Cause::value(
-                keyword,
-                format!("a protocol that is recognised, not {word}"),
-            ));
+            return Err(Cause::value(keyword, format!("a protocol that is recognised, not {word}")));
         }
         self.restrict_protocols(keyword, if negated { !mask } else { mask })
     }
@@ -217,16 +192,9 @@ impl Draft<'_> {
 impl Draft<'_> {
     /// Narrows the protocols that the rule applies to.
     pub(super) fn restrict_protocols(&mut self, keyword: &str, mask: u32) -> Result<(), Cause> {
-        self.protocols = if self.protocols == 0 {
-            mask
-        } else {
-            self.protocols & mask
-        };
+        self.protocols = if self.protocols == 0 { mask } else { self.protocols & mask };
         if self.protocols == 0 {
-            return Err(Cause::context(
-                keyword,
-                "it excludes the protocol that the rule is for",
-            ));
+            return Err(Cause::context(keyword, "it excludes the protocol that the rule is for"));
         }
         Ok(())
     }
@@ -295,29 +263,17 @@ fn tls_version(keyword: &str, value: &str) -> Result<Interval, Cause> {
         "sslv3" => 0x0300,
         other => number(keyword, other)?,
     };
-    Ok(Interval {
-        first: version,
-        last: version,
-        negated: false,
-    })
+    Ok(Interval { first: version, last: version, negated: false })
 }
 
 /// An interval, or a name that stands for a number.
-fn named_interval(
-    keyword: &str,
-    value: &str,
-    named: fn(&str) -> Option<u64>,
-) -> Result<Interval, Cause> {
+fn named_interval(keyword: &str, value: &str, named: fn(&str) -> Option<u64>) -> Result<Interval, Cause> {
     let (negated, word) = match value.strip_prefix('!') {
         Some(rest) => (true, rest.trim()),
         None => (false, value.trim()),
     };
     match named(&word.to_ascii_lowercase()) {
-        Some(number) => Ok(Interval {
-            first: number,
-            last: number,
-            negated,
-        }),
+        Some(number) => Ok(Interval { first: number, last: number, negated }),
         None => interval(keyword, value, u64::from(u16::MAX)),
     }
 }

@@ -56,9 +56,7 @@ impl Draft<'_> {
 
     /// The content that a modifier such as `nocase` refers to.
     fn last_content(&mut self, keyword: &str) -> Result<&mut Content, Cause> {
-        let last = self
-            .last
-            .and_then(|(list, op)| self.lists.get_mut(list)?.ops.get_mut(op));
+        let last = self.last.and_then(|(list, op)| self.lists.get_mut(list)?.ops.get_mut(op));
         match last {
             Some(Op::Content(content)) => Ok(content),
             _ => Err(Cause::context(keyword, "there is no content before it")),
@@ -117,10 +115,7 @@ fn place(keyword: &str, content: &mut Content, operand: Operand) -> Result<(), C
     }
     if let Operand::Literal(value) = operand {
         let too_short = matches!(keyword, "depth" | "within") && value < length(content);
-        if too_short
-            || (keyword == "offset" && value < 0)
-            || value.unsigned_abs() > u64::from(u32::MAX)
-        {
+        if too_short || (keyword == "offset" && value < 0) || value.unsigned_abs() > u64::from(u32::MAX) {
             return Err(Cause::value(keyword, "room for the content"));
         }
     }

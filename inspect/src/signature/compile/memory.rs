@@ -1,9 +1,7 @@
 //! Keywords that remember something for later packets: `flowbits`, `xbits`, `flowint`.
 
 use super::super::cause::Cause;
-use super::super::memory_test::{
-    BitChange, BitTrack, IntChange, IntRelation, IntValue, MemoryEffect, MemoryTest,
-};
+use super::super::memory_test::{BitChange, BitTrack, IntChange, IntRelation, IntValue, MemoryEffect, MemoryTest};
 use super::Draft;
 use super::values::{needed, none, number};
 
@@ -53,55 +51,34 @@ impl Draft<'_> {
             "toggle" => BitChange::Toggle,
             _ => return Err(error()),
         };
-        self.effects.extend(
-            numbers
-                .into_iter()
-                .map(|name| MemoryEffect::FlowBit { name, change }),
-        );
+        self.effects.extend(numbers.into_iter().map(|name| MemoryEffect::FlowBit { name, change }));
         Ok(())
     }
 
     fn x_bits(&mut self, keyword: &str, value: &str) -> Result<(), Cause> {
-        let error = || {
-            Cause::value(
-                keyword,
-                "set|unset|toggle|isset|isnotset,name,track ip_src|ip_dst|ip_pair",
-            )
-        };
+        let error = || Cause::value(keyword, "set|unset|toggle|isset|isnotset,name,track ip_src|ip_dst|ip_pair");
         let mut parts = value.split(',').map(str::trim);
         let command = parts.next().ok_or_else(error)?;
         if command == "noalert" {
             self.silent = true;
             return Ok(());
         }
-        let name = parts
-            .next()
-            .filter(|name| !name.is_empty())
-            .ok_or_else(error)?;
+        let name = parts.next().filter(|name| !name.is_empty()).ok_or_else(error)?;
         let name = self.names.number(format!("xbit {name}"))?;
         let (mut track, mut expire_ms) = (None, 30_000);
         for part in parts {
-            match part
-                .split_once(char::is_whitespace)
-                .map(|(key, word)| (key, word.trim()))
-            {
+            match part.split_once(char::is_whitespace).map(|(key, word)| (key, word.trim())) {
                 Some(("track", "ip_src")) => track = Some(BitTrack::Source),
                 Some(("track", "ip_dst")) => track = Some(BitTrack::Destination),
                 Some(("track", "ip_pair")) => track = Some(BitTrack::Pair),
-                Some(("expire", seconds)) => {
-                    expire_ms = 1000 * u64::from(number::<u32>(keyword, seconds)?)
-                }
+                Some(("expire", seconds)) => expire_ms = 1000 * u64::from(number::<u32>(keyword, seconds)?),
                 _ => return Err(error()),
             }
         }
         let track = track.ok_or_else(error)?;
         let change = match command {
             "isset" | "isnotset" => {
-                self.asks.push(MemoryTest::XBit {
-                    name,
-                    track,
-                    set: command == "isset",
-                });
+                self.asks.push(MemoryTest::XBit { name, track, set: command == "isset" });
                 return Ok(());
             }
             "set" => BitChange::Set,
@@ -109,21 +86,14 @@ impl Draft<'_> {
             "toggle" => BitChange::Toggle,
             _ => return Err(error()),
         };
-        self.effects.push(MemoryEffect::XBit {
-            name,
-            track,
-            change,
-            expire_ms,
-        });
+        self.effects.push(MemoryEffect::XBit { name, track, change, expire_ms });
         Ok(())
     }
 
     fn flow_int(&mut self, keyword: &str, value: &str) -> Result<(), Cause> {
         let error = || Cause::value(keyword, "name, isset|notset or name, operator, value");
         let mut parts = value.split(',').map(str::trim);
-        let (Some(name), Some(operator)) =
-            (parts.next().filter(|name| !name.is_empty()), parts.next())
-        else {
+        let (Some(name), Some(operator)) = (parts.next().filter(|name| !name.is_empty()), parts.next()) else {
             return Err(error());
         };
         let name = self.names.number(format!("flowint {name}"))?;
@@ -132,15 +102,10 @@ impl Draft<'_> {
             return Err(error());
         }
         if matches!(operator, "isset" | "notset" | "isnotset") && operand.is_none() {
-            self.asks.push(MemoryTest::FlowIntSet {
-                name,
-                set: operator == "isset",
-            });
+            self.asks.push(MemoryTest::FlowIntSet { name, set: operator == "isset" });
             return Ok(());
         }
-        let operand = operand
-            .filter(|operand| !operand.is_empty())
-            .ok_or_else(error)?;
+        let operand = operand.filter(|operand| !operand.is_empty()).ok_or_else(error)?;
         let value = match operand.parse::<u32>() {
             Ok(number) => IntValue::Literal(number),
             Err(_) => IntValue::Variable(self.names.number(format!("flowint {operand}"))?),
@@ -152,11 +117,7 @@ impl Draft<'_> {
                     "+" => IntChange::Add,
                     _ => IntChange::Subtract,
                 };
-                self.effects.push(MemoryEffect::FlowInt {
-                    name,
-                    change,
-                    value,
-                });
+                self.effects.push(MemoryEffect::FlowInt { name, change, value });
                 return Ok(());
             }
             "<" => IntRelation::Less,
@@ -167,11 +128,7 @@ impl Draft<'_> {
             ">" => IntRelation::Greater,
             _ => return Err(error()),
         };
-        self.asks.push(MemoryTest::FlowInt {
-            name,
-            relation,
-            value,
-        });
+        self.asks.push(MemoryTest::FlowInt { name, relation, value });
         Ok(())
     }
 }

@@ -15,8 +15,7 @@ use std::collections::HashMap;
 
 use super::cause::Cause;
 use super::definition::{
-    Absence, AppMatch, BufferCondition, FlowTest, HeaderPart, Scope, SignatureInfo, Target,
-    Transports,
+    Absence, AppMatch, BufferCondition, FlowTest, HeaderPart, Scope, SignatureInfo, Target, Transports,
 };
 use super::memory_test::{MemoryEffect, MemoryTest};
 use super::parse;
@@ -36,9 +35,7 @@ pub(crate) const UNRECOGNISED: u32 = 1 << 31;
 
 /// The bits of the protocols that a name in a rule stands for; 0 when there is none.
 pub(crate) fn protocol_mask(name: &str) -> u32 {
-    let named = AppProtocol::ALL
-        .iter()
-        .filter(|protocol| protocol.answers_to(name));
+    let named = AppProtocol::ALL.iter().filter(|protocol| protocol.answers_to(name));
     named.fold(0, |mask, &protocol| mask | buffers::mask_of(protocol))
 }
 
@@ -95,48 +92,34 @@ pub(crate) struct Compiled {
     pub(crate) rate: Option<Rate>,
 }
 
+impl Compiled {
+    /// Those that set bits come before those that ask for them, so that one packet can do both.
+    pub(crate) fn memory_order(&self) -> u8 {
+        match (self.effects.is_empty(), self.asks.is_empty()) {
+            (false, true) => 0,
+            (false, false) => 1,
+            (true, false) => 2,
+            (true, true) => 3,
+        }
+    }
+}
+
 /// Compiles one rule line.
-pub(crate) fn compile(
-    line: &RuleLine,
-    vars: &Vars,
-    names: &mut Names,
-) -> Result<Compiled, Refused> {
-    let rule = parse::rule(line).map_err(|(position, cause)| Refused {
-        position,
-        sid: None,
-        cause,
-    })?;
-    let at = |position, cause| Refused {
-        position,
-        sid: rule.sid(),
-        cause,
-    };
+pub(crate) fn compile(line: &RuleLine, vars: &Vars, names: &mut Names) -> Result<Compiled, Refused> {
+    let rule = parse::rule(line).map_err(|(position, cause)| Refused { position, sid: None, cause })?;
+    let at = |position, cause| Refused { position, sid: rule.sid(), cause };
     let mut draft = Draft::new(&rule, names);
-    draft
-        .protocol(&rule.protocol)
-        .map_err(|cause| at(rule.protocol_at, cause))?;
+    draft.protocol(&rule.protocol).map_err(|cause| at(rule.protocol_at, cause))?;
     for option in &rule.options {
-        draft
-            .option(option)
-            .map_err(|cause| at(option.position, cause))?;
+        draft.option(option).map_err(|cause| at(option.position, cause))?;
     }
     let (source, destination) = (&rule.source, &rule.destination);
-    let sources = vars
-        .addresses(&source.addresses)
-        .map_err(|cause| at(source.addresses_at, cause))?;
-    let source_ports = vars
-        .ports(&source.ports)
-        .map_err(|cause| at(source.ports_at, cause))?;
-    let destinations = vars
-        .addresses(&destination.addresses)
-        .map_err(|cause| at(destination.addresses_at, cause))?;
-    let destination_ports = vars
-        .ports(&destination.ports)
-        .map_err(|cause| at(destination.ports_at, cause))?;
+    let sources = vars.addresses(&source.addresses).map_err(|cause| at(source.addresses_at, cause))?;
+    let source_ports = vars.ports(&source.ports).map_err(|cause| at(source.ports_at, cause))?;
+    let destinations = vars.addresses(&destination.addresses).map_err(|cause| at(destination.addresses_at, cause))?;
+    let destination_ports = vars.ports(&destination.ports).map_err(|cause| at(destination.ports_at, cause))?;
     let sets = (sources, source_ports, destinations, destination_ports);
-    draft
-        .finish(&rule, sets)
-        .map_err(|cause| at(rule.position, cause))
+    draft.finish(&rule, sets).map_err(|cause| at(rule.position, cause))
 }
 
 /// Where and why a rule was refused.
@@ -171,12 +154,7 @@ struct List {
 
 impl List {
     fn new(place: Place) -> Self {
-        Self {
-            place,
-            transforms: Vec::new(),
-            ops: Vec::new(),
-            absence: Absence::Refused,
-        }
+        Self { place, transforms: Vec::new(), ops: Vec::new(), absence: Absence::Refused }
     }
 
     fn is_unused(&self) -> bool {
@@ -299,11 +277,7 @@ impl<'n> Draft<'n> {
             || self.buffers(name, value)?
             || self.numbers(name, value)?
             || self.memory(name, value)?;
-        if known {
-            Ok(())
-        } else {
-            Err(Cause::UnknownKeyword(option.name.clone()))
-        }
+        if known { Ok(()) } else { Err(Cause::UnknownKeyword(option.name.clone())) }
     }
 
     /// Adds to the list at hand.
@@ -321,10 +295,7 @@ impl<'n> Draft<'n> {
         scope.stream |= self.only_stream;
         scope.packet |= self.no_stream;
         if !self.transports.meets(Transports::TCP) {
-            return Scope {
-                packet: true,
-                stream: false,
-            };
+            return Scope { packet: true, stream: false };
         }
         if !scope.packet && !scope.stream {
             let payload = &self.lists[0].ops;
@@ -333,19 +304,12 @@ impl<'n> Draft<'n> {
             // A pattern at a fixed place is meant for the start of a packet as much as for the start of the stream.
             scope.packet = !scope.stream
                 || payload.iter().any(is_placed)
-                || self
-                    .tests
-                    .iter()
-                    .any(|test| matches!(test, PacketTest::StreamSize(_)));
+                || self.tests.iter().any(|test| matches!(test, PacketTest::StreamSize(_)));
         }
         scope
     }
 
-    fn finish(
-        mut self,
-        rule: &Rule,
-        sets: (AddressSet, PortSet, AddressSet, PortSet),
-    ) -> Result<Compiled, Cause> {
+    fn finish(mut self, rule: &Rule, sets: (AddressSet, PortSet, AddressSet, PortSet)) -> Result<Compiled, Cause> {
         if self.lists.iter().map(|list| list.ops.len()).sum::<usize>() > STEPS_PER_RULE_MAX {
             return Err(Cause::Limit("steps"));
         }
@@ -361,22 +325,13 @@ impl<'n> Draft<'n> {
                 Place::Header(part) => header_parts.push((part, link(list.ops)?)),
                 Place::Buffer(buffer) => {
                     let transforms = list.transforms.into_boxed_slice();
-                    buffers.push(BufferCondition {
-                        buffer,
-                        transforms,
-                        steps: link(list.ops)?,
-                        absence: list.absence,
-                    });
+                    buffers.push(BufferCondition { buffer, transforms, steps: link(list.ops)?, absence: list.absence });
                 }
                 Place::Payload | Place::Base64 => {}
             }
         }
         let app = self.app(buffers)?;
-        let priority = self.priority.or_else(|| {
-            self.classtype
-                .as_deref()
-                .map(super::classification::priority)
-        });
+        let priority = self.priority.or_else(|| self.classtype.as_deref().map(super::classification::priority));
         let (sources, source_ports, destinations, destination_ports) = sets;
         let info = SignatureInfo {
             sid,
@@ -415,13 +370,8 @@ impl<'n> Draft<'n> {
 
     /// Puts the program over decoded base64 into the step that decodes it.
     fn close_base64(&mut self) -> Result<(), Cause> {
-        let inner = self
-            .lists
-            .iter_mut()
-            .filter(|list| list.place == Place::Base64);
-        let inner: Vec<Op> = inner
-            .flat_map(|list| std::mem::take(&mut list.ops))
-            .collect();
+        let inner = self.lists.iter_mut().filter(|list| list.place == Place::Base64);
+        let inner: Vec<Op> = inner.flat_map(|list| std::mem::take(&mut list.ops)).collect();
         let mut steps = Some(link(inner)?);
         for op in self.lists.iter_mut().flat_map(|list| &mut list.ops) {
             if let Op::Base64(base64) = op
@@ -447,10 +397,7 @@ impl<'n> Draft<'n> {
                 Sides::Both => continue,
             };
             if side.replace(own).is_some_and(|side| side != own) {
-                return Err(Cause::context(
-                    name,
-                    "no packet holds this buffer and what the rule asks beside it",
-                ));
+                return Err(Cause::context(name, "no packet holds this buffer and what the rule asks beside it"));
             }
         }
         for condition in &buffers {
@@ -461,11 +408,6 @@ impl<'n> Draft<'n> {
         }
         let numbers = std::mem::take(&mut self.numbers).into_boxed_slice();
         let events = std::mem::take(&mut self.events).into_boxed_slice();
-        Ok(Some(Box::new(AppMatch {
-            side,
-            buffers: buffers.into_boxed_slice(),
-            numbers,
-            events,
-        })))
+        Ok(Some(Box::new(AppMatch { side, buffers: buffers.into_boxed_slice(), numbers, events })))
     }
 }

@@ -2,9 +2,7 @@
 
 use super::super::cause::Cause;
 use super::super::content::Operand;
-use super::super::number::{
-    Arithmetic, Comparison, Extract, Jump, JumpFrom, Math, NumberAt, Relation,
-};
+use super::super::number::{Arithmetic, Comparison, Extract, Jump, JumpFrom, Math, NumberAt, Relation};
 use super::super::program::{Base64, Op};
 use super::values::{needed, none, number};
 use super::{Draft, Place};
@@ -21,13 +19,7 @@ struct Common {
 
 impl Common {
     fn new() -> Self {
-        Self {
-            relative: false,
-            little_endian: false,
-            is_text: false,
-            base: 10,
-            bitmask: None,
-        }
+        Self { relative: false, little_endian: false, is_text: false, base: 10, bitmask: None }
     }
 
     /// Takes a word such as `relative` or `bitmask 0x0f`; `false` when it is none of these.
@@ -45,10 +37,7 @@ impl Common {
             ("bitmask", mask) if !mask.is_empty() => {
                 let hex = mask.trim_start_matches("0x").trim_start_matches("0X");
                 let parsed = u32::from_str_radix(hex, 16).ok().filter(|&mask| mask != 0);
-                self.bitmask = Some(
-                    parsed
-                        .ok_or_else(|| Cause::value(keyword, "a bitmask that keeps some bits"))?,
-                );
+                self.bitmask = Some(parsed.ok_or_else(|| Cause::value(keyword, "a bitmask that keeps some bits"))?);
             }
             _ => return Ok(false),
         }
@@ -58,31 +47,15 @@ impl Common {
     fn number(&self, keyword: &str, size: Operand, offset: Operand) -> Result<NumberAt, Cause> {
         let size_max = if self.is_text { 23 } else { 8 };
         // As text, 0 bytes are as many as there are digits; a jump may go without a number.
-        let size_min = if self.is_text || keyword == "byte_jump" {
-            0
-        } else {
-            1
-        };
+        let size_min = if self.is_text || keyword == "byte_jump" { 0 } else { 1 };
         if let Operand::Literal(size) = size
             && !(size_min..=size_max).contains(&size)
         {
             return Err(Cause::value(keyword, "1 to 8 bytes, or up to 23 as text"));
         }
         let text = self.is_text.then_some(self.base);
-        let Self {
-            relative,
-            little_endian,
-            bitmask,
-            ..
-        } = *self;
-        Ok(NumberAt {
-            size,
-            offset,
-            relative,
-            little_endian,
-            text,
-            bitmask,
-        })
+        let Self { relative, little_endian, bitmask, .. } = *self;
+        Ok(NumberAt { size, offset, relative, little_endian, text, bitmask })
     }
 }
 
@@ -116,14 +89,10 @@ impl Draft<'_> {
     }
 
     fn variable(&mut self, name: &str) -> Result<u8, Cause> {
-        let index = self
-            .variables
-            .iter()
-            .position(|known| known == name)
-            .unwrap_or_else(|| {
-                self.variables.push(name.to_owned());
-                self.variables.len() - 1
-            });
+        let index = self.variables.iter().position(|known| known == name).unwrap_or_else(|| {
+            self.variables.push(name.to_owned());
+            self.variables.len() - 1
+        });
         if index >= VARIABLES_PER_RULE_MAX {
             return Err(Cause::Limit("variables"));
         }
@@ -133,12 +102,7 @@ impl Draft<'_> {
     fn byte_test(&mut self, keyword: &str, value: &str) -> Result<Op, Cause> {
         let error = || Cause::value(keyword, "bytes, operator, value, offset, ...");
         let mut parts = value.split(',').map(str::trim);
-        let mut part = || {
-            parts
-                .next()
-                .filter(|part| !part.is_empty())
-                .ok_or_else(error)
-        };
+        let mut part = || parts.next().filter(|part| !part.is_empty()).ok_or_else(error);
         let size = self.operand(keyword, part()?)?;
         let operator = part()?;
         let (negated, operator) = match operator.strip_prefix('!') {
@@ -166,35 +130,18 @@ impl Draft<'_> {
             }
         }
         let number = common.number(keyword, size, offset)?;
-        Ok(Op::ByteTest(Comparison {
-            number,
-            relation,
-            negated,
-            value,
-        }))
+        Ok(Op::ByteTest(Comparison { number, relation, negated, value }))
     }
 
     fn byte_jump(&mut self, keyword: &str, value: &str) -> Result<Op, Cause> {
         let error = || Cause::value(keyword, "bytes, offset, ...");
         let mut parts = value.split(',').map(str::trim);
-        let mut part = || {
-            parts
-                .next()
-                .filter(|part| !part.is_empty())
-                .ok_or_else(error)
-        };
-        let (size, offset) = (
-            self.operand(keyword, part()?)?,
-            self.operand(keyword, part()?)?,
-        );
-        let (mut multiplier, mut align, mut from, mut post_offset) =
-            (1, false, JumpFrom::Number, 0);
+        let mut part = || parts.next().filter(|part| !part.is_empty()).ok_or_else(error);
+        let (size, offset) = (self.operand(keyword, part()?)?, self.operand(keyword, part()?)?);
+        let (mut multiplier, mut align, mut from, mut post_offset) = (1, false, JumpFrom::Number, 0);
         let mut common = Common::new();
         for word in parts {
-            match word
-                .split_once(char::is_whitespace)
-                .map_or((word, ""), |(name, value)| (name, value.trim()))
-            {
+            match word.split_once(char::is_whitespace).map_or((word, ""), |(name, value)| (name, value.trim())) {
                 ("align", "") => align = true,
                 ("from_beginning", "") => from = JumpFrom::Beginning,
                 ("from_end", "") => from = JumpFrom::End,
@@ -205,36 +152,19 @@ impl Draft<'_> {
             }
         }
         let number = common.number(keyword, size, offset)?;
-        Ok(Op::ByteJump(Jump {
-            number,
-            multiplier,
-            align,
-            from,
-            post_offset,
-        }))
+        Ok(Op::ByteJump(Jump { number, multiplier, align, from, post_offset }))
     }
 
     fn byte_extract(&mut self, keyword: &str, value: &str) -> Result<Op, Cause> {
         let error = || Cause::value(keyword, "bytes, offset, name, ...");
         let mut parts = value.split(',').map(str::trim);
-        let mut part = || {
-            parts
-                .next()
-                .filter(|part| !part.is_empty())
-                .ok_or_else(error)
-        };
-        let (size, offset) = (
-            self.operand(keyword, part()?)?,
-            self.operand(keyword, part()?)?,
-        );
+        let mut part = || parts.next().filter(|part| !part.is_empty()).ok_or_else(error);
+        let (size, offset) = (self.operand(keyword, part()?)?, self.operand(keyword, part()?)?);
         let name = part()?.to_owned();
         let (mut multiplier, mut align) = (1, 0);
         let mut common = Common::new();
         for word in parts {
-            match word
-                .split_once(char::is_whitespace)
-                .map_or((word, ""), |(name, value)| (name, value.trim()))
-            {
+            match word.split_once(char::is_whitespace).map_or((word, ""), |(name, value)| (name, value.trim())) {
                 ("align", "2") => align = 2,
                 ("align", "4") => align = 4,
                 ("multiplier", value) => multiplier = number(keyword, value)?,
@@ -244,29 +174,15 @@ impl Draft<'_> {
         }
         let number = common.number(keyword, size, offset)?;
         let variable = self.variable(&name)?;
-        Ok(Op::ByteExtract(Extract {
-            number,
-            multiplier,
-            align,
-            variable,
-        }))
+        Ok(Op::ByteExtract(Extract { number, multiplier, align, variable }))
     }
 
     fn byte_math(&mut self, keyword: &str, value: &str) -> Result<Op, Cause> {
-        let error = || {
-            Cause::value(
-                keyword,
-                "bytes n, offset n, oper +, rvalue n, result name, ...",
-            )
-        };
-        let (mut size, mut offset, mut arithmetic, mut operand, mut result) =
-            (None, None, None, None, None);
+        let error = || Cause::value(keyword, "bytes n, offset n, oper +, rvalue n, result name, ...");
+        let (mut size, mut offset, mut arithmetic, mut operand, mut result) = (None, None, None, None, None);
         let mut common = Common::new();
         for word in value.split(',').map(str::trim) {
-            match word
-                .split_once(char::is_whitespace)
-                .map_or((word, ""), |(name, value)| (name, value.trim()))
-            {
+            match word.split_once(char::is_whitespace).map_or((word, ""), |(name, value)| (name, value.trim())) {
                 ("bytes", value) => size = Some(self.operand(keyword, value)?),
                 ("offset", value) => offset = Some(self.operand(keyword, value)?),
                 ("rvalue", value) => operand = Some(self.operand(keyword, value)?),
@@ -297,52 +213,27 @@ impl Draft<'_> {
         }
         let number = common.number(keyword, size, offset)?;
         let variable = self.variable(&result)?;
-        Ok(Op::ByteMath(Math {
-            number,
-            arithmetic,
-            value,
-            variable,
-        }))
+        Ok(Op::ByteMath(Math { number, arithmetic, value, variable }))
     }
 
     /// What follows asks about the bytes that `base64_decode` decodes.
     fn open_base64(&mut self, keyword: &str) -> Result<(), Cause> {
         let is_decode = |op: &Op| matches!(op, Op::Base64(_));
-        match self
-            .lists
-            .iter()
-            .position(|list| list.ops.iter().any(is_decode))
-        {
+        match self.lists.iter().position(|list| list.ops.iter().any(is_decode)) {
             Some(_) => {
                 self.current = self.list_for(Place::Base64);
                 Ok(())
             }
-            None => Err(Cause::context(
-                keyword,
-                "there is no base64_decode before it",
-            )),
+            None => Err(Cause::context(keyword, "there is no base64_decode before it")),
         }
     }
 }
 
 /// `base64_decode[: bytes n, offset n, relative]`.
 fn base64_decode(keyword: &str, value: Option<&str>) -> Result<Op, Cause> {
-    let mut base64 = Base64 {
-        count: None,
-        offset: 0,
-        relative: false,
-        steps: Box::default(),
-    };
-    for word in value
-        .unwrap_or("")
-        .split(',')
-        .map(str::trim)
-        .filter(|word| !word.is_empty())
-    {
-        match word
-            .split_once(char::is_whitespace)
-            .map_or((word, ""), |(name, value)| (name, value.trim()))
-        {
+    let mut base64 = Base64 { count: None, offset: 0, relative: false, steps: Box::default() };
+    for word in value.unwrap_or("").split(',').map(str::trim).filter(|word| !word.is_empty()) {
+        match word.split_once(char::is_whitespace).map_or((word, ""), |(name, value)| (name, value.trim())) {
             ("bytes", value) => base64.count = Some(number(keyword, value)?),
             ("offset", value) => base64.offset = number(keyword, value)?,
             ("relative", "") => base64.relative = true,

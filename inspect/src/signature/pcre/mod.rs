@@ -20,9 +20,7 @@ use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 
 use super::cause::Cause;
-use crate::limits::{
-    BACKTRACK_STEPS_MAX, REGEX_CACHE_BYTES_MAX, REGEX_CACHES_MAX, REGEX_PROGRAM_BYTES_MAX,
-};
+use crate::limits::{BACKTRACK_STEPS_MAX, REGEX_CACHE_BYTES_MAX, REGEX_CACHES_MAX, REGEX_PROGRAM_BYTES_MAX};
 use translate::{Reading, translate};
 
 /// A compiled expression.
@@ -82,9 +80,7 @@ pub(crate) fn parse(value: &str) -> Result<Parsed, Cause> {
     let inner = super::content::unquote(quoted).ok_or_else(error)?;
     // `m` and another delimiter, as in Perl, is part of the language too.
     let (delimiter, body) = match inner.strip_prefix('m') {
-        Some(rest) if !rest.is_empty() => {
-            rest.split_at(rest.chars().next().map_or(0, char::len_utf8))
-        }
+        Some(rest) if !rest.is_empty() => rest.split_at(rest.chars().next().map_or(0, char::len_utf8)),
         _ => ("/", inner.strip_prefix('/').ok_or_else(error)?),
     };
     let (pattern, letters) = body.rsplit_once(delimiter).ok_or_else(error)?;
@@ -103,25 +99,16 @@ pub(crate) fn parse(value: &str) -> Result<Parsed, Cause> {
             'R' => relative = true,
             // Raw bytes are all there are, and our limits are not for a rule to lift.
             'B' | 'O' => {}
-            'U' | 'I' | 'P' | 'Q' | 'H' | 'D' | 'M' | 'C' | 'S' | 'Y' | 'V' | 'W' | 'Z' => {
-                buffers.push(letter)
-            }
+            'U' | 'I' | 'P' | 'Q' | 'H' | 'D' | 'M' | 'C' | 'S' | 'Y' | 'V' | 'W' | 'Z' => buffers.push(letter),
             _ => {
-                return Err(Cause::Regex(format!(
-                    "the letter {letter} behind the expression is not known"
-                )));
+                return Err(Cause::Regex(format!("the letter {letter} behind the expression is not known")));
             }
         }
     }
     let translated = translate(pattern, reading).map_err(Cause::Regex)?;
     let mut backwards = None;
     let engine = if translated.needs_backtracking {
-        backtracking(
-            &translated.pattern,
-            insensitive,
-            reading.multi_line,
-            dot_all,
-        )?
+        backtracking(&translated.pattern, insensitive, reading.multi_line, dot_all)?
     } else {
         let syntax = syntax::Config::new()
             .unicode(false)
@@ -136,46 +123,23 @@ pub(crate) fn parse(value: &str) -> Result<Parsed, Cause> {
     };
     let text: Arc<str> = Arc::from(value);
     Ok(Parsed {
-        regex: Regex {
-            engine,
-            anchored,
-            relative,
-            negated,
-            backwards: backwards.map(Arc::new),
-            text,
-        },
+        regex: Regex { engine, anchored, relative, negated, backwards: backwards.map(Arc::new), text },
         buffers,
     })
 }
 
 /// Compiles an automaton that reads forwards, or backwards.
-fn automaton(
-    pattern: &str,
-    syntax: syntax::Config,
-    backwards: bool,
-) -> Result<Arc<dfa::DFA>, Cause> {
+fn automaton(pattern: &str, syntax: syntax::Config, backwards: bool) -> Result<Arc<dfa::DFA>, Cause> {
     let program = thompson::Config::new()
         .utf8(false)
         .which_captures(WhichCaptures::None)
         .nfa_size_limit(Some(REGEX_PROGRAM_BYTES_MAX))
         .reverse(backwards);
-    let kind = if backwards {
-        MatchKind::All
-    } else {
-        MatchKind::LeftmostFirst
-    };
-    let config = dfa::Config::new()
-        .cache_capacity(REGEX_CACHE_BYTES_MAX)
-        .skip_cache_capacity_check(true)
-        .match_kind(kind);
-    let built = dfa::Builder::new()
-        .configure(config)
-        .thompson(program)
-        .syntax(syntax)
-        .build(pattern);
-    built
-        .map(Arc::new)
-        .map_err(|error| Cause::Regex(describe(&error)))
+    let kind = if backwards { MatchKind::All } else { MatchKind::LeftmostFirst };
+    let config =
+        dfa::Config::new().cache_capacity(REGEX_CACHE_BYTES_MAX).skip_cache_capacity_check(true).match_kind(kind);
+    let built = dfa::Builder::new().configure(config).thompson(program).syntax(syntax).build(pattern);
+    built.map(Arc::new).map_err(|error| Cause::Regex(describe(&error)))
 }
 
 /// The innermost reason, on one line.
@@ -185,20 +149,10 @@ fn describe(error: &dyn std::error::Error) -> String {
         error = source;
     }
     let text = error.to_string();
-    text.lines()
-        .last()
-        .unwrap_or_default()
-        .trim()
-        .trim_start_matches("error: ")
-        .to_owned()
+    text.lines().last().unwrap_or_default().trim().trim_start_matches("error: ").to_owned()
 }
 
-fn backtracking(
-    pattern: &str,
-    insensitive: bool,
-    multi_line: bool,
-    dot_all: bool,
-) -> Result<Engine, Cause> {
+fn backtracking(pattern: &str, insensitive: bool, multi_line: bool, dot_all: bool) -> Result<Engine, Cause> {
     let built = fancy_regex::RegexBuilder::new(pattern)
         .bytes_mode(fancy_regex::BytesMode::Ascii)
         .unicode_mode(false)
@@ -208,17 +162,13 @@ fn backtracking(
         .backtrack_limit(BACKTRACK_STEPS_MAX)
         .delegate_size_limit(REGEX_PROGRAM_BYTES_MAX)
         .build();
-    built
-        .map(|regex| Engine::Backtracking(Arc::new(regex)))
-        .map_err(|error| Cause::Regex(error.to_string()))
+    built.map(|regex| Engine::Backtracking(Arc::new(regex))).map_err(|error| Cause::Regex(error.to_string()))
 }
 
 impl Regex {
     /// Makes the starts of matches known: only where a search may have to go on behind one.
     pub(crate) fn find_starts(&mut self) -> Result<(), Cause> {
-        if let (Engine::Linear(_, reverse @ None), Some(source)) =
-            (&mut self.engine, self.backwards.take())
-        {
+        if let (Engine::Linear(_, reverse @ None), Some(source)) = (&mut self.engine, self.backwards.take()) {
             *reverse = Some(automaton(&source.0, source.1, true)?);
         }
         Ok(())
@@ -230,24 +180,14 @@ impl Regex {
     }
 
     /// The first match in `text` that starts at `from` or later. Adds to `work` what it cost.
-    pub(crate) fn find(
-        &self,
-        text: &[u8],
-        from: usize,
-        caches: &mut RegexCaches,
-        work: &mut u64,
-    ) -> Found {
+    pub(crate) fn find(&self, text: &[u8], from: usize, caches: &mut RegexCaches, work: &mut u64) -> Found {
         if from > text.len() {
             return Found::Nothing;
         }
         match &self.engine {
             Engine::Linear(forward, reverse) => {
                 *work += 50 + (text.len() - from) as u64;
-                let anchored = if self.anchored {
-                    Anchored::Yes
-                } else {
-                    Anchored::No
-                };
+                let anchored = if self.anchored { Anchored::Yes } else { Anchored::No };
                 let input = Input::new(text).range(from..).anchored(anchored);
                 let end = match forward.try_search_fwd(caches.of(forward, work), &input) {
                     Ok(Some(end)) => end.offset(),
@@ -304,11 +244,7 @@ impl RegexCaches {
             }
             self.order.push_back(key);
         }
-        &mut self
-            .caches
-            .entry(key)
-            .or_insert_with(|| (regex.clone(), regex.create_cache()))
-            .1
+        &mut self.caches.entry(key).or_insert_with(|| (regex.clone(), regex.create_cache())).1
     }
 }
 
@@ -320,9 +256,7 @@ mod tests {
     fn find(value: &str, text: &[u8]) -> Found {
         let mut parsed = parse(value).unwrap_or_else(|cause| panic!("{value}: {cause}"));
         parsed.regex.find_starts().unwrap();
-        parsed
-            .regex
-            .find(text, 0, &mut RegexCaches::default(), &mut 0)
+        parsed.regex.find(text, 0, &mut RegexCaches::default(), &mut 0)
     }
 
     #[track_caller]
@@ -383,27 +317,14 @@ mod tests {
 
     #[test]
     fn refusals_and_limits() {
-        for value in [
-            r#""/a""#,
-            "/a/",
-            r#""/a/q""#,
-            r#""/(/""#,
-            r#""/[b-a]/""#,
-            r#""/(?R)/""#,
-            r#""/\p{L}/""#,
-            r#""/*a/""#,
-        ] {
+        for value in
+            [r#""/a""#, "/a/", r#""/a/q""#, r#""/(/""#, r#""/[b-a]/""#, r#""/(?R)/""#, r#""/\p{L}/""#, r#""/*a/""#]
+        {
             assert!(parse(value).is_err(), "{value}");
         }
-        assert!(matches!(
-            parse(r#""/((a{1000}){1000}){1000}/""#),
-            Err(Cause::Regex(_))
-        ));
+        assert!(matches!(parse(r#""/((a{1000}){1000}){1000}/""#), Err(Cause::Regex(_))));
         let hostile = "a".repeat(5000);
-        assert_eq!(
-            find(r#""/(?=x?)(a+)+(a+)+\1b/""#, hostile.as_bytes()),
-            Found::Exhausted
-        );
+        assert_eq!(find(r#""/(?=x?)(a+)+(a+)+\1b/""#, hostile.as_bytes()), Found::Exhausted);
     }
 
     #[test]
@@ -416,9 +337,6 @@ mod tests {
                 Found::At(0, 1 + index.to_string().len())
             );
         }
-        assert_eq!(
-            (caches.caches.len(), caches.order.len()),
-            (REGEX_CACHES_MAX, REGEX_CACHES_MAX)
-        );
+        assert_eq!((caches.caches.len(), caches.order.len()), (REGEX_CACHES_MAX, REGEX_CACHES_MAX));
     }
 }

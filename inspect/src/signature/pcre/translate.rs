@@ -38,10 +38,7 @@ pub(crate) fn translate(pattern: &str, reading: Reading) -> Result<Translated, S
         groups: Vec::new(),
     };
     translator.pattern()?;
-    Ok(Translated {
-        pattern: translator.out,
-        needs_backtracking: translator.needs_backtracking,
-    })
+    Ok(Translated { pattern: translator.out, needs_backtracking: translator.needs_backtracking })
 }
 
 struct Translator<'p> {
@@ -97,9 +94,7 @@ impl Translator<'_> {
                 // Before a last line feed too.
                 b'$' => self.out.push_str("(?:\\n?\\z)"),
                 b'^' | b'.' | b'|' | b')' => self.out.push(char::from(byte)),
-                b'#' if self.reading.extended => {
-                    while self.next().is_some_and(|byte| byte != b'\n') {}
-                }
+                b'#' if self.reading.extended => while self.next().is_some_and(|byte| byte != b'\n') {},
                 _ if self.reading.extended && byte.is_ascii_whitespace() => {}
                 _ => self.literal(byte),
             }
@@ -128,8 +123,7 @@ impl Translator<'_> {
         let rest = self.rest();
         let end = rest.iter().position(|&byte| byte == b'}');
         let inner = end.and_then(|end| std::str::from_utf8(&rest[..end]).ok());
-        let is_number =
-            |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let counts = inner.filter(|inner| match inner.split_once(',') {
             Some((least, most)) => is_number(least) && (most.is_empty() || is_number(most)),
             None => is_number(inner),
@@ -182,11 +176,7 @@ impl Translator<'_> {
 
     /// Reads a name and the mark that ends it.
     fn name(&mut self, ends: fn(u8) -> bool) -> Result<String, String> {
-        let length = self
-            .rest()
-            .iter()
-            .position(|&byte| ends(byte))
-            .ok_or("a name does not end")?;
+        let length = self.rest().iter().position(|&byte| ends(byte)).ok_or("a name does not end")?;
         let name = String::from_utf8_lossy(&self.rest()[..length]).into_owned();
         self.at += length + 1;
         Ok(name)
@@ -196,10 +186,7 @@ impl Translator<'_> {
     fn named_reference(&mut self) -> Result<(), String> {
         self.at += 3;
         let name = self.name(|byte| byte == b')')?;
-        let group = self
-            .groups
-            .iter()
-            .position(|known| *known == name && !name.is_empty());
+        let group = self.groups.iter().position(|known| *known == name && !name.is_empty());
         let number = group.ok_or("a reference to a group that does not exist")? + 1;
         self.needs_backtracking = true;
         self.out.push_str(&format!("(?:\\{number})"));
@@ -327,10 +314,7 @@ impl Translator<'_> {
         let mut value = 0u32;
         let digits_max = if braced { 8 } else { 2 };
         for _ in 0..digits_max {
-            let digit = self
-                .rest()
-                .first()
-                .and_then(|&byte| super::super::content::hex_digit(byte));
+            let digit = self.rest().first().and_then(|&byte| super::super::content::hex_digit(byte));
             let Some(digit) = digit else { break };
             self.at += 1;
             value = value.saturating_mul(16).saturating_add(u32::from(digit));
@@ -405,10 +389,7 @@ impl Translator<'_> {
         ];
         if byte == b'[' {
             let rest = &self.input[self.at - 1..];
-            if let Some(name) = POSIX
-                .into_iter()
-                .find(|name| rest.starts_with(name.as_bytes()))
-            {
+            if let Some(name) = POSIX.into_iter().find(|name| rest.starts_with(name.as_bytes())) {
                 self.at += name.len() - 1;
                 return Ok(Member::Class(name));
             }
@@ -431,10 +412,7 @@ impl Translator<'_> {
             b'V' => Member::Class("[^\\n\\x0B\\x0C\\r]"),
             b'R' => Member::Byte(b'R'),
             b'p' | b'P' | b'N' | b'X' | b'Q' => {
-                return Err(format!(
-                    "\\{} in a class is not supported",
-                    char::from(byte)
-                ));
+                return Err(format!("\\{} in a class is not supported", char::from(byte)));
             }
             b'b' => Member::Byte(0x08),
             _ => Member::Byte(self.byte_escape(byte)?),

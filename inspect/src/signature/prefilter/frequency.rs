@@ -47,11 +47,7 @@ pub(super) fn commonness(bytes: [u8; 4]) -> u32 {
     });
     let known = grams.get(&gram(bytes)).copied().unwrap_or(0).min(20) * 100;
     // Runs of one byte fill whole files: zeros, 0xff, spaces, the letter a.
-    let run = if bytes.iter().all(|&byte| byte == bytes[0]) {
-        1500
-    } else {
-        0
-    };
+    let run = if bytes.iter().all(|&byte| byte == bytes[0]) { 1500 } else { 0 };
     let single: u32 = bytes.iter().map(|&byte| byte_commonness(byte)).sum();
     known + run + single
 }

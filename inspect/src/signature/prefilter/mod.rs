@@ -92,30 +92,14 @@ impl Builder {
             let signatures_start = index_of(&filter.signatures);
             filter.signatures.extend(signatures);
             let signatures_end = index_of(&filter.signatures);
-            let (start, length) = (
-                index_of(&filter.bytes),
-                u16::try_from(bytes.len()).unwrap_or(0),
-            );
-            filter.patterns.push(Pattern {
-                start,
-                length,
-                signatures_start,
-                signatures_end,
-            });
+            let (start, length) = (index_of(&filter.bytes), u16::try_from(bytes.len()).unwrap_or(0));
+            filter.patterns.push(Pattern { start, length, signatures_start, signatures_end });
             filter.length_max = filter.length_max.max(bytes.len());
             match rarest(&bytes) {
-                Some((offset, run)) => grams.push(Entry {
-                    run,
-                    pattern: index,
-                    offset,
-                }),
+                Some((offset, run)) => grams.push(Entry { run, pattern: index, offset }),
                 None => {
                     let run = pair([bytes[0], bytes[1]]);
-                    pairs.push(Entry {
-                        run,
-                        pattern: index,
-                        offset: 0,
-                    });
+                    pairs.push(Entry { run, pattern: index, offset: 0 });
                 }
             }
             filter.bytes.extend(bytes);
@@ -141,12 +125,17 @@ fn cut(pattern: &[u8]) -> &[u8] {
     &pattern[start..start + PREFILTER_PATTERN_BYTES_MAX]
 }
 
+/// How much is gained by searching for these bytes rather than for others: more for rare and long ones.
+pub(crate) fn rarity(bytes: &[u8]) -> u32 {
+    let folded = bytes.to_ascii_lowercase();
+    let runs = folded.windows(4).filter_map(|window| <[u8; 4]>::try_from(window).ok());
+    let commonest = runs.map(commonness).min().unwrap_or(5000);
+    (10_000 - commonest.min(10_000)) + u32::try_from(bytes.len().min(32)).unwrap_or(32) * 4
+}
+
 /// Offset and value of the four bytes that traffic holds least often.
 fn rarest(bytes: &[u8]) -> Option<(u16, u32)> {
-    let runs = bytes
-        .windows(4)
-        .filter_map(|window| <[u8; 4]>::try_from(window).ok())
-        .enumerate();
+    let runs = bytes.windows(4).filter_map(|window| <[u8; 4]>::try_from(window).ok()).enumerate();
     let (offset, run) = runs.min_by_key(|&(_, run)| commonness(run))?;
     Some((u16::try_from(offset).ok()?, gram(run)))
 }
@@ -166,15 +155,8 @@ impl Table {
             return None;
         }
         // Thirty-two bits per entry keep false alarms at three in a hundred; the largest table is 128 KiB.
-        let bits_log2 = (entries.len() * 32)
-            .next_power_of_two()
-            .trailing_zeros()
-            .clamp(10, 20);
-        let starts_log2 = entries
-            .len()
-            .next_power_of_two()
-            .trailing_zeros()
-            .clamp(4, 16);
+        let bits_log2 = (entries.len() * 32).next_power_of_two().trailing_zeros().clamp(10, 20);
+        let starts_log2 = entries.len().next_power_of_two().trailing_zeros().clamp(4, 16);
         let (shift, starts_shift) = (32 - bits_log2, 32 - starts_log2);
         entries.sort_unstable_by_key(|entry| (hash(entry.run), entry.pattern));
         let mut bits = vec![0u64; 1 << (bits_log2 - 6)];
@@ -188,13 +170,7 @@ impl Table {
             starts[index] += starts[index - 1];
         }
         let (bits, starts, entries) = (bits.into(), starts.into(), entries.into());
-        Some(Self {
-            bits,
-            shift,
-            starts,
-            starts_shift,
-            entries,
-        })
+        Some(Self { bits, shift, starts, starts_shift, entries })
     }
 
     #[inline(always)]
@@ -206,9 +182,7 @@ impl Table {
     fn entries(&self, run: u32) -> impl Iterator<Item = &Entry> {
         let bucket = (hash(run) >> self.starts_shift) as usize;
         let range = self.starts[bucket] as usize..self.starts[bucket + 1] as usize;
-        self.entries[range]
-            .iter()
-            .filter(move |entry| entry.run == run)
+        self.entries[range].iter().filter(move |entry| entry.run == run)
     }
 }
 
@@ -218,14 +192,9 @@ impl Prefilter {
         self.length_max.saturating_sub(1)
     }
 
-    #[cfg(test)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.patterns.is_empty()
-    }
-
-    /// Calls `found` with each signature of which a pattern occurs in `text`, perhaps several times. Adds what comparing
+    /// Calls `found` with each signature of which a pattern occurs in `text` and the place behind it, perhaps several times. Adds what comparing
     /// costs to `work`; the pass itself, which costs the same for every text, is not counted.
-    pub(crate) fn scan(&self, text: &[u8], work: &mut u64, found: &mut impl FnMut(u32)) {
+    pub(crate) fn scan(&self, text: &[u8], work: &mut u64, found: &mut impl FnMut(u32, usize)) {
         if let Some(grams) = &self.grams
             && text.len() >= 4
         {
@@ -256,7 +225,7 @@ impl Prefilter {
         text: &[u8],
         place: usize,
         work: &mut u64,
-        found: &mut impl FnMut(u32),
+        found: &mut impl FnMut(u32, usize),
     ) {
         *work += 3;
         for entry in table.entries(run) {
@@ -268,13 +237,12 @@ impl Prefilter {
             let Some(candidate) = text.get(start..start + usize::from(pattern.length)) else {
                 continue;
             };
-            let bytes = &self.bytes
-                [pattern.start as usize..pattern.start as usize + usize::from(pattern.length)];
+            let bytes = &self.bytes[pattern.start as usize..pattern.start as usize + usize::from(pattern.length)];
             if candidate.eq_ignore_ascii_case(bytes) {
-                let signatures = &self.signatures
-                    [pattern.signatures_start as usize..pattern.signatures_end as usize];
+                let signatures = &self.signatures[pattern.signatures_start as usize..pattern.signatures_end as usize];
                 *work += 2 * signatures.len() as u64;
-                signatures.iter().for_each(|&signature| found(signature));
+                let end = start + usize::from(pattern.length);
+                signatures.iter().for_each(|&signature| found(signature, end));
             }
         }
     }
@@ -292,22 +260,15 @@ mod tests {
             builder.add(pattern, index);
         }
         let (mut hits, mut work) = (BTreeSet::new(), 0);
-        builder.build().scan(text, &mut work, &mut |signature| {
+        builder.build().scan(text, &mut work, &mut |signature, _| {
             hits.insert(signature);
         });
         hits
     }
 
     fn naive(patterns: &[Vec<u8>], text: &[u8]) -> BTreeSet<u32> {
-        let holds = |pattern: &[u8]| {
-            text.windows(pattern.len())
-                .any(|window| window.eq_ignore_ascii_case(pattern))
-        };
-        (0u32..)
-            .zip(patterns)
-            .filter(|(_, pattern)| holds(pattern))
-            .map(|(index, _)| index)
-            .collect()
+        let holds = |pattern: &[u8]| text.windows(pattern.len()).any(|window| window.eq_ignore_ascii_case(pattern));
+        (0u32..).zip(patterns).filter(|(_, pattern)| holds(pattern)).map(|(index, _)| index).collect()
     }
 
     proptest! {
@@ -331,10 +292,7 @@ mod tests {
         let long: Vec<u8> = (0..200u8).collect();
         let mut text = vec![b'x'; 50];
         text.extend(&long);
-        assert_eq!(
-            scan(std::slice::from_ref(&long), &text),
-            BTreeSet::from([0])
-        );
+        assert_eq!(scan(std::slice::from_ref(&long), &text), BTreeSet::from([0]));
         assert_eq!(
             scan(std::slice::from_ref(&long), &text[..200]).len(),
             naive(&[cut(&long).to_vec()], &text[..200]).len()

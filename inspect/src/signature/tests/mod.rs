@@ -5,7 +5,7 @@ mod matching;
 
 use super::{Loaded, RuleFile, RuleSet, Vars};
 use crate::alert::Alert;
-use crate::inspector::{Direction, FlowSlot, FlowView, Inspector, Mode};
+use crate::inspector::{Direction, FlowSlot, FlowView, Inspector, Mode, Settings};
 use crate::verdict::Verdict;
 use crate::wire::{Checksums, Packet, parse};
 
@@ -13,6 +13,11 @@ use crate::wire::{Checksums, Packet, parse};
 pub(super) fn load(text: &str) -> Loaded {
     let file = RuleFile { name: "test.rules".into(), text: text.into() };
     RuleSet::compile(&[file], &Vars::conventional())
+}
+
+/// An inspector in a mode, everything else by default.
+pub(super) fn inspector(mode: Mode) -> Inspector {
+    Inspector::new(Settings { mode, ..Settings::default() })
 }
 
 /// Compiles rules that must all load.
@@ -147,7 +152,7 @@ impl Draft {
 #[track_caller]
 pub(super) fn check(header: &str, options: &str, draft: &Draft, matches: bool) {
     let rules = rules(&format!("alert {header} ({options} sid:1;)"));
-    let (verdict, sids) = draft.show(&mut Inspector::new(Mode::Prevent), &rules, 0);
+    let (verdict, sids) = draft.show(&mut inspector(Mode::Prevent), &rules, 0);
     assert_eq!(verdict, Verdict::Forward);
     assert_eq!(sids, if matches { vec![1] } else { vec![] }, "{header} ({options}) on {draft:?}");
 }

@@ -1,0 +1,167 @@
+//! From candidates to a decision: each is looked at in order, and what matches takes effect.
+
+use crate::alert::{Alert, AlertAction};
+use crate::inspector::candidates::Candidate;
+use crate::inspector::flow::{Flow, index};
+use crate::inspector::judge::{Answer, Judge};
+use crate::inspector::memory::{FlowNotes, apply};
+use crate::inspector::{Decision, FlowFate, Inspector, Look, Mode};
+use crate::limits::ALERTS_PER_PACKET_MAX;
+use crate::signature::{Action, RateKey, Rated, Signature, Track, Transports};
+use crate::verdict::{Refused, Verdict};
+
+impl Inspector {
+    /// Looks at the candidates in the order pass, drop, reject, alert, and decides.
+    pub(super) fn decide(
+        &mut self,
+        look: &Look<'_>,
+        mut flow: Option<&mut Flow>,
+        work: &mut u64,
+        alerts: &mut Vec<Alert>,
+    ) -> Decision {
+        let alerts_max = alerts.len() + ALERTS_PER_PACKET_MAX;
+        let mut decision = Decision { verdict: Verdict::Forward, flow: FlowFate::Open };
+        let mut candidates = std::mem::take(&mut self.candidates);
+        let mut last_match = None;
+        for &candidate in candidates.sorted() {
+            let flow_facts = look.flow_facts(flow.as_deref());
+            let mut judge = Judge {
+                rules: look.rules,
+                facts: &look.facts,
+                flow_facts,
+                mode: self.settings.mode,
+                now_ms: look.now_ms,
+                caches: &mut self.caches,
+                addresses: &self.addresses,
+                work,
+                transformed: &mut self.transformed,
+            };
+            let side = match judge.look(candidate, flow.as_deref()) {
+                // One packet, one match per signature and transaction.
+                Answer::Yes(side) if last_match == Some((candidate.signature, side)) => continue,
+                Answer::Yes(side) => side,
+                Answer::No => continue,
+                Answer::Later(side) => {
+                    if wait(candidate, side, look, flow.as_deref_mut()) {
+                        continue;
+                    }
+                    let exception = self.exception(self.settings.budget_exception, Refused::Budget);
+                    if exception.verdict == Verdict::Forward {
+                        continue;
+                    }
+                    decision = exception;
+                    break;
+                }
+                Answer::Exhausted => {
+                    let exception = self.exception(self.settings.budget_exception, Refused::Budget);
+                    if decision.verdict == Verdict::Forward {
+                        decision = exception;
+                    }
+                    break;
+                }
+            };
+            last_match = Some((candidate.signature, side));
+            note(candidate, side, look, flow.as_deref_mut());
+            if self.take_effect(look, candidate, side, flow.as_deref_mut(), &mut decision, alerts, alerts_max) {
+                break;
+            }
+        }
+        self.candidates = std::mem::take(&mut candidates);
+        decision
+    }
+
+    /// Lets a match take effect; `true` when nothing behind it counts any more.
+    #[expect(clippy::too_many_arguments, reason = "the loop's state, taken apart for its borrows")]
+    fn take_effect(
+        &mut self,
+        look: &Look<'_>,
+        candidate: Candidate,
+        side: Option<u16>,
+        mut flow: Option<&mut Flow>,
+        decision: &mut Decision,
+        alerts: &mut Vec<Alert>,
+        alerts_max: usize,
+    ) -> bool {
+        let signature = &look.rules.signatures[candidate.signature as usize];
+        let mut nobody = FlowNotes::default();
+        let notes = flow.as_deref_mut().map_or(&mut nobody, |flow| &mut flow.notes);
+        apply(&signature.effects, notes, &mut self.addresses, &look.facts, look.now_ms);
+        let rated = self.rate(signature, candidate.signature, look);
+        if rated == Rated::Ignore {
+            return false;
+        }
+        let concerns_flow = concerns_flow(signature, look);
+        let action = match (signature.action, self.settings.mode) {
+            (Action::Pass, _) => {
+                if concerns_flow && decision.flow == FlowFate::Open {
+                    decision.flow = FlowFate::Passed;
+                }
+                return true;
+            }
+            (Action::Drop | Action::Reject, Mode::Prevent) => {
+                if decision.verdict == Verdict::Forward {
+                    decision.verdict = Verdict::Drop(Refused::Signature(candidate.signature));
+                }
+                if concerns_flow {
+                    decision.flow = FlowFate::Refused;
+                }
+                AlertAction::Blocked
+            }
+            (Action::Drop | Action::Reject, Mode::Detect) | (Action::Alert, _) => AlertAction::Allowed,
+        };
+        if signature.silent || rated == Rated::Quiet {
+            return false;
+        }
+        if alerts.len() >= alerts_max {
+            self.suppressed_count += 1;
+            return false;
+        }
+        let open = side.and_then(|side| flow?.transactions.sides.get(usize::from(side)));
+        alerts.push(Alert { signature: candidate.signature, action, transaction: open.map(|open| open.number) });
+        false
+    }
+
+    fn rate(&mut self, signature: &Signature, index: u32, look: &Look<'_>) -> Rated {
+        let Some(rate) = &signature.rate else { return Rated::Speak };
+        let (first, second) = match rate.track {
+            Track::Source => (look.facts.source, 0),
+            Track::Destination => (look.facts.destination, 0),
+            Track::Both => (look.facts.source, look.facts.destination),
+            Track::Rule => (0, 0),
+            Track::Flow => (look.view.slot.map_or(u128::MAX, |slot| u128::from(slot.0)), 1),
+        };
+        self.rates.judge(rate, RateKey { signature: index, first, second }, look.now_ms)
+    }
+}
+
+/// Whether a match speaks about the whole flow rather than about one packet. A pattern in a TCP stream does, since the
+/// sender will repeat whatever was not acknowledged; so does a transaction.
+fn concerns_flow(signature: &Signature, look: &Look<'_>) -> bool {
+    signature.app.is_some() || (look.facts.transport == Transports::TCP && !signature.payload.is_empty())
+}
+
+/// Remembers what a signature waits for; `false` when there is no room to.
+fn wait(candidate: Candidate, side: Option<u16>, look: &Look<'_>, flow: Option<&mut Flow>) -> bool {
+    let Some(flow) = flow else { return true };
+    match side {
+        Some(side) => match flow.transactions.sides.get_mut(usize::from(side)) {
+            Some(open) => open.wait(candidate.signature),
+            None => true,
+        },
+        None => flow.windows[index(look.view.direction)].wait(candidate.signature),
+    }
+}
+
+/// Remembers a match, so that the same bytes do not make it again.
+fn note(candidate: Candidate, side: Option<u16>, look: &Look<'_>, flow: Option<&mut Flow>) {
+    let Some(flow) = flow else { return };
+    match side.and_then(|side| flow.transactions.sides.get_mut(usize::from(side))) {
+        Some(open) => open.note_match(candidate.signature),
+        None => {
+            let window = &mut flow.windows[index(look.view.direction)];
+            if window.is_fresh() {
+                window.note_match(candidate.signature);
+            }
+        }
+    }
+}

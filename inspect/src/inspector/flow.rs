@@ -1,0 +1,212 @@
+//! What is remembered of one flow, and the table of flows.
+
+use crate::inspector::memory::FlowNotes;
+use crate::inspector::transactions::Transactions;
+use crate::inspector::{Direction, FlowSlot};
+use crate::limits::{FLOW_SLOTS_MAX, STREAM_WINDOW_BYTES, WAITING_MAX};
+use crate::protocol::Conversation;
+use crate::signature::RuleSet;
+use crate::stream::{Stream, StreamMemory};
+
+/// What is remembered of one flow.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    /// Of the rule set that signatures are numbered by here.
+    fingerprint: u64,
+    /// By direction; `None` before the first segment, and for flows that are not TCP.
+    pub(crate) streams: [Option<Stream>; 2],
+    pub(crate) windows: [Window; 2],
+    pub(crate) conversation: Conversation,
+    pub(crate) transactions: Transactions,
+    pub(crate) notes: FlowNotes,
+}
+
+/// The last bytes of one direction of a stream, and the signatures that wait for more.
+#[derive(Debug, Default)]
+pub(crate) struct Window {
+    pub(crate) bytes: Vec<u8>,
+    /// Place of the first kept byte in the stream.
+    pub(crate) base: u64,
+    /// Offset in `bytes` of what the packet at hand has brought.
+    pub(crate) fresh_from: usize,
+    /// Signatures of which the fast pattern was seen, with the place in the stream behind which they stop waiting.
+    waiting: Vec<(u32, u64)>,
+    /// Signatures that matched, with the stream's end at that time.
+    matched: Vec<(u32, u64)>,
+}
+
+/// The index of a direction in a pair.
+pub(crate) fn index(direction: Direction) -> usize {
+    match direction {
+        Direction::ToServer => 0,
+        Direction::ToClient => 1,
+    }
+}
+
+impl Window {
+    /// Prepares for the next packet: what was fresh is so no more, and what lies too far back goes.
+    pub(crate) fn turn(&mut self) {
+        if self.bytes.len() > 2 * STREAM_WINDOW_BYTES {
+            let gone = self.bytes.len() - STREAM_WINDOW_BYTES;
+            self.bytes.drain(..gone);
+            self.base += gone as u64;
+        }
+        self.fresh_from = self.bytes.len();
+    }
+
+    pub(crate) fn append(&mut self, bytes: &[u8]) {
+        self.bytes.extend_from_slice(bytes);
+    }
+
+    /// Whether the packet at hand has brought anything.
+    pub(crate) fn is_fresh(&self) -> bool {
+        self.fresh_from < self.bytes.len()
+    }
+
+    /// Place in the stream behind the last byte.
+    pub(crate) fn end(&self) -> u64 {
+        self.base + self.bytes.len() as u64
+    }
+
+    /// What a scan has to read so that it finds each pattern that ends in the fresh bytes: the bytes, and how many of them
+    /// are not fresh.
+    pub(crate) fn scanned(&self, overlap: usize) -> (&[u8], usize) {
+        let from = self.fresh_from.saturating_sub(overlap);
+        (&self.bytes[from..], self.fresh_from - from)
+    }
+
+    /// Lets a signature wait for more; `false` when too many wait already.
+    pub(crate) fn wait(&mut self, signature: u32) -> bool {
+        let until = self.end() + STREAM_WINDOW_BYTES as u64;
+        if self.waiting.iter().any(|&(waiting, _)| waiting == signature) {
+            return true;
+        }
+        let has_room = self.waiting.len() < WAITING_MAX;
+        if has_room {
+            self.waiting.push((signature, until));
+        }
+        has_room
+    }
+
+    /// The signatures that wait, less those that have waited long enough.
+    pub(crate) fn waiting(&mut self) -> impl Iterator<Item = u32> {
+        let end = self.end();
+        self.waiting.retain(|&(_, until)| end <= until);
+        self.waiting.iter().map(|&(signature, _)| signature)
+    }
+
+    /// Whether a signature has matched bytes that are still in the window, so that they would make it match again.
+    pub(crate) fn has_matched(&self, signature: u32) -> bool {
+        self.matched.iter().any(|&(matched, end)| matched == signature && end > self.base)
+    }
+
+    /// Notes a match.
+    pub(crate) fn note_match(&mut self, signature: u32) {
+        self.waiting.retain(|&(waiting, _)| waiting != signature);
+        let (base, end) = (self.base, self.end());
+        self.matched.retain(|&(matched, end)| matched != signature && end > base);
+        if self.matched.len() < WAITING_MAX {
+            self.matched.push((signature, end));
+        }
+    }
+}
+
+impl Flow {
+    pub(crate) fn new(rules: &RuleSet) -> Self {
+        Self {
+            fingerprint: rules.fingerprint(),
+            streams: [None, None],
+            windows: [Window::default(), Window::default()],
+            conversation: Conversation::new(),
+            transactions: Transactions::default(),
+            notes: FlowNotes::default(),
+        }
+    }
+
+    /// Under another rule set, signatures have other numbers: what was noted under the old ones is forgotten, the bytes are
+    /// not.
+    pub(crate) fn meet(&mut self, rules: &RuleSet) {
+        if self.fingerprint == rules.fingerprint() {
+            return;
+        }
+        self.fingerprint = rules.fingerprint();
+        self.notes = FlowNotes::default();
+        for window in &mut self.windows {
+            window.waiting.clear();
+            window.matched.clear();
+        }
+        for side in &mut self.transactions.sides {
+            side.look_anew();
+        }
+    }
+
+    /// Bytes that each side's stream has carried.
+    pub(crate) fn stream_sizes(&self) -> Option<(u64, u64)> {
+        let size = |stream: &Option<Stream>| stream.as_ref().map_or(0, |stream| stream.next_offset().0);
+        let [client, server] = &self.streams;
+        (client.is_some() || server.is_some()).then(|| (size(client), size(server)))
+    }
+
+    /// Gives back what the streams hold.
+    pub(crate) fn release(&mut self, memory: &mut StreamMemory) {
+        for stream in &mut self.streams {
+            if let Some(stream) = stream.take() {
+                stream.release(memory);
+            }
+        }
+    }
+}
+
+/// What the table says of a flow.
+#[derive(Debug, Default)]
+pub(crate) enum Kept {
+    /// Nothing is remembered.
+    #[default]
+    Nothing,
+    /// Nothing of the flow passes any more.
+    Refused,
+    /// A `pass` signature took the flow out of inspection, as long as the rule set with this fingerprint is in force.
+    Passed(u64),
+    Open(Box<Flow>),
+}
+
+/// Memory per flow slot. Only flows of which something must be remembered have any.
+#[derive(Debug, Default)]
+pub(crate) struct Flows {
+    slots: Vec<Kept>,
+}
+
+impl Flows {
+    /// Takes out what is remembered of a flow.
+    #[inline]
+    pub(crate) fn take(&mut self, slot: FlowSlot) -> Kept {
+        self.slots.get_mut(slot.0 as usize).map(std::mem::take).unwrap_or_default()
+    }
+
+    /// Whether the flow has been refused.
+    #[inline]
+    pub(crate) fn is_refused(&self, slot: FlowSlot) -> bool {
+        matches!(self.slots.get(slot.0 as usize), Some(Kept::Refused))
+    }
+
+    /// A look at an open flow.
+    pub(crate) fn peek(&self, slot: FlowSlot) -> Option<&Flow> {
+        match self.slots.get(slot.0 as usize) {
+            Some(Kept::Open(flow)) => Some(flow),
+            _ => None,
+        }
+    }
+
+    /// Remembers something of a flow; gives it back when the slot is beyond what the table can hold.
+    pub(crate) fn keep(&mut self, slot: FlowSlot, kept: Kept) -> Option<Kept> {
+        let index = slot.0 as usize;
+        if index >= FLOW_SLOTS_MAX {
+            return Some(kept);
+        }
+        if index >= self.slots.len() {
+            self.slots.resize_with(index + 1, Kept::default);
+        }
+        self.slots[index] = kept;
+        None
+    }
+}

@@ -1,0 +1,267 @@
+//! Whether one signature matches: its headers, its memory, its payload and its transaction.
+
+use crate::inspector::candidates::Candidate;
+use crate::inspector::flow::{Flow, index};
+use crate::inspector::memory::{AddressBits, FlowNotes, all_hold};
+use crate::inspector::transactions::TransactionSide;
+use crate::inspector::{Direction, Mode};
+use crate::limits::VERIFY_WORK_MAX;
+use crate::protocol::{Delivery, Status};
+use crate::signature::{
+    Absence, AppMatch, BufferCondition, Evaluation, Facts, FlowFacts, Op, Outcome, RegexCaches, RuleSet, Signature,
+    Step, Transports, UNRECOGNISED, header_matches, header_part, side_allows, tests_match,
+};
+
+/// What a look at a signature has come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// It matches, perhaps a transaction (index of the side among the flow's open ones).
+    Yes(Option<u16>),
+    /// It does not.
+    No,
+    /// Not yet; more bytes may change that. The side that it waits for, or the stream.
+    Later(Option<u16>),
+    /// The work was spent before the answer was known.
+    Exhausted,
+}
+
+/// What a judgement needs beside the flow.
+pub(crate) struct Judge<'a> {
+    pub(crate) rules: &'a RuleSet,
+    pub(crate) facts: &'a Facts<'a>,
+    pub(crate) flow_facts: FlowFacts,
+    pub(crate) mode: Mode,
+    pub(crate) now_ms: u64,
+    pub(crate) caches: &'a mut RegexCaches,
+    pub(crate) addresses: &'a AddressBits,
+    pub(crate) work: &'a mut u64,
+    /// Scratch for transformed buffers.
+    pub(crate) transformed: &'a mut [Vec<u8>; 2],
+}
+
+impl Judge<'_> {
+    /// Looks at one signature.
+    pub(crate) fn look(&mut self, candidate: Candidate, flow: Option<&Flow>) -> Answer {
+        let rules = self.rules;
+        let signature = &rules.signatures[candidate.signature as usize];
+        *self.work += 3;
+        if *self.work > VERIFY_WORK_MAX {
+            return Answer::Exhausted;
+        }
+        if !header_matches(rules, signature, self.facts, &self.flow_facts)
+            || !protocol_matches(signature, flow)
+            || !tests_match(signature, self.facts, &self.flow_facts)
+            || !self.remembers(signature, flow)
+        {
+            return Answer::No;
+        }
+        for (part, steps) in &signature.header_parts {
+            let Some(bytes) = header_part(*part, self.facts) else { return Answer::No };
+            match self.run(steps, bytes, 0) {
+                Outcome::Match => {}
+                Outcome::NoMatch => return Answer::No,
+                Outcome::Exhausted => return Answer::Exhausted,
+            }
+        }
+        if !signature.payload.is_empty() {
+            match self.payload(candidate, signature, flow) {
+                Answer::Yes(_) => {}
+                other => return other,
+            }
+        }
+        match (&signature.app, flow) {
+            (None, _) => Answer::Yes(None),
+            (Some(app), Some(flow)) => self.transactions(candidate, app, flow),
+            (Some(_), None) => Answer::No,
+        }
+    }
+
+    fn remembers(&self, signature: &Signature, flow: Option<&Flow>) -> bool {
+        if signature.asks.is_empty() {
+            return true;
+        }
+        let nothing = FlowNotes::default();
+        let notes = flow.map_or(&nothing, |flow| &flow.notes);
+        all_hold(&signature.asks, notes, self.addresses, self.facts, self.now_ms)
+    }
+
+    fn run(&mut self, steps: &[Step], data: &[u8], base: u64) -> Outcome {
+        Evaluation::new(self.work, VERIFY_WORK_MAX, self.caches).run_at(steps, data, base)
+    }
+
+    /// The program over the payload, on the stream or on the packet, as the signature's scope says.
+    fn payload(&mut self, candidate: Candidate, signature: &Signature, flow: Option<&Flow>) -> Answer {
+        let direction = self.flow_facts.direction;
+        let followed = flow.filter(|flow| flow.streams[index(direction)].is_some());
+        let mut later = Answer::No;
+        if signature.scope.stream
+            && self.facts.transport == Transports::TCP
+            && let Some(flow) = followed
+        {
+            let window = &flow.windows[index(direction)];
+            if window.is_fresh() && !(candidate.is_stale && window.has_matched(candidate.signature)) {
+                match self.run(&signature.payload, &window.bytes, window.base) {
+                    Outcome::Match => return Answer::Yes(None),
+                    Outcome::Exhausted => return Answer::Exhausted,
+                    // Its fast pattern is there, the rest may be on its way.
+                    Outcome::NoMatch if !candidate.is_stale => later = Answer::Later(None),
+                    Outcome::NoMatch => {}
+                }
+            }
+            if !signature.scope.packet {
+                return later;
+            }
+        }
+        if self.facts.payload.is_empty() {
+            return later;
+        }
+        match self.run(&signature.payload, self.facts.payload, 0) {
+            Outcome::Match => Answer::Yes(None),
+            Outcome::NoMatch => later,
+            Outcome::Exhausted => Answer::Exhausted,
+        }
+    }
+
+    /// What is asked of a transaction: of the side that made the signature a candidate, or of any.
+    fn transactions(&mut self, candidate: Candidate, app: &AppMatch, flow: &Flow) -> Answer {
+        let sides = &flow.transactions.sides;
+        if candidate.side != Candidate::NO_SIDE {
+            return match sides.get(usize::from(candidate.side)) {
+                Some(open) => self.transaction(candidate.signature, app, open, candidate.side),
+                None => Answer::No,
+            };
+        }
+        let mut answer = Answer::No;
+        for (place, open) in (0u16..).zip(sides) {
+            match self.transaction(candidate.signature, app, open, place) {
+                Answer::No => {}
+                Answer::Later(place) => answer = Answer::Later(place),
+                decided => return decided,
+            }
+        }
+        answer
+    }
+
+    fn transaction(&mut self, signature: u32, app: &AppMatch, open: &TransactionSide, place: u16) -> Answer {
+        if !side_allows(app, open.side) || open.matched.contains(&signature) {
+            return Answer::No;
+        }
+        let mut answer = Answer::Yes(Some(place));
+        for (number, wanted) in &app.numbers {
+            if !open.numbers.iter().any(|(known, value)| known == number && wanted.contains(*value)) {
+                answer = Answer::Later(Some(place));
+            }
+        }
+        for event in &app.events {
+            if !open.events.contains(event) {
+                answer = Answer::Later(Some(place));
+            }
+        }
+        for condition in &app.buffers {
+            match self.condition(condition, open) {
+                Answer::Yes(_) => {}
+                Answer::Later(_) => answer = Answer::Later(Some(place)),
+                decided => return decided,
+            }
+        }
+        if matches!(answer, Answer::Later(_)) && !open.is_open() {
+            return Answer::No;
+        }
+        answer
+    }
+
+    /// What is asked of one buffer.
+    fn condition(&mut self, condition: &BufferCondition, open: &TransactionSide) -> Answer {
+        if condition.buffer.delivery() == Delivery::Streamed {
+            return self.body_condition(condition, open);
+        }
+        let mut is_there = false;
+        for &(_, start, end) in open.wholes.iter().filter(|(buffer, ..)| *buffer == condition.buffer) {
+            is_there = true;
+            if condition.absence == Absence::Demanded {
+                return Answer::No;
+            }
+            match self.transformed(condition, open.bytes(start, end), 0) {
+                Outcome::Match => return Answer::Yes(None),
+                Outcome::NoMatch => {}
+                Outcome::Exhausted => return Answer::Exhausted,
+            }
+        }
+        match (is_there, open.awaits_wholes()) {
+            (true, _) if condition.buffer.delivery() == Delivery::Once => Answer::No,
+            (_, true) => Answer::Later(None),
+            (true, false) => Answer::No,
+            (false, false) if condition.absence == Absence::Refused => Answer::No,
+            (false, false) => Answer::Yes(None),
+        }
+    }
+
+    fn body_condition(&mut self, condition: &BufferCondition, open: &TransactionSide) -> Answer {
+        let mut is_there = false;
+        for body in open.bodies.iter().filter(|body| body.buffer == condition.buffer) {
+            is_there = true;
+            if condition.absence == Absence::Demanded {
+                return Answer::No;
+            }
+            // What a body does not hold is known when it is over; one who prevents judges what is there already.
+            if self.mode == Mode::Detect && !body.is_over && wants_end(&condition.steps) {
+                continue;
+            }
+            match self.transformed(condition, &body.bytes, body.base) {
+                Outcome::Match => return Answer::Yes(None),
+                Outcome::NoMatch => {}
+                Outcome::Exhausted => return Answer::Exhausted,
+            }
+        }
+        match (is_there, open.is_open()) {
+            (_, true) => Answer::Later(None),
+            (false, false) if condition.absence != Absence::Refused => Answer::Yes(None),
+            (_, false) => Answer::No,
+        }
+    }
+
+    /// Runs a condition's program over a buffer, transformed as it asks.
+    fn transformed(&mut self, condition: &BufferCondition, data: &[u8], base: u64) -> Outcome {
+        if condition.transforms.is_empty() {
+            return self.run(&condition.steps, data, base);
+        }
+        let [mut front, mut back] = std::mem::take(self.transformed);
+        front.clear();
+        front.extend_from_slice(data);
+        for transform in &condition.transforms {
+            back.clear();
+            *self.work += front.len() as u64;
+            transform.apply(&front, &mut back);
+            std::mem::swap(&mut front, &mut back);
+        }
+        let outcome = self.run(&condition.steps, &front, base);
+        *self.transformed = [front, back];
+        outcome
+    }
+}
+
+/// Whether the flow speaks a protocol that the signature is for.
+fn protocol_matches(signature: &Signature, flow: Option<&Flow>) -> bool {
+    if signature.protocols == 0 {
+        return true;
+    }
+    let Some(flow) = flow else { return false };
+    let protocol = match flow.conversation.status() {
+        Status::Recognising => return false,
+        Status::Unrecognised => UNRECOGNISED,
+        Status::Speaking(protocol) | Status::Opaque(protocol) | Status::Broken(protocol) => 1 << (protocol as u32),
+    };
+    let original = flow.conversation.original_protocol().map_or(0, |protocol| 1 << (protocol as u32));
+    signature.protocols & (protocol | original) != 0
+}
+
+/// Whether bytes that are still to come can make the program fail that holds now.
+fn wants_end(steps: &[Step]) -> bool {
+    steps.iter().any(|step| match &step.op {
+        Op::Content(content) => content.negated || content.ends_with,
+        Op::IsDataAt { negated, .. } => *negated,
+        Op::Size(_) => true,
+        Op::Regex(regex) => regex.negated,
+        Op::ByteTest(_) | Op::ByteJump(_) | Op::ByteExtract(_) | Op::ByteMath(_) | Op::Base64(_) => false,
+    })
+}

@@ -1,0 +1,379 @@
+//! One worker's inspection: the state that outlives a packet, and the order in which a packet is looked at.
+//!
+//! # Theory of operation
+//!
+//! A packet of a flow that was refused ends here; one that no signature can concern goes on at once. For the rest:
+//!
+//! 1. its bytes go into the flow's stream, and what becomes readable by it, or the datagram, to the protocol's parser;
+//! 2. prefilters say which signatures are worth a look, for the payload and for each buffer that is new ([`candidates`]);
+//! 3. those are looked at one by one, in the order pass, drop, reject, alert ([`judge`]);
+//! 4. matches are counted, remembered, reported, and decide about the packet and the flow ([`decide`]).
+//!
+//! A signature that needs more than has arrived waits in the flow. The packet that completes a match is the one that is
+//! dropped, and the rest of the flow with it: what the receiver has is not enough for the match, and it gets no more.
+
+mod candidates;
+mod decide;
+mod flow;
+mod judge;
+mod memory;
+mod settings;
+mod transactions;
+
+use crate::alert::Alert;
+use crate::limits::VERIFY_WORK_MAX;
+use crate::protocol::Status;
+use crate::signature::{Facts, FlowFacts, PacketGroup, Rates, RegexCaches, RuleSet, Transports};
+use crate::stream::{Progress, Stream, StreamMemory};
+use crate::verdict::{Refused, Verdict};
+use crate::wire::{Packet, TcpFlags, TcpView};
+
+use candidates::Candidates;
+use flow::{Flow, Flows, Kept, index};
+use memory::AddressBits;
+pub use settings::{ExceptionPolicy, Mode, Settings};
+use transactions::Collector;
+
+/// Which side of the flow sent the packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Direction {
+    /// From the originator to the responder (Suricata's `to_server`).
+    ToServer,
+    /// From the responder to the originator (Suricata's `to_client`).
+    ToClient,
+}
+
+impl Direction {
+    /// The other direction.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        match self {
+            Direction::ToServer => Direction::ToClient,
+            Direction::ToClient => Direction::ToServer,
+        }
+    }
+}
+
+/// The place of a flow in the caller's flow table. The inspector keeps what it must remember of a flow under this number
+/// until [`Inspector::flow_ended`] gives it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowSlot(pub u32);
+
+/// What the caller's flow table knows of the packet's flow.
+#[derive(Clone, Copy, Debug)]
+pub struct FlowView {
+    /// Where the flow is kept; `None` for packets without a flow (ARP).
+    pub slot: Option<FlowSlot>,
+    /// Which side sent this packet.
+    pub direction: Direction,
+    /// Whether both sides have sent (for TCP: whether the handshake is complete), as `flow:established` asks.
+    pub established: bool,
+    /// Whether this packet opened the flow.
+    pub is_first: bool,
+}
+
+/// Everything that one worker's inspection remembers between packets.
+#[derive(Debug, Default)]
+pub struct Inspector {
+    settings: Settings,
+    flows: Flows,
+    streams: StreamMemory,
+    rates: Rates,
+    caches: RegexCaches,
+    addresses: AddressBits,
+    candidates: Candidates,
+    transformed: [Vec<u8>; 2],
+    /// Alerts that [`crate::limits::ALERTS_PER_PACKET_MAX`] kept from being appended.
+    suppressed_count: u64,
+}
+
+/// One packet under inspection, with what its caller knows.
+struct Look<'a> {
+    rules: &'a RuleSet,
+    facts: Facts<'a>,
+    view: &'a FlowView,
+    now_ms: u64,
+}
+
+impl Inspector {
+    /// An inspector that remembers nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
+    /// Looks at one packet and answers for it. Alerts are appended to `alerts`, at most
+    /// [`crate::limits::ALERTS_PER_PACKET_MAX`] of them. `now_ms` is a monotonic time in milliseconds that never goes back.
+    pub fn inspect(
+        &mut self,
+        rules: &RuleSet,
+        packet: &Packet<'_>,
+        flow: &FlowView,
+        now_ms: u64,
+        alerts: &mut Vec<Alert>,
+    ) -> Verdict {
+        if flow.slot.is_some_and(|slot| self.flows.is_refused(slot)) {
+            return Verdict::Drop(Refused::FlowRefused);
+        }
+        if rules.is_empty() {
+            return Verdict::Forward;
+        }
+        let Some(facts) = Facts::of(packet) else { return Verdict::Forward };
+        let protocol = packet.headers().protocol;
+        let (source_port, destination_port) = (facts.source_port, facts.destination_port);
+        let id = rules.group(protocol, source_port, destination_port, flow.direction);
+        let Some(group) = id.and_then(|id| rules.selection.packet_group(id)) else { return Verdict::Forward };
+        let look = Look { rules, facts, view: flow, now_ms };
+        let mut kept = match flow.slot.map(|slot| self.flows.take(slot)).unwrap_or_default() {
+            Kept::Passed(fingerprint) if fingerprint == rules.fingerprint() => {
+                self.put_back(flow, Kept::Passed(fingerprint));
+                return Verdict::Forward;
+            }
+            Kept::Open(mut open) => {
+                open.meet(rules);
+                Some(open)
+            }
+            Kept::Passed(_) | Kept::Nothing | Kept::Refused => None,
+        };
+        if kept.is_none() && flow.slot.is_some() && group.follows(source_port, destination_port) {
+            kept = Some(Box::new(Flow::new(rules)));
+        }
+        let decision = self.look(&look, group, kept.as_deref_mut(), alerts);
+        self.settle(flow, kept, decision.flow, rules);
+        decision.verdict
+    }
+
+    /// Tells what the end of a flow completes: bodies that end with their connection, handshakes that will not come. To be
+    /// called before [`Inspector::flow_ended`] by who wants those alerts, with any packet of the flow, whose payload is not
+    /// looked at again, and its direction.
+    pub fn flow_finished(
+        &mut self,
+        rules: &RuleSet,
+        packet: &Packet<'_>,
+        flow: &FlowView,
+        now_ms: u64,
+        alerts: &mut Vec<Alert>,
+    ) {
+        let (Some(slot), Some(mut facts)) = (flow.slot, Facts::of(packet)) else { return };
+        facts.payload = &[];
+        let Kept::Open(mut open) = self.flows.take(slot) else { return };
+        open.meet(rules);
+        open.windows.iter_mut().for_each(flow::Window::turn);
+        let Flow { conversation, transactions, .. } = &mut *open;
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            conversation.closed(direction, &self.settings.protocol, &mut Collector { rules, transactions });
+        }
+        for side in &mut open.transactions.sides {
+            side.close();
+        }
+        let look = Look { rules, facts, view: flow, now_ms };
+        let mut work = 0;
+        self.candidates.clear();
+        self.candidates.of_transactions(rules, &mut open, &mut work);
+        let decision = self.decide(&look, Some(&mut open), &mut work, alerts);
+        self.settle(flow, Some(open), decision.flow, rules);
+    }
+
+    /// Forgets everything about a flow whose slot is given back.
+    pub fn flow_ended(&mut self, slot: FlowSlot) {
+        if let Kept::Open(mut open) = self.flows.take(slot) {
+            open.release(&mut self.streams);
+        }
+    }
+
+    /// Alerts so far that were left out because one packet raised too many.
+    pub fn suppressed_count(&self) -> u64 {
+        self.suppressed_count
+    }
+
+    /// What the streams of all flows hold.
+    pub fn stream_memory(&self) -> &StreamMemory {
+        &self.streams
+    }
+
+    /// The protocol that a flow was recognised to speak.
+    pub fn protocol_of(&mut self, slot: FlowSlot) -> Option<crate::protocol::AppProtocol> {
+        self.flows.peek(slot)?.conversation.protocol()
+    }
+
+    /// Follows the packet into its flow and decides about it.
+    fn look(
+        &mut self,
+        look: &Look<'_>,
+        group: &PacketGroup,
+        mut flow: Option<&mut Flow>,
+        alerts: &mut Vec<Alert>,
+    ) -> Decision {
+        if let Some(flow) = flow.as_deref_mut() {
+            match self.follow(look, flow) {
+                Ok(()) => {}
+                Err(decision) => return decision,
+            }
+        }
+        let mut work = 0;
+        let (rules, direction) = (look.rules, look.view.direction);
+        self.candidates.clear();
+        self.candidates.of_packet(group, look.facts.payload, flow.as_deref_mut(), direction, &mut work);
+        if let Some(flow) = flow.as_deref_mut() {
+            self.candidates.of_transactions(rules, flow, &mut work);
+        }
+        if work > VERIFY_WORK_MAX || self.candidates.is_overrun {
+            let exception = self.exception(self.settings.budget_exception, Refused::Budget);
+            if exception.verdict != Verdict::Forward || exception.flow != FlowFate::Open {
+                return exception;
+            }
+        }
+        self.decide(look, flow, &mut work, alerts)
+    }
+
+    /// Takes the packet's bytes into the flow's stream and protocol.
+    fn follow(&mut self, look: &Look<'_>, flow: &mut Flow) -> Result<(), Decision> {
+        let direction = look.view.direction;
+        let status = if look.facts.transport == Transports::UDP {
+            let Flow { conversation, transactions, .. } = flow;
+            conversation.datagram(direction, look.facts.payload, &mut Collector { rules: look.rules, transactions })
+        } else if let Some(tcp) = look.facts.packet.tcp() {
+            flow.windows[index(direction)].turn();
+            self.follow_segment(look, &tcp, flow)?
+        } else {
+            return Ok(());
+        };
+        match status {
+            Status::Broken(_) => {
+                let decision = self.exception(self.settings.protocol_exception, Refused::Protocol);
+                if decision.verdict == Verdict::Forward && decision.flow == FlowFate::Open {
+                    Ok(())
+                } else {
+                    Err(decision)
+                }
+            }
+            Status::Recognising | Status::Speaking(_) | Status::Opaque(_) | Status::Unrecognised => Ok(()),
+        }
+    }
+
+    /// Takes a TCP segment into its stream; what becomes readable by it goes into the window and to the parser.
+    fn follow_segment(&mut self, look: &Look<'_>, tcp: &TcpView<'_>, flow: &mut Flow) -> Result<Status, Decision> {
+        let direction = look.view.direction;
+        let (own, other) = (index(direction), index(direction.reversed()));
+        let is_syn = tcp.flags.contains(TcpFlags::SYN);
+        let first_seq = if is_syn { tcp.seq.wrapping_add(1) } else { tcp.seq };
+        let Flow { streams, windows, conversation, transactions, .. } = flow;
+        if streams[own].is_none() && (is_syn || self.settings.midstream) {
+            streams[own] = Some(Stream::new(0, first_seq));
+        }
+        if tcp.flags.contains(TcpFlags::ACK)
+            && let Some(acknowledged) = &mut streams[other]
+        {
+            acknowledged.acknowledge(tcp.ack, &mut self.streams);
+        }
+        let Some(stream) = &mut streams[own] else { return Ok(conversation.status()) };
+        let settings = &self.settings.protocol;
+        let mut sink = Collector { rules: look.rules, transactions };
+        let (window, reads_streams) = (&mut windows[own], look.rules.selection.reads_streams);
+        let consume = |_, bytes: &[u8]| {
+            if reads_streams {
+                window.append(bytes);
+            }
+            conversation.stream(direction, bytes, settings, &mut sink);
+        };
+        let has_fin = tcp.flags.contains(TcpFlags::FIN);
+        let progress = stream.on_segment(first_seq, look.facts.payload, has_fin, &mut self.streams, consume);
+        match progress {
+            Ok(Progress::Delivered(_)) if stream.is_finished() => {
+                conversation.closed(direction, settings, &mut sink);
+            }
+            Ok(Progress::Delivered(_) | Progress::Queued) => {}
+            Err(why) if why.is_fatal() => {
+                let decision = self.exception(self.settings.stream_exception, Refused::Overlap);
+                if decision.verdict != Verdict::Forward {
+                    return Err(decision);
+                }
+            }
+            // The sender will repeat the segment, when there may be room.
+            Err(_) => {
+                let decision = self.exception(self.settings.stream_exception, Refused::Memory);
+                if decision.verdict != Verdict::Forward {
+                    return Err(Decision { flow: FlowFate::Open, ..decision });
+                }
+            }
+        }
+        if tcp.flags.contains(TcpFlags::RST) {
+            for side in [direction, direction.reversed()] {
+                conversation.closed(side, settings, &mut sink);
+            }
+        }
+        Ok(conversation.status())
+    }
+
+    /// What an exception policy makes of a packet and its flow.
+    fn exception(&self, policy: ExceptionPolicy, why: Refused) -> Decision {
+        let drop = |flow| Decision { verdict: Verdict::Drop(why), flow };
+        let pass = |flow| Decision { verdict: Verdict::Forward, flow };
+        match (policy, self.settings.mode) {
+            (ExceptionPolicy::Auto | ExceptionPolicy::DropFlow | ExceptionPolicy::Reject, Mode::Prevent) => {
+                drop(FlowFate::Refused)
+            }
+            (ExceptionPolicy::DropPacket, Mode::Prevent) => drop(FlowFate::Open),
+            (ExceptionPolicy::PassFlow | ExceptionPolicy::Bypass, _) => pass(FlowFate::Passed),
+            (ExceptionPolicy::PassPacket | ExceptionPolicy::Ignore, _) => pass(FlowFate::Open),
+            // Who only watches refuses nothing.
+            (
+                ExceptionPolicy::Auto
+                | ExceptionPolicy::DropFlow
+                | ExceptionPolicy::Reject
+                | ExceptionPolicy::DropPacket,
+                Mode::Detect,
+            ) => pass(FlowFate::Open),
+        }
+    }
+
+    /// Puts the flow's memory back, or what has become of it.
+    fn settle(&mut self, view: &FlowView, open: Option<Box<Flow>>, fate: FlowFate, rules: &RuleSet) {
+        let kept = match (fate, open) {
+            (FlowFate::Open, Some(mut open)) => {
+                open.transactions.tidy();
+                Kept::Open(open)
+            }
+            (FlowFate::Open, None) => return,
+            (fate, open) => {
+                if let Some(mut open) = open {
+                    open.release(&mut self.streams);
+                }
+                if fate == FlowFate::Refused { Kept::Refused } else { Kept::Passed(rules.fingerprint()) }
+            }
+        };
+        self.put_back(view, kept);
+    }
+
+    fn put_back(&mut self, view: &FlowView, kept: Kept) {
+        let Some(slot) = view.slot else { return };
+        if let Some(Kept::Open(mut homeless)) = self.flows.keep(slot, kept) {
+            homeless.release(&mut self.streams);
+        }
+    }
+}
+
+/// What becomes of the flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FlowFate {
+    Open,
+    Refused,
+    Passed,
+}
+
+/// What becomes of a packet and its flow.
+#[derive(Clone, Copy, Debug)]
+struct Decision {
+    verdict: Verdict,
+    flow: FlowFate,
+}
+
+impl<'a> Look<'a> {
+    /// What signatures may ask of the flow.
+    fn flow_facts(&self, flow: Option<&Flow>) -> FlowFacts {
+        FlowFacts {
+            direction: self.view.direction,
+            established: self.view.established,
+            stream_sizes: flow.and_then(Flow::stream_sizes),
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! What protocol parsers have said about a flow and signatures have not done with: the buffers, numbers and events of each
+//! side of each open transaction.
+//!
+//! # Theory of operation
+//!
+//! A signature may ask for several buffers of a transaction, which arrive packet by packet. So what a parser delivers is
+//! kept until that side of the transaction is over, as far as any signature asks for it: whole buffers as they are, bodies
+//! as a window of their last bytes. A signature whose fast pattern was found but of which something is still missing
+//! waits with the transaction. When the side is over, its memory goes back to a pool.
+
+use crate::inspector::Direction;
+use crate::limits::{BODY_WINDOW_BYTES, TRANSACTION_BYTES_MAX, TRANSACTION_SIDES_MAX, WAITING_MAX};
+use crate::protocol::{Anomaly, Buffer, Delivery, Number, Piece, Sink, Stage};
+use crate::signature::RuleSet;
+
+/// One side of one transaction.
+#[derive(Debug)]
+pub(crate) struct TransactionSide {
+    pub(crate) number: u32,
+    pub(crate) side: Direction,
+    /// How far it has come.
+    pub(crate) stage: Option<Stage>,
+    /// Whole buffers: which, and where in `bytes`.
+    pub(crate) wholes: Vec<(Buffer, u32, u32)>,
+    bytes: Vec<u8>,
+    pub(crate) bodies: Vec<Body>,
+    pub(crate) numbers: Vec<(Number, u64)>,
+    pub(crate) events: Vec<Anomaly>,
+    /// Whole buffers before this one have been looked at.
+    pub(crate) looked_at: usize,
+    /// Something is new since the last look.
+    pub(crate) is_fresh: bool,
+    /// Signatures that wait for more of it.
+    pub(crate) waiting: Vec<u32>,
+    /// Signatures that have matched it.
+    pub(crate) matched: Vec<u32>,
+}
+
+/// An instance of a buffer that arrives in pieces: its last bytes.
+#[derive(Debug)]
+pub(crate) struct Body {
+    pub(crate) buffer: Buffer,
+    pub(crate) bytes: Vec<u8>,
+    /// Place of the first kept byte in the instance.
+    pub(crate) base: u64,
+    pub(crate) is_over: bool,
+    /// Offset in `bytes` up to which they have been looked at.
+    pub(crate) looked_at: usize,
+    pub(crate) is_fresh: bool,
+}
+
+impl TransactionSide {
+    fn new(number: u32, side: Direction) -> Self {
+        Self {
+            number,
+            side,
+            stage: None,
+            wholes: Vec::new(),
+            bytes: Vec::new(),
+            bodies: Vec::new(),
+            numbers: Vec::new(),
+            events: Vec::new(),
+            looked_at: 0,
+            is_fresh: false,
+            waiting: Vec::new(),
+            matched: Vec::new(),
+        }
+    }
+
+    /// The bytes of a whole buffer.
+    pub(crate) fn bytes(&self, start: u32, end: u32) -> &[u8] {
+        &self.bytes[start as usize..end as usize]
+    }
+
+    /// Whether buffers that come in one piece can still come.
+    pub(crate) fn awaits_wholes(&self) -> bool {
+        self.stage.is_none_or(|stage| stage < Stage::Headers)
+    }
+
+    /// Whether anything can still come.
+    pub(crate) fn is_open(&self) -> bool {
+        self.stage.is_none_or(|stage| stage < Stage::Complete)
+    }
+
+    /// Lets a signature wait for more. `false` when too many wait already.
+    pub(crate) fn wait(&mut self, signature: u32) -> bool {
+        if !self.waiting.contains(&signature) {
+            if self.waiting.len() >= WAITING_MAX {
+                return false;
+            }
+            self.waiting.push(signature);
+        }
+        true
+    }
+
+    /// Notes a match, so that it is not made again.
+    pub(crate) fn note_match(&mut self, signature: u32) {
+        self.waiting.retain(|&waiting| waiting != signature);
+        if self.matched.len() < WAITING_MAX && !self.matched.contains(&signature) {
+            self.matched.push(signature);
+        }
+    }
+
+    /// Nothing more will come.
+    pub(crate) fn close(&mut self) {
+        self.stage = Some(Stage::Complete);
+        self.is_fresh = true;
+        for body in &mut self.bodies {
+            body.is_fresh |= !body.is_over;
+            body.is_over = true;
+        }
+    }
+
+    /// Forgets what signatures of another set have come to.
+    pub(crate) fn look_anew(&mut self) {
+        self.waiting.clear();
+        self.matched.clear();
+        self.looked_at = 0;
+        self.is_fresh = true;
+        for body in &mut self.bodies {
+            body.looked_at = 0;
+            body.is_fresh = true;
+        }
+    }
+
+    /// Bytes held.
+    fn byte_count(&self) -> usize {
+        self.bytes.len() + self.bodies.iter().map(|body| body.bytes.len()).sum::<usize>()
+    }
+
+    fn piece(&mut self, buffer: Buffer, piece: Piece, bytes: &[u8]) {
+        let open = self.bodies.iter_mut().rev().find(|body| body.buffer == buffer && !body.is_over);
+        let body = match open {
+            Some(body) if !piece.first => body,
+            _ => {
+                self.bodies.push(Body {
+                    buffer,
+                    bytes: Vec::new(),
+                    base: 0,
+                    is_over: false,
+                    looked_at: 0,
+                    is_fresh: true,
+                });
+                let last = self.bodies.len() - 1;
+                &mut self.bodies[last]
+            }
+        };
+        body.append(bytes);
+        body.is_over = piece.last;
+        body.is_fresh = true;
+    }
+}
+
+impl Body {
+    /// Appends a piece; once there are twice as many bytes as the window holds, the older half goes.
+    fn append(&mut self, piece: &[u8]) {
+        if self.bytes.len() >= 2 * BODY_WINDOW_BYTES {
+            // What has not been looked at yet stays: the look comes after the parser has done with a packet.
+            let gone = (self.bytes.len() - BODY_WINDOW_BYTES).min(self.looked_at);
+            self.bytes.drain(..gone);
+            self.base += gone as u64;
+            self.looked_at -= gone;
+        }
+        self.bytes.extend_from_slice(piece);
+    }
+}
+
+/// The open transactions of one flow.
+#[derive(Debug, Default)]
+pub(crate) struct Transactions {
+    pub(crate) sides: Vec<TransactionSide>,
+    /// Transactions, or bytes of them, that had to be given up: judged incompletely.
+    pub(crate) is_overrun: bool,
+}
+
+impl Transactions {
+    /// Forgets the sides that are over.
+    pub(crate) fn tidy(&mut self) {
+        self.sides.retain(TransactionSide::is_open);
+    }
+
+    fn side(&mut self, number: u32, side: Direction) -> &mut TransactionSide {
+        let known = self.sides.iter().rposition(|open| open.number == number && open.side == side);
+        let index = known.unwrap_or_else(|| {
+            if self.sides.len() >= TRANSACTION_SIDES_MAX {
+                self.sides.remove(0);
+                self.is_overrun = true;
+            }
+            self.sides.push(TransactionSide::new(number, side));
+            self.sides.len() - 1
+        });
+        let side = &mut self.sides[index];
+        side.is_fresh = true;
+        side
+    }
+}
+
+/// Takes what a parser says, as far as the rule set asks for it.
+pub(crate) struct Collector<'a> {
+    pub(crate) rules: &'a RuleSet,
+    pub(crate) transactions: &'a mut Transactions,
+}
+
+impl Sink for Collector<'_> {
+    fn buffer(&mut self, transaction: u32, side: Direction, buffer: Buffer, piece: Piece, bytes: &[u8]) {
+        if !self.rules.asks_for(buffer) {
+            return;
+        }
+        let overrun = {
+            let open = self.transactions.side(transaction, side);
+            if buffer.delivery() == Delivery::Streamed {
+                open.piece(buffer, piece, bytes);
+                false
+            } else if open.byte_count() + bytes.len() > TRANSACTION_BYTES_MAX {
+                true
+            } else {
+                let place = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+                let start = place(open.bytes.len());
+                open.bytes.extend_from_slice(bytes);
+                open.wholes.push((buffer, start, place(open.bytes.len())));
+                false
+            }
+        };
+        self.transactions.is_overrun |= overrun;
+    }
+
+    fn number(&mut self, transaction: u32, side: Direction, number: Number, value: u64) {
+        if self.rules.asks_for_values() {
+            let numbers = &mut self.transactions.side(transaction, side).numbers;
+            if numbers.len() < WAITING_MAX {
+                numbers.push((number, value));
+            }
+        }
+    }
+
+    fn stage(&mut self, transaction: u32, side: Direction, stage: Stage) {
+        let open = self.transactions.sides.iter().any(|open| open.number == transaction && open.side == side);
+        if open || self.rules.asks_for_values() {
+            let side = self.transactions.side(transaction, side);
+            side.stage = side.stage.max(Some(stage));
+        }
+    }
+
+    fn anomaly(&mut self, transaction: u32, side: Direction, anomaly: Anomaly) {
+        if self.rules.asks_for_values() {
+            let events = &mut self.transactions.side(transaction, side).events;
+            if !events.contains(&anomaly) {
+                events.push(anomaly);
+            }
+        }
+    }
+}

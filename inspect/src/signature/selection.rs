@@ -1,0 +1,274 @@
+//! Which signatures are looked at when: by packet group and by buffer, through prefilters where a pattern allows it.
+
+use super::content::{Content, FastPattern};
+use super::definition::{Absence, AppMatch, BufferCondition, Signature, Transports};
+use super::group::{GroupId, GroupKey};
+use super::prefilter::{Builder, Prefilter};
+use super::program::{Op, Step};
+use super::ranges::PortSet;
+use super::ruleset::RuleSet;
+use super::transform::Transform;
+use crate::inspector::Direction;
+use crate::protocol::{Buffer, Delivery};
+
+/// The signatures of a set, by what makes it worth to look at them.
+#[derive(Debug, Default)]
+pub(crate) struct Selection {
+    /// By [`GroupId`].
+    packets: Vec<PacketGroup>,
+    /// By `Buffer as usize`.
+    buffers: Vec<BufferGroup>,
+    /// Those that ask for numbers, events or absent buffers of a transaction, and for no buffer.
+    pub(crate) without_buffer: Box<[u32]>,
+    /// Whether any asks for numbers, events or absent buffers.
+    pub(crate) asks_values: bool,
+    /// Whether any looks into the bytes of TCP streams.
+    pub(crate) reads_streams: bool,
+}
+
+/// Signatures for packets of one transport in one direction.
+#[derive(Debug)]
+pub(crate) struct PacketGroup {
+    /// By patterns in the payload, or in the stream.
+    pub(crate) payload: Prefilter,
+    /// Without a pattern, but with something to ask of the payload.
+    pub(crate) with_payload: Box<[u32]>,
+    /// Without anything to ask of the payload.
+    pub(crate) headers_only: Box<[u32]>,
+    /// Ports of packets that some signature accepts.
+    matched: PortPair,
+    /// Ports of flows that must be followed, in both directions.
+    followed: PortPair,
+}
+
+/// Ports of packets: what sources, and what destinations, may have.
+#[derive(Debug)]
+struct PortPair {
+    sources: PortSet,
+    destinations: PortSet,
+}
+
+impl PortPair {
+    fn of<'s>(rules: &RuleSet, signatures: impl Iterator<Item = &'s Signature>) -> Self {
+        let (mut sources, mut destinations) = (Vec::new(), Vec::new());
+        for signature in signatures {
+            let (from, to) = (signature.source_ports, signature.destination_ports);
+            sources.extend_from_slice(rules.port_set(from).ranges());
+            destinations.extend_from_slice(rules.port_set(to).ranges());
+            if signature.bidirectional {
+                sources.extend_from_slice(rules.port_set(to).ranges());
+                destinations.extend_from_slice(rules.port_set(from).ranges());
+            }
+        }
+        Self { sources: PortSet::union(sources), destinations: PortSet::union(destinations) }
+    }
+
+    #[inline]
+    fn contains(&self, source: u16, destination: u16) -> bool {
+        self.sources.contains(source) && self.destinations.contains(destination)
+    }
+}
+
+/// Signatures that look into one buffer.
+#[derive(Debug, Default)]
+pub(crate) struct BufferGroup {
+    pub(crate) prefilter: Prefilter,
+    /// A dot is to be put before the text that is scanned, because some patterns begin with one for `dotprefix`.
+    pub(crate) dotted: bool,
+    /// Those without a pattern.
+    pub(crate) always: Box<[u32]>,
+    /// Whether any signature asks anything of the buffer, so that its bytes must be kept.
+    pub(crate) is_used: bool,
+}
+
+/// What a signature is selected by.
+enum Trigger {
+    Payload(Vec<u8>),
+    AnyPayload,
+    AnyPacket,
+    Buffer(Buffer, Vec<u8>, bool),
+    AnyBuffer(Buffer),
+    Transaction,
+}
+
+impl Selection {
+    pub(crate) fn of(rules: &RuleSet) -> Self {
+        let triggers: Vec<Trigger> = rules.signatures.iter().map(trigger).collect();
+        let packets: Vec<PacketGroup> = GroupKey::all().map(|key| PacketGroup::of(rules, &triggers, key)).collect();
+        let mut builders: Vec<Builder> = Vec::new();
+        builders.resize_with(Buffer::COUNT, Builder::default);
+        let mut always: Vec<Vec<u32>> = vec![Vec::new(); Buffer::COUNT];
+        let mut buffers: Vec<BufferGroup> = Vec::new();
+        buffers.resize_with(Buffer::COUNT, BufferGroup::default);
+        let mut without_buffer = Vec::new();
+        for (index, trigger) in (0u32..).zip(&triggers) {
+            match trigger {
+                Trigger::Buffer(buffer, pattern, dotted) => {
+                    builders[*buffer as usize].add(pattern, index);
+                    buffers[*buffer as usize].dotted |= dotted;
+                }
+                Trigger::AnyBuffer(buffer) => always[*buffer as usize].push(index),
+                Trigger::Transaction => without_buffer.push(index),
+                Trigger::Payload(_) | Trigger::AnyPayload | Trigger::AnyPacket => {}
+            }
+        }
+        for (group, (builder, always)) in buffers.iter_mut().zip(builders.into_iter().zip(always)) {
+            group.prefilter = builder.build();
+            group.always = always.into();
+        }
+        for condition in
+            rules.signatures.iter().filter_map(|signature| signature.app.as_ref()).flat_map(|app| &app.buffers)
+        {
+            buffers[condition.buffer as usize].is_used = true;
+        }
+        let reads_streams =
+            rules.signatures.iter().any(|signature| signature.scope.stream && !signature.payload.is_empty());
+        let asks_values = rules.signatures.iter().filter_map(|signature| signature.app.as_ref()).any(|app| {
+            let is_absence = |condition: &BufferCondition| condition.absence != Absence::Refused;
+            !app.numbers.is_empty() || !app.events.is_empty() || app.buffers.iter().any(is_absence)
+        });
+        Self { packets, asks_values, buffers, without_buffer: without_buffer.into(), reads_streams }
+    }
+
+    #[inline]
+    pub(crate) fn packet_group(&self, id: GroupId) -> Option<&PacketGroup> {
+        self.packets.get(usize::from(id.0))
+    }
+
+    pub(crate) fn buffer_group(&self, buffer: Buffer) -> Option<&BufferGroup> {
+        self.buffers.get(buffer as usize)
+    }
+}
+
+impl PacketGroup {
+    fn of(rules: &RuleSet, triggers: &[Trigger], key: GroupKey) -> Self {
+        let (mut payload, mut with_payload, mut headers_only) = (Builder::default(), Vec::new(), Vec::new());
+        let (mut matched, mut followed) = (Vec::new(), Vec::new());
+        for (index, (signature, trigger)) in (0u32..).zip(rules.signatures.iter().zip(triggers)) {
+            if !signature.transports.meets(key.transport) {
+                continue;
+            }
+            if signature.follows(key.transport) {
+                followed.push(signature);
+            }
+            if signature.flow.direction.is_some_and(|direction| direction != key.direction) {
+                continue;
+            }
+            match trigger {
+                Trigger::Payload(pattern) => payload.add(pattern, index),
+                Trigger::AnyPayload => with_payload.push(index),
+                Trigger::AnyPacket => headers_only.push(index),
+                Trigger::Buffer(..) | Trigger::AnyBuffer(_) | Trigger::Transaction => continue,
+            }
+            matched.push(signature);
+        }
+        Self {
+            payload: payload.build(),
+            with_payload: with_payload.into(),
+            headers_only: headers_only.into(),
+            matched: PortPair::of(rules, matched.into_iter()),
+            followed: PortPair::of(rules, followed.into_iter()),
+        }
+    }
+
+    /// Whether packets with these ports must be looked at: some signature accepts them, or the flow must be followed.
+    #[inline]
+    pub(crate) fn meets(&self, source: u16, destination: u16) -> bool {
+        self.matched.contains(source, destination) || self.follows(source, destination)
+    }
+
+    /// Whether the flow of packets with these ports must be followed.
+    #[inline]
+    pub(crate) fn follows(&self, source: u16, destination: u16) -> bool {
+        self.followed.contains(source, destination) || self.followed.contains(destination, source)
+    }
+}
+
+fn trigger(signature: &Signature) -> Trigger {
+    let payload = signature.payload.iter().filter_map(|step| searched(step, &[])).map(|pattern| (None, false, pattern));
+    let buffers = signature.app.iter().flat_map(|app| &app.buffers).filter(|condition| is_needed(condition));
+    let buffers = buffers.flat_map(|condition| {
+        let place = (Some(condition.buffer), condition.transforms.contains(&Transform::DotPrefix));
+        let searched = condition.steps.iter().filter_map(|step| searched(step, &condition.transforms));
+        searched.map(move |pattern| (place.0, place.1, pattern))
+    });
+    let best = payload.chain(buffers).max_by_key(|(buffer, _, pattern)| score(*buffer, pattern));
+    match best {
+        Some((None, _, pattern)) => Trigger::Payload(pattern.bytes),
+        Some((Some(buffer), dotted, pattern)) => Trigger::Buffer(buffer, pattern.bytes, dotted),
+        None => match &signature.app {
+            None if signature.payload.is_empty() => Trigger::AnyPacket,
+            None => Trigger::AnyPayload,
+            Some(app) => without_pattern(app, signature),
+        },
+    }
+}
+
+/// The trigger of a signature that no pattern selects, but that asks something of transactions.
+fn without_pattern(app: &AppMatch, signature: &Signature) -> Trigger {
+    // Buffers of which each transaction has one wake it too often; a body wakes it once per piece.
+    let needed = app.buffers.iter().filter(|condition| is_needed(condition)).map(|condition| condition.buffer);
+    let rank = |buffer: &Buffer| match buffer {
+        Buffer::HttpMethod | Buffer::HttpProtocol => 3,
+        buffer if buffer.delivery() == Delivery::Streamed => 2,
+        Buffer::HttpHeader | Buffer::HttpHeaderRaw | Buffer::HttpStart | Buffer::HttpHeaderNames => 1,
+        _ => 0,
+    };
+    match needed.min_by_key(rank) {
+        Some(buffer) => Trigger::AnyBuffer(buffer),
+        None if signature.payload.is_empty() => Trigger::Transaction,
+        None => Trigger::AnyPayload,
+    }
+}
+
+/// Whether the signature cannot match without the buffer.
+fn is_needed(condition: &BufferCondition) -> bool {
+    condition.absence == Absence::Refused
+}
+
+/// A pattern that a prefilter could search for.
+struct Searched {
+    bytes: Vec<u8>,
+    is_chosen: bool,
+}
+
+fn searched(step: &Step, transforms: &[Transform]) -> Option<Searched> {
+    let Op::Content(content) = &step.op else { return None };
+    // The text is scanned as it is, its case folded: only these leave a pattern where it can be found.
+    let found_there = |transform: &Transform| {
+        matches!(transform, Transform::DotPrefix | Transform::ToLowercase | Transform::ToUppercase)
+    };
+    if content.negated || !transforms.iter().all(found_there) {
+        return None;
+    }
+    let (bytes, is_chosen) = chopped(content);
+    (bytes.len() >= Builder::LENGTH_MIN).then(|| Searched { bytes: bytes.to_vec(), is_chosen })
+}
+
+fn chopped(content: &Content) -> (&[u8], bool) {
+    let bytes = content.pattern.bytes();
+    match content.fast {
+        FastPattern::Unsaid => (bytes, false),
+        FastPattern::Whole => (bytes, true),
+        FastPattern::Chop(offset, length) => {
+            let range = usize::from(offset)..usize::from(offset) + usize::from(length);
+            (bytes.get(range).unwrap_or(bytes), true)
+        }
+    }
+}
+
+/// How good a pattern is to search for: the author's choice first, then rare and long ones, in buffers rather than in
+/// payload, and not in buffers that hold the same few words every time.
+fn score(buffer: Option<Buffer>, pattern: &Searched) -> (bool, bool, u8, u32) {
+    let place = match buffer {
+        Some(Buffer::HttpMethod | Buffer::HttpStatCode | Buffer::HttpStatMsg | Buffer::HttpProtocol) => 0,
+        None => 1,
+        Some(_) => 2,
+    };
+    (pattern.bytes.len() >= 4, pattern.is_chosen, place, super::prefilter::rarity(&pattern.bytes))
+}
+
+/// Whether a signature's direction allows a side.
+pub(crate) fn side_allows(app: &AppMatch, side: Direction) -> bool {
+    app.side.is_none_or(|wanted| wanted == side)
+}
