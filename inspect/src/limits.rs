@@ -112,6 +112,7 @@ pub const STREAM_UNACKED_BYTES_TOTAL_MAX: usize = 128 * 1024 * 1024;
 
 /// Bytes behind gaps in all, by one worker.
 pub const STREAM_QUEUED_BYTES_TOTAL_MAX: usize = 32 * 1024 * 1024;
+
 /// Open sides of transactions per flow. A client that pipelines more requests than this before any is complete has the
 /// oldest judged as it stands.
 pub const TRANSACTION_SIDES_MAX: usize = 64;
@@ -141,3 +142,10 @@ pub const ADDRESS_BITS_MAX: usize = 65_536;
 
 /// Signatures that one packet can make candidates before it counts as out of budget.
 pub const CANDIDATES_MAX: usize = 8192;
+
+/// Sources whose behaviour is watched; each takes 5 KiB. As many as a host has guest ports, with room.
+pub const DETECT_SOURCES_MAX: usize = 4096;
+
+/// Destinations (and services) that are watched at once per source for scans (and sweeps). Scans of more at a time are
+/// sweeps.
+pub const DETECT_TARGETS_PER_SOURCE: usize = 8;
