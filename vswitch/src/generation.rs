@@ -59,6 +59,12 @@ impl Generation {
         Self { number, ports, policy, rules, fixed_macs, rule_hits }
     }
 
+    /// Whether no address is fixed to the port: then whoever is behind it is learned, and frames to addresses that nobody is
+    /// known to have go there too.
+    pub fn is_open_ended(&self, port: PortId) -> bool {
+        self.port(port).is_some_and(|view| view.security.as_ref().is_none_or(|security| security.macs().is_empty()))
+    }
+
     /// The port under a number, if this generation has it.
     #[inline(always)]
     pub fn port(&self, port: PortId) -> Option<&PortView> {

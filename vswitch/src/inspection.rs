@@ -15,7 +15,7 @@ use crate::frame::Offload;
 #[derive(Clone, Copy, Debug)]
 pub struct Cleared<'batch> {
     frame: &'batch [u8],
-    headers: Headers,
+    headers: &'batch Headers,
     offload: Offload,
 }
 
@@ -28,8 +28,8 @@ impl<'batch> Cleared<'batch> {
 
     /// Where the headers are in the frame.
     #[inline(always)]
-    pub fn headers(&self) -> &Headers {
-        &self.headers
+    pub fn headers(&self) -> &'batch Headers {
+        self.headers
     }
 
     /// What is left to be done to the frame by whoever sends it on.
@@ -45,7 +45,7 @@ pub struct Candidate<'batch> {
     /// Its bytes, which stay as they are until it is delivered; padding is cut off.
     pub frame: &'batch [u8],
     /// Where its headers are.
-    pub headers: Headers,
+    pub headers: &'batch Headers,
     /// What is left to be done to it.
     pub offload: Offload,
 }
@@ -54,7 +54,7 @@ impl<'batch> Candidate<'batch> {
     /// The frame with its headers.
     #[inline(always)]
     pub fn packet(&self) -> Packet<'batch> {
-        Packet::new(self.frame, self.headers)
+        Packet::new(self.frame, *self.headers)
     }
 }
 

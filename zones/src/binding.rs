@@ -150,6 +150,13 @@ impl PortSecurity {
         if self.macs.is_empty() || self.macs.contains(&source_mac) { Ok(()) } else { Err(Spoof::Mac) }
     }
 
+    /// Whether these are the one MAC and the one IPv4 address of the port, so that it may send any IPv4 packet with them that
+    /// is no DHCP server's message: what [`PortSecurity::check`] would say of most packets, for less.
+    #[inline(always)]
+    pub fn is_own_ipv4(&self, source_mac: [u8; 6], source: u32) -> bool {
+        self.only.is_some_and(|(mac, address)| mac == source_mac && u32::from(address) == source)
+    }
+
     /// Whether the port may send a frame from this MAC with this claim; the first thing that it may not say, otherwise.
     #[inline]
     pub fn check(&self, source_mac: [u8; 6], claim: &Claim) -> Result<(), Spoof> {

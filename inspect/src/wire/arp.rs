@@ -50,7 +50,7 @@ impl ArpView {
     }
 }
 
-pub(super) fn parse(frame: &[u8]) -> Result<Headers, Malformed> {
+pub(super) fn parse(frame: &[u8], into: &mut Headers) -> Result<(), Malformed> {
     let packet: &[u8; PACKET_LEN] = frame[HEADER_LEN..].first_chunk().ok_or(Malformed::Truncated)?;
     if packet[..6] != FORMAT {
         return Err(Malformed::ArpFormat);
@@ -67,7 +67,7 @@ pub(super) fn parse(frame: &[u8]) -> Result<Headers, Malformed> {
         return Err(Malformed::ArpSenderAddress);
     }
     let end = HEADER_LEN + PACKET_LEN;
-    Ok(Headers {
+    *into = Headers {
         network: Network::Arp,
         transport: Transport::None,
         protocol: 0,
@@ -76,5 +76,6 @@ pub(super) fn parse(frame: &[u8]) -> Result<Headers, Malformed> {
         payload_offset: end as u16,
         end: end as u32,
         fragment: None,
-    })
+    };
+    Ok(())
 }

@@ -14,7 +14,7 @@ const OPTION_LOOSE_SOURCE_ROUTE: u8 = 131;
 const OPTION_STRICT_SOURCE_ROUTE: u8 = 137;
 
 #[inline(always)]
-pub(super) fn parse(frame: &[u8], checksums: Checksums) -> Result<Headers, Malformed> {
+pub(super) fn parse(frame: &[u8], checksums: Checksums, into: &mut Headers) -> Result<(), Malformed> {
     let Some(head) = frame.get(NETWORK_OFFSET..).and_then(|bytes| bytes.first_chunk::<HEADER_LEN>()) else {
         return Err(Malformed::Truncated);
     };
@@ -50,9 +50,9 @@ pub(super) fn parse(frame: &[u8], checksums: Checksums) -> Result<Headers, Malfo
     };
     // The reserved bit, MF and the offset, all zero in nearly every frame; DF means nothing to a receiver.
     if (head[6] & 0xbf) | head[7] != 0 {
-        return parse_fragment(frame, head, &datagram);
+        return parse_fragment(frame, head, &datagram, into);
     }
-    transport::parse(frame, &datagram, checksums)
+    transport::parse(frame, &datagram, checksums, into)
 }
 
 #[inline(always)]
@@ -103,7 +103,12 @@ fn check_options(datagram: &[u8], checksums: Checksums) -> Result<usize, Malform
 }
 
 #[cold]
-fn parse_fragment(frame: &[u8], head: &[u8; HEADER_LEN], datagram: &Datagram) -> Result<Headers, Malformed> {
+fn parse_fragment(
+    frame: &[u8],
+    head: &[u8; HEADER_LEN],
+    datagram: &Datagram,
+    into: &mut Headers,
+) -> Result<(), Malformed> {
     if head[6] & 0x80 != 0 {
         return Err(Malformed::Ipv4ReservedFlag);
     }
@@ -119,5 +124,6 @@ fn parse_fragment(frame: &[u8], head: &[u8; HEADER_LEN], datagram: &Datagram) ->
     if fragment.offset == 0 {
         fragment::check_first(datagram.protocol, payload)?;
     }
-    Ok(datagram.fragment_headers(fragment))
+    *into = datagram.fragment_headers(fragment);
+    Ok(())
 }

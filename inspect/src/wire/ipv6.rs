@@ -14,7 +14,7 @@ pub(crate) const FRAGMENT_HEADER_LEN: usize = 8;
 const OPTION_PAD1: u8 = 0;
 
 #[inline(always)]
-pub(super) fn parse(frame: &[u8], checksums: Checksums) -> Result<Headers, Malformed> {
+pub(super) fn parse(frame: &[u8], checksums: Checksums, into: &mut Headers) -> Result<(), Malformed> {
     let Some(head) = frame.get(NETWORK_OFFSET..).and_then(|bytes| bytes.first_chunk::<HEADER_LEN>()) else {
         return Err(Malformed::Truncated);
     };
@@ -41,8 +41,8 @@ pub(super) fn parse(frame: &[u8], checksums: Checksums) -> Result<Headers, Malfo
         has_fragment_header: false,
     };
     match head[6] {
-        protocol::TCP | protocol::UDP => transport::parse(frame, &datagram, checksums),
-        _ => parse_chain(frame, datagram, checksums),
+        protocol::TCP | protocol::UDP => transport::parse(frame, &datagram, checksums, into),
+        _ => parse_chain(frame, datagram, checksums, into),
     }
 }
 
@@ -89,7 +89,7 @@ pub(super) struct Chain {
     pub(super) has_fragment_header: bool,
 }
 
-fn parse_chain(frame: &[u8], datagram: Datagram, checksums: Checksums) -> Result<Headers, Malformed> {
+fn parse_chain(frame: &[u8], datagram: Datagram, checksums: Checksums, into: &mut Headers) -> Result<(), Malformed> {
     let bytes = &frame[..datagram.end];
     let chain = walk(bytes, datagram.protocol, datagram.offset)?;
     protocol::check_for_ipv6(chain.protocol)?;
@@ -100,7 +100,7 @@ fn parse_chain(frame: &[u8], datagram: Datagram, checksums: Checksums) -> Result
             has_fragment_header: chain.has_fragment_header,
             ..datagram
         };
-        return transport::parse(frame, &behind, checksums);
+        return transport::parse(frame, &behind, checksums, into);
     };
     let unfragmentable_len = chain.fragment_payload - FRAGMENT_HEADER_LEN - datagram.offset;
     let len = datagram.end - chain.fragment_payload;
@@ -113,7 +113,8 @@ fn parse_chain(frame: &[u8], datagram: Datagram, checksums: Checksums) -> Result
         offset: chain.fragment_payload,
         ..datagram
     };
-    Ok(numbered.fragment_headers(fragment))
+    *into = numbered.fragment_headers(fragment);
+    Ok(())
 }
 
 /// Walks the extension headers in `bytes` from the header of kind `first` at `start`, at most

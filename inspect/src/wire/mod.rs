@@ -112,12 +112,37 @@ pub enum Checksums {
     Unchecked,
 }
 
+impl Headers {
+    /// Headers of nothing, to be written over by [`parse_into`].
+    pub const NONE: Self = Self {
+        network: Network::Arp,
+        transport: Transport::None,
+        protocol: 0,
+        network_offset: 0,
+        transport_offset: 0,
+        payload_offset: 0,
+        end: 0,
+        fragment: None,
+    };
+}
+
 /// Reads the headers of `frame`, once, and answers where they are.
 ///
 /// # Errors
 /// The first thing that is wrong with the frame, as a [`Malformed`].
 #[inline]
 pub fn parse(frame: &[u8], checksums: Checksums) -> Result<Headers, Malformed> {
+    let mut headers = Headers::NONE;
+    parse_into(frame, checksums, &mut headers).map(|()| headers)
+}
+
+/// As [`parse`], writing the headers to where they stay: a burst's headers are read again soon, and what was just written in
+/// small pieces is slow to copy in large ones (the store is not forwarded).
+///
+/// # Errors
+/// As [`parse`]; what `into` holds then means nothing.
+#[inline(always)]
+pub fn parse_into(frame: &[u8], checksums: Checksums, into: &mut Headers) -> Result<(), Malformed> {
     let Some(head) = frame.first_chunk() else {
         return Err(Malformed::Truncated);
     };
@@ -125,8 +150,8 @@ pub fn parse(frame: &[u8], checksums: Checksums) -> Result<Headers, Malformed> {
         return Err(Malformed::Oversize);
     }
     match ethernet::check(head)? {
-        Network::Ipv4 => ipv4::parse(frame, checksums),
-        Network::Ipv6 => ipv6::parse(frame, checksums),
-        Network::Arp => arp::parse(frame),
+        Network::Ipv4 => ipv4::parse(frame, checksums, into),
+        Network::Ipv6 => ipv6::parse(frame, checksums, into),
+        Network::Arp => arp::parse(frame, into),
     }
 }

@@ -126,6 +126,28 @@ impl<'a> Packet<'a> {
         (self.headers.network == Network::Ipv4).then(|| u16::from_be_bytes(self.network_bytes(4)))
     }
 
+    /// Source and destination address of an IPv4 packet, as numbers.
+    #[inline(always)]
+    pub fn ipv4_addresses(&self) -> Option<(u32, u32)> {
+        if self.headers.network != Network::Ipv4 {
+            return None;
+        }
+        let addresses = u64::from_be_bytes(self.network_bytes(12));
+        Some(((addresses >> 32) as u32, addresses as u32))
+    }
+
+    /// Source and destination port of a TCP or UDP packet.
+    #[inline(always)]
+    pub fn ports(&self) -> Option<(u16, u16)> {
+        match self.headers.transport {
+            Transport::Tcp | Transport::Udp => {
+                let ports = u32::from_be_bytes(self.bytes(usize::from(self.headers.transport_offset)));
+                Some(((ports >> 16) as u16, ports as u16))
+            }
+            Transport::None | Transport::Icmp4 | Transport::Icmp6 | Transport::Other => None,
+        }
+    }
+
     /// The transport's source port; 0 for all but TCP and UDP, which never have port 0.
     #[inline]
     pub fn source_port(&self) -> u16 {

@@ -52,7 +52,12 @@ impl Datagram {
 }
 
 #[inline(always)]
-pub(super) fn parse(frame: &[u8], datagram: &Datagram, checksums: Checksums) -> Result<Headers, Malformed> {
+pub(super) fn parse(
+    frame: &[u8],
+    datagram: &Datagram,
+    checksums: Checksums,
+    into: &mut Headers,
+) -> Result<(), Malformed> {
     let segment = &frame[datagram.offset..datagram.end];
     match datagram.protocol {
         protocol::TCP => {
@@ -60,17 +65,18 @@ pub(super) fn parse(frame: &[u8], datagram: &Datagram, checksums: Checksums) -> 
             if checksums == Checksums::Verify {
                 datagram.check_sum(frame, segment)?;
             }
-            Ok(datagram.headers(Transport::Tcp, len))
+            *into = datagram.headers(Transport::Tcp, len);
         }
         protocol::UDP => {
             let has_checksum = udp::check(segment, datagram.network, checksums)?;
             if checksums == Checksums::Verify && has_checksum {
                 datagram.check_sum(frame, segment)?;
             }
-            Ok(datagram.headers(Transport::Udp, udp::HEADER_LEN))
+            *into = datagram.headers(Transport::Udp, udp::HEADER_LEN);
         }
-        _ => parse_uncommon(frame, datagram, segment, checksums),
+        _ => *into = parse_uncommon(frame, datagram, segment, checksums)?,
     }
+    Ok(())
 }
 
 /// ICMP and the rest. ICMP checksums are never left to others: virtio-net offloads only TCP and UDP.

@@ -18,6 +18,9 @@ pub struct TableKey {
     pub protocol: u8,
 }
 
+/// The lower half of an IPv4-mapped IPv6 address, above the IPv4 address.
+const V4_MAPPED: u64 = 0xffff_0000_0000;
+
 #[inline(always)]
 fn words(address: [u8; 16]) -> [u64; 2] {
     let number = u128::from_be_bytes(address);
@@ -44,6 +47,26 @@ impl TableKey {
         let ports = u64::from(key.low_port) | u64::from(key.high_port) << 16;
         let ports = ports | u64::from(low.0) << 32 | u64::from(high.0) << 48;
         Self { addresses: [a, b, c, d], ports, protocol: key.protocol }
+    }
+
+    /// The key of a TCP or UDP packet over IPv4, with the flag that says whether it goes from the low end: the same as by way
+    /// of [`FlowKey`], without the detour.
+    #[inline(always)]
+    pub fn of_ipv4(
+        (source, destination): (u32, u32),
+        (source_port, destination_port): (u16, u16),
+        protocol: u8,
+        ingress: PortId,
+        egress: PortId,
+    ) -> (Self, bool) {
+        let from = u64::from(source) << 16 | u64::from(source_port);
+        let to = u64::from(destination) << 16 | u64::from(destination_port);
+        let from_low = from <= to;
+        let (low, high) = if from_low { (from, to) } else { (to, from) };
+        let (low_place, high_place) = if from_low { (ingress, egress) } else { (egress, ingress) };
+        let ports = low & 0xffff | (high & 0xffff) << 16 | u64::from(low_place.0) << 32 | u64::from(high_place.0) << 48;
+        let addresses = [V4_MAPPED | low >> 16, 0, V4_MAPPED | high >> 16, 0];
+        (Self { addresses, ports, protocol }, from_low)
     }
 
     /// The flow's ends again: the key without switch ports, then the switch ports of the low and of the high end.
@@ -122,6 +145,23 @@ mod tests {
             TableKey::new(&key(7), Way::HighToLow, PortId(3), PortId(9)),
             "switch ports belong to the key"
         );
+    }
+
+    #[test]
+    fn the_short_way_to_a_key_is_the_same_way() {
+        use std::net::IpAddr;
+        let ends = [([10, 0, 0, 1], 80), ([10, 0, 0, 1], 81), ([9, 255, 0, 1], 5_000), ([192, 168, 1, 1], 1)];
+        for (source, source_port) in ends {
+            for (destination, destination_port) in ends {
+                let addresses = (IpAddr::from(source), IpAddr::from(destination));
+                let (key, way) = FlowKey::between(addresses.0, source_port, addresses.1, destination_port, 6);
+                let numbers = (u32::from_be_bytes(source), u32::from_be_bytes(destination));
+                let ports = (source_port, destination_port);
+                let (short, from_low) = TableKey::of_ipv4(numbers, ports, 6, PortId(4), PortId(5));
+                assert_eq!(short, TableKey::new(&key, way, PortId(4), PortId(5)));
+                assert_eq!(from_low, way == Way::LowToHigh);
+            }
+        }
     }
 
     #[test]

@@ -3,11 +3,20 @@
 use std::net::IpAddr;
 
 use inspect::wire::{NeighbourKind, NeighbourView, Packet, Transport};
-use zones::binding::{Claim, Neighbour};
+use zones::binding::{Claim, Neighbour, PortSecurity};
+
+use crate::drop_reason::DropReason;
+
+/// Holds a packet's claim against what its port may say.
+///
+/// # Errors
+/// The claim that was not the port's to make.
+pub(super) fn check(security: &PortSecurity, packet: &Packet<'_>) -> Result<(), DropReason> {
+    security.check(packet.source_mac(), &claim(packet)).map_err(DropReason::from)
+}
 
 /// The claim that a packet makes.
-#[inline]
-pub(super) fn claim(packet: &Packet<'_>) -> Claim {
+fn claim(packet: &Packet<'_>) -> Claim {
     if let Some(arp) = packet.arp() {
         return Claim::Arp { hardware: arp.sender_mac, address: arp.sender_address, target: arp.target_address };
     }

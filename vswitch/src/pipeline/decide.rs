@@ -71,44 +71,55 @@ pub(super) enum Subject {
     Fragment,
 }
 
-/// A subject with its key, and the key's hash; both are zero where there is no flow.
-pub(super) type Keyed = (Subject, TableKey, u64);
+/// A subject with its key and the key's hash, which mean nothing where there is no flow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Keyed {
+    pub(super) subject: Subject,
+    pub(super) key: TableKey,
+    pub(super) hash: u64,
+}
 
-/// What a packet that goes from the turn's port to `egress` is, to this stage.
+impl Keyed {
+    /// To be written over by [`key`].
+    pub(super) const NONE: Self = Self { subject: Subject::Resolution, key: TableKey::ZERO, hash: 0 };
+}
+
+/// Finds what a packet that goes from the turn's port to `egress` is to this stage. It is written to where it stays: what
+/// was just written in small pieces is slow to copy in large ones.
 #[inline(always)]
-pub(super) fn subject(turn: &Turn<'_>, packet: &Packet<'_>, egress: PortId, flows: &FlowTable) -> Keyed {
-    let headers = packet.headers();
-    match headers.transport {
-        Transport::Tcp | Transport::Udp => {
-            if let Some((key, way)) = FlowKey::of(packet) {
-                let key = TableKey::new(&key, way, turn.ingress, egress);
-                return (Subject::Flow { from_low: way == Way::LowToHigh }, key, flows.hash(&key));
-            }
-            (Subject::Fragment, TableKey::ZERO, 0)
+pub(super) fn key(turn: &Turn<'_>, packet: &Packet<'_>, egress: PortId, flows: &FlowTable, into: &mut Keyed) {
+    match (packet.ipv4_addresses(), packet.ports()) {
+        (Some(addresses), Some(ports)) => {
+            let protocol = packet.headers().protocol;
+            let (key, from_low) = TableKey::of_ipv4(addresses, ports, protocol, turn.ingress, egress);
+            into.subject = Subject::Flow { from_low };
+            into.hash = flows.hash(&key);
+            into.key = key;
         }
-        Transport::Icmp4 | Transport::Icmp6 | Transport::Other | Transport::None => {
-            uncommon_subject(turn, packet, egress, flows)
-        }
+        (Some(_) | None, Some(_) | None) => key_uncommon(turn, packet, egress, flows, into),
     }
 }
 
-fn uncommon_subject(turn: &Turn<'_>, packet: &Packet<'_>, egress: PortId, flows: &FlowTable) -> Keyed {
+fn key_uncommon(turn: &Turn<'_>, packet: &Packet<'_>, egress: PortId, flows: &FlowTable, into: &mut Keyed) {
+    *into = Keyed::NONE;
     if packet.headers().fragment.is_some() {
-        return (Subject::Fragment, TableKey::ZERO, 0);
+        into.subject = Subject::Fragment;
+        return;
     }
-    let Some((key, way)) = FlowKey::of(packet).filter(|_| packet.neighbour().is_none()) else {
-        return (Subject::Resolution, TableKey::ZERO, 0);
-    };
-    let (subject, key) = if packet.is_icmp_error() {
+    let Some((key, way)) = FlowKey::of(packet).filter(|_| packet.neighbour().is_none()) else { return };
+    if packet.is_icmp_error() {
         let Some((quoted, quoted_way)) = packet.quoted_flow() else {
-            return (Subject::ErrorAboutNothing, TableKey::ZERO, 0);
+            into.subject = Subject::ErrorAboutNothing;
+            return;
         };
         // The quoted packet went the other way between the same two ports.
-        (Subject::Error, TableKey::new(&quoted, quoted_way, egress, turn.ingress))
+        into.subject = Subject::Error;
+        into.key = TableKey::new(&quoted, quoted_way, egress, turn.ingress);
     } else {
-        (Subject::Flow { from_low: way == Way::LowToHigh }, TableKey::new(&key, way, turn.ingress, egress))
-    };
-    (subject, key, flows.hash(&key))
+        into.subject = Subject::Flow { from_low: way == Way::LowToHigh };
+        into.key = TableKey::new(&key, way, turn.ingress, egress);
+    }
+    into.hash = flows.hash(&into.key);
 }
 
 /// The flow table and whoever must hear of flows that come and go.
@@ -154,9 +165,10 @@ pub(super) fn decide(
     turn: &Turn<'_>,
     packet: &Packet<'_>,
     egress: PortId,
-    (subject, key, hash): &Keyed,
+    keyed: &Keyed,
     flows: &mut Flows<'_>,
 ) -> Result<Admitted, Denied> {
+    let Keyed { subject, key, hash } = keyed;
     match *subject {
         Subject::Flow { from_low } => decide_flow(turn, packet, key, *hash, from_low, flows),
         Subject::Resolution if turn.generation.policy.may_talk(turn.ingress, egress) => Ok(WITHOUT_FLOW),

@@ -11,7 +11,6 @@ use crate::counters::PORTS_MAX;
 use crate::drop_reason::DropReason;
 use crate::forward::Egress;
 use crate::frame::PortId;
-use crate::generation::Generation;
 use crate::mac_table::{LearnedCache, LearnedMacs};
 
 /// Where a frame goes.
@@ -29,13 +28,7 @@ fn is_group(mac: [u8; 6]) -> bool {
     mac[0] & 1 != 0
 }
 
-/// Whether frames to addresses that nobody is known to have go to this port: it may have hosts behind it that
-/// configuration does not name.
-fn takes_unknown(generation: &Generation, port: PortId) -> bool {
-    generation.port(port).is_some_and(|view| view.security.is_none())
-}
-
-/// Learns who is behind a port that has no fixed addresses.
+/// Learns who is behind a port that has no fixed addresses; not to be called for others.
 ///
 /// # Errors
 /// The source address is bound to another port: whoever uses it here pretends to be that guest, or a loop brings the guest's
@@ -46,9 +39,6 @@ pub(super) fn learn(
     cache: &mut LearnedCache,
     learned: &LearnedMacs,
 ) -> Result<(), DropReason> {
-    if !takes_unknown(turn.generation, turn.ingress) {
-        return Ok(());
-    }
     let source = packet.source_mac();
     match turn.generation.fixed_macs.port(source) {
         Some(owner) if owner != turn.ingress => Err(DropReason::SpoofMac),
@@ -79,7 +69,7 @@ pub(super) fn route(
         Some(port) if turn.generation.port(port).is_none() => Route::Nowhere(DropReason::NoEgress),
         Some(port) if between_uplinks(turn, port) => Route::Nowhere(DropReason::NoEgress),
         Some(port) => Route::One(port),
-        None => Route::Flood(flood(turn, egress, |port| takes_unknown(turn.generation, port))),
+        None => Route::Flood(flood(turn, egress, |port| turn.generation.is_open_ended(port))),
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use inspect::inspector::FlowSlot;
 use inspect::verdict::Refused;
-use inspect::wire::{self, Packet};
+use inspect::wire::{self, Headers, Packet};
 use zones::policy::DeciderId;
 
 use crate::counters::WorkerCounters;
@@ -18,7 +18,7 @@ use crate::event::{Event, EventKind, Tuple};
 use crate::event_log::EventLog;
 use crate::flow_table::FlowTable;
 use crate::forward::{Egress, Outbound};
-use crate::frame::{BURST_MAX, Batch, ClaimedOffload, PortId};
+use crate::frame::{BURST_MAX, Batch, Offload, PortId};
 use crate::generation::{Generation, PortView};
 use crate::inspection::{Candidate, Cleared, Inspection};
 use crate::mac_table::{LearnedCache, LearnedMacs};
@@ -30,6 +30,9 @@ mod offload;
 
 use decide::{Denied, Flows, Keyed};
 use egress::Route;
+
+/// Frames from this UDP port are a DHCP server's.
+const DHCP_SERVER_PORT: u16 = 67;
 
 /// What is the same for all frames of one burst.
 #[derive(Clone, Copy, Debug)]
@@ -52,12 +55,25 @@ impl Turn<'_> {
     }
 }
 
-/// A frame and one port that it would leave by.
-#[derive(Clone, Copy, Debug)]
-struct Item<'batch> {
-    candidate: Candidate<'batch>,
-    egress: PortId,
-    keyed: Keyed,
+/// The frames of a burst whose headers were read: where the headers are, and which frames they are of.
+struct Sighted {
+    headers: [Headers; BURST_MAX],
+    frames: ArrayVec<(u8, Offload), BURST_MAX>,
+}
+
+impl Sighted {
+    #[inline(always)]
+    fn candidate<'batch>(&'batch self, batch: &'batch Batch, at: u8) -> Candidate<'batch> {
+        let (index, offload) = self.frames[usize::from(at)];
+        let headers = &self.headers[usize::from(at) % BURST_MAX];
+        Candidate { frame: &batch.frame(usize::from(index))[..headers.end as usize], headers, offload }
+    }
+}
+
+/// Sighted frames in line for the stateful stage, each with one port that it would leave by.
+struct Line {
+    items: ArrayVec<(u8, PortId), BURST_MAX>,
+    keyed: [Keyed; BURST_MAX],
 }
 
 /// What a record of a drop says beyond its reason.
@@ -111,18 +127,16 @@ impl Pipeline {
             }
             return;
         };
-        let mut items: ArrayVec<Item<'_>, BURST_MAX> = ArrayVec::new();
-        for index in 0..batch.len() {
-            let Some(candidate) = self.parse(turn, batch.frame(index), batch.claimed(index)) else {
-                continue;
-            };
-            let packet = candidate.packet();
+        let sighted = self.parse(turn, batch);
+        let mut line = Line { items: ArrayVec::new(), keyed: [Keyed::NONE; BURST_MAX] };
+        for at in 0..sighted.frames.len() as u8 {
+            let packet = sighted.candidate(batch, at).packet();
             if let Err(reason) = self.secure(turn, ingress, &packet) {
                 self.end(turn, None, &packet, reason, DropDetail::default());
                 continue;
             }
             match egress::route(turn, &packet, &mut self.learned_cache, &self.learned, egress) {
-                Route::One(port) => self.line_up(turn, candidate, port, &mut items, egress),
+                Route::One(port) => self.line_up(turn, batch, &sighted, at, port, &mut line, egress),
                 Route::Flood(ports) => {
                     let copies = (ports.len() as u64).saturating_sub(1);
                     self.entered += copies;
@@ -131,31 +145,35 @@ impl Pipeline {
                         self.end(turn, None, &packet, DropReason::NoEgress, DropDetail::default());
                     }
                     for port in ports {
-                        self.line_up(turn, candidate, port, &mut items, egress);
+                        self.line_up(turn, batch, &sighted, at, port, &mut line, egress);
                     }
                 }
                 Route::Nowhere(reason) => self.end(turn, None, &packet, reason, DropDetail::default()),
             }
         }
-        self.judge(turn, &mut items, egress);
+        self.judge(turn, batch, &sighted, &mut line, egress);
         debug_assert_eq!(self.entered, self.ended);
     }
 
-    /// Adds an item, with its flow's entry on the way into the cache, and judges what has lined up when the line is full.
+    /// Puts an item in line, with its flow's entry on the way into the cache, and judges the line when it is full.
     #[inline(always)]
-    fn line_up<'batch, E: Egress>(
+    #[allow(clippy::too_many_arguments)]
+    fn line_up<E: Egress>(
         &mut self,
         turn: &Turn<'_>,
-        candidate: Candidate<'batch>,
+        batch: &Batch,
+        sighted: &Sighted,
+        at: u8,
         port: PortId,
-        items: &mut ArrayVec<Item<'batch>, BURST_MAX>,
+        line: &mut Line,
         egress: &mut E,
     ) {
-        let keyed = decide::subject(turn, &candidate.packet(), port, &self.flows);
-        self.flows.prefetch(keyed.2);
-        items.push(Item { candidate, egress: port, keyed });
-        if items.is_full() {
-            self.judge(turn, items, egress);
+        let keyed = &mut line.keyed[line.items.len() % BURST_MAX];
+        decide::key(turn, &sighted.candidate(batch, at).packet(), port, &self.flows, keyed);
+        self.flows.prefetch(keyed.hash);
+        line.items.push((at, port));
+        if line.items.is_full() {
+            self.judge(turn, batch, sighted, line, egress);
         }
     }
 
@@ -188,54 +206,64 @@ impl Pipeline {
         }
     }
 
-    /// Stage 0: read the headers, and cut off what stands behind the datagram, which nobody has looked at.
+    /// Stage 0: read the headers. What stands behind a datagram nobody has looked at, and it goes no further.
     #[inline(always)]
-    fn parse<'batch>(
-        &mut self,
-        turn: &Turn<'_>,
-        frame: &'batch [u8],
-        claimed: ClaimedOffload,
-    ) -> Option<Candidate<'batch>> {
-        match wire::parse(frame, offload::checksums(claimed)) {
-            Ok(headers) => match offload::validate(claimed, &headers) {
-                Some(offload) => Some(Candidate { frame: &frame[..headers.end as usize], headers, offload }),
-                None => {
-                    self.drop_unread(turn, frame, DropReason::OffloadClaim, DropDetail::default());
-                    None
-                }
-            },
-            Err(malformed) => {
-                let detail = DropDetail { cause: Some(malformed.name()), ..DropDetail::default() };
-                self.drop_unread(turn, frame, malformed.into(), detail);
-                None
-            }
+    fn parse(&mut self, turn: &Turn<'_>, batch: &Batch) -> Sighted {
+        let mut sighted = Sighted { headers: [Headers::NONE; BURST_MAX], frames: ArrayVec::new() };
+        for index in 0..batch.len() {
+            let (frame, claimed) = (batch.frame(index), batch.claimed(index));
+            let headers = &mut sighted.headers[sighted.frames.len()];
+            let detail = match wire::parse_into(frame, offload::checksums(claimed), headers) {
+                Ok(()) => match offload::validate(claimed, headers) {
+                    Some(offload) => {
+                        sighted.frames.push((index as u8, offload));
+                        continue;
+                    }
+                    None => None,
+                },
+                Err(malformed) => Some(malformed.name()),
+            };
+            let reason = if detail.is_some() { DropReason::Malformed } else { DropReason::OffloadClaim };
+            self.drop_unread(turn, frame, reason, DropDetail { cause: detail, ..DropDetail::default() });
         }
+        sighted
     }
 
     /// Stage 1: port security, and learning where no address is fixed.
     #[inline(always)]
     fn secure(&mut self, turn: &Turn<'_>, ingress: &PortView, packet: &Packet<'_>) -> Result<(), DropReason> {
-        match &ingress.security {
-            Some(security) => security.check(packet.source_mac(), &claim::claim(packet)).map_err(DropReason::from),
-            None => egress::learn(turn, packet, &mut self.learned_cache, &self.learned),
+        let Some(security) = &ingress.security else {
+            return egress::learn(turn, packet, &mut self.learned_cache, &self.learned);
+        };
+        if let Some((source, _)) = packet.ipv4_addresses()
+            && !matches!(packet.ports(), Some((DHCP_SERVER_PORT, _)))
+            && security.is_own_ipv4(packet.source_mac(), source)
+        {
+            return Ok(());
         }
+        claim::check(security, packet)?;
+        if security.macs().is_empty() {
+            egress::learn(turn, packet, &mut self.learned_cache, &self.learned)?;
+        }
+        Ok(())
     }
 
     /// Stages 3 to 5 for up to a burst of items: flow and policy, inspection, forwarding. Leaves none of them.
-    fn judge<E: Egress>(&mut self, turn: &Turn<'_>, items: &mut ArrayVec<Item<'_>, BURST_MAX>, egress: &mut E) {
+    fn judge<E: Egress>(&mut self, turn: &Turn<'_>, batch: &Batch, sighted: &Sighted, line: &mut Line, egress: &mut E) {
         let mut outbound = Outbound::default();
-        for item in &*items {
-            if let Some(cleared) = self.admit(turn, item) {
-                match egress.queue(item.egress, item.keyed.2) {
-                    Some(queue) => outbound.push(cleared, item.egress, queue),
+        for ((at, port), keyed) in line.items.iter().zip(&line.keyed) {
+            let candidate = sighted.candidate(batch, *at);
+            if let Some(cleared) = self.admit(turn, *port, keyed, &candidate) {
+                match egress.queue(*port, keyed.hash) {
+                    Some(queue) => outbound.push(cleared, *port, queue),
                     None => {
-                        let packet = item.candidate.packet();
-                        self.end(turn, Some(item.egress), &packet, DropReason::PortDown, DropDetail::default());
+                        let packet = candidate.packet();
+                        self.end(turn, Some(*port), &packet, DropReason::PortDown, DropDetail::default());
                     }
                 }
             }
         }
-        items.clear();
+        line.items.clear();
         self.counters.cleared.add(outbound.len() as u64);
         let outcome = outbound.forward(egress, &self.counters);
         self.counters.port(turn.ingress).delivered.add(outcome.delivered);
@@ -249,28 +277,34 @@ impl Pipeline {
 
     /// Stages 3 and 4 for one item: the flow's decision, then inspection's verdict.
     #[inline(always)]
-    fn admit<'batch>(&mut self, turn: &Turn<'_>, item: &Item<'batch>) -> Option<Cleared<'batch>> {
-        let packet = item.candidate.packet();
+    fn admit<'batch>(
+        &mut self,
+        turn: &Turn<'_>,
+        port: PortId,
+        keyed: &Keyed,
+        candidate: &Candidate<'batch>,
+    ) -> Option<Cleared<'batch>> {
+        let packet = candidate.packet();
         let mut flows =
             Flows { table: &mut self.flows, inspector: self.inspection.inspector(), counters: &self.counters };
-        let admitted = match decide::decide(turn, &packet, item.egress, &item.keyed, &mut flows) {
+        let admitted = match decide::decide(turn, &packet, port, keyed, &mut flows) {
             Ok(admitted) => admitted,
             Err(Denied { reason, decider, cause }) => {
                 hit(turn, decider);
                 let detail = DropDetail { decider: decider.map(|decider| decider.0), cause, signature: None };
-                self.end(turn, Some(item.egress), &packet, reason, detail);
+                self.end(turn, Some(port), &packet, reason, detail);
                 return None;
             }
         };
         hit(turn, admitted.decider);
-        let verdict = self.inspection.judge(&turn.generation.rules, &item.candidate, &admitted.view, turn.now_ms());
+        let verdict = self.inspection.judge(&turn.generation.rules, candidate, &admitted.view, turn.now_ms());
         if !self.inspection.alerts().is_empty() {
-            self.report_alerts(turn, item.egress, &packet, item.keyed.2);
+            self.report_alerts(turn, port, &packet, keyed.hash);
         }
         match verdict {
             Ok(cleared) => Some(cleared),
             Err(refused) => {
-                self.refuse(turn, item.egress, &packet, refused);
+                self.refuse(turn, port, &packet, refused);
                 None
             }
         }
