@@ -70,7 +70,9 @@ impl Candidates {
     ) {
         let side = Candidate::NO_SIDE;
         let mut fresh_stream = false;
+        let mut is_first = true;
         if let Some(flow) = flow {
+            is_first = !std::mem::replace(&mut flow.has_sent[index(direction)], true);
             let window = &mut flow.windows[index(direction)];
             if window.is_fresh() {
                 fresh_stream = true;
@@ -92,6 +94,11 @@ impl Candidates {
         }
         if fresh_stream || !payload.is_empty() {
             for &signature in &group.with_payload {
+                self.push(Candidate { signature, side, is_stale: true });
+            }
+        }
+        if is_first {
+            for &signature in &group.addresses_only {
                 self.push(Candidate { signature, side, is_stale: true });
             }
         }

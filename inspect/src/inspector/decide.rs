@@ -137,7 +137,9 @@ impl Inspector {
 /// Whether a match speaks about the whole flow rather than about one packet. A pattern in a TCP stream does, since the
 /// sender will repeat whatever was not acknowledged; so does a transaction.
 fn concerns_flow(signature: &Signature, look: &Look<'_>) -> bool {
-    signature.app.is_some() || (look.facts.transport == Transports::TCP && !signature.payload.is_empty())
+    signature.app.is_some()
+        || signature.is_about_addresses
+        || (look.facts.transport == Transports::TCP && !signature.payload.is_empty())
 }
 
 /// Remembers what a signature waits for; `false` when there is no room to.

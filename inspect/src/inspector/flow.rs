@@ -16,6 +16,8 @@ pub(crate) struct Flow {
     /// By direction; `None` before the first segment, and for flows that are not TCP.
     pub(crate) streams: [Option<Stream>; 2],
     pub(crate) windows: [Window; 2],
+    /// Whether a packet of each direction has been looked at.
+    pub(crate) has_sent: [bool; 2],
     pub(crate) conversation: Conversation,
     pub(crate) transactions: Transactions,
     pub(crate) notes: FlowNotes,
@@ -117,6 +119,7 @@ impl Flow {
             fingerprint: rules.fingerprint(),
             streams: [None, None],
             windows: [Window::default(), Window::default()],
+            has_sent: [false; 2],
             conversation: Conversation::new(),
             transactions: Transactions::default(),
             notes: FlowNotes::default(),
@@ -131,6 +134,7 @@ impl Flow {
         }
         self.fingerprint = rules.fingerprint();
         self.notes = FlowNotes::default();
+        self.has_sent = [false; 2];
         for window in &mut self.windows {
             window.waiting.clear();
             window.matched.clear();

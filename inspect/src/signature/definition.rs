@@ -109,6 +109,8 @@ pub(crate) struct Signature {
     pub(crate) asks: Box<[MemoryTest]>,
     pub(crate) effects: Box<[MemoryEffect]>,
     pub(crate) rate: Option<Rate>,
+    /// Nothing but addresses and memory is asked, so that one look per flow and direction is enough.
+    pub(crate) is_about_addresses: bool,
 }
 
 impl Signature {
@@ -116,7 +118,7 @@ impl Signature {
     pub(crate) fn follows(&self, transport: Transports) -> bool {
         let reads_stream = transport == Transports::TCP && self.scope.stream && !self.payload.is_empty();
         let asks_flow = self.app.is_some() || self.protocols != 0 || self.asks_stream_size();
-        reads_stream || asks_flow || !self.asks.is_empty() || !self.effects.is_empty()
+        reads_stream || asks_flow || !self.asks.is_empty() || !self.effects.is_empty() || self.is_about_addresses
     }
 
     /// Whether it asks how many bytes a stream has carried.

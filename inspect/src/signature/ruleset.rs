@@ -88,6 +88,7 @@ impl RuleSet {
         let mut rules = Self { fingerprint, ..Self::default() };
         let (mut addresses, mut ports) = (Interner::default(), Interner::default());
         for rule in compiled {
+            let is_about_addresses = rule.is_about_addresses();
             rules.infos.push(rule.info);
             rules.signatures.push(Signature {
                 action: rules.infos[rules.infos.len() - 1].action,
@@ -109,6 +110,7 @@ impl RuleSet {
                 asks: rule.asks,
                 effects: rule.effects,
                 rate: rule.rate,
+                is_about_addresses,
             });
         }
         rules.addresses = addresses.items;

@@ -35,6 +35,8 @@ pub(crate) struct PacketGroup {
     pub(crate) with_payload: Box<[u32]>,
     /// Without anything to ask of the payload.
     pub(crate) headers_only: Box<[u32]>,
+    /// With nothing but addresses to ask for: for the first packet of each direction of a flow.
+    pub(crate) addresses_only: Box<[u32]>,
     /// Ports of packets that some signature accepts.
     matched: PortPair,
     /// Ports of flows that must be followed, in both directions.
@@ -142,7 +144,8 @@ impl Selection {
 
 impl PacketGroup {
     fn of(rules: &RuleSet, triggers: &[Trigger], key: GroupKey) -> Self {
-        let (mut payload, mut with_payload, mut headers_only) = (Builder::default(), Vec::new(), Vec::new());
+        let (mut payload, mut with_payload) = (Builder::default(), Vec::new());
+        let (mut headers_only, mut addresses_only) = (Vec::new(), Vec::new());
         let (mut matched, mut followed) = (Vec::new(), Vec::new());
         for (index, (signature, trigger)) in (0u32..).zip(rules.signatures.iter().zip(triggers)) {
             if !signature.transports.meets(key.transport) {
@@ -157,6 +160,7 @@ impl PacketGroup {
             match trigger {
                 Trigger::Payload(pattern) => payload.add(pattern, index),
                 Trigger::AnyPayload => with_payload.push(index),
+                Trigger::AnyPacket if signature.is_about_addresses => addresses_only.push(index),
                 Trigger::AnyPacket => headers_only.push(index),
                 Trigger::Buffer(..) | Trigger::AnyBuffer(_) | Trigger::Transaction => continue,
             }
@@ -166,6 +170,7 @@ impl PacketGroup {
             payload: payload.build(),
             with_payload: with_payload.into(),
             headers_only: headers_only.into(),
+            addresses_only: addresses_only.into(),
             matched: PortPair::of(rules, matched.into_iter()),
             followed: PortPair::of(rules, followed.into_iter()),
         }

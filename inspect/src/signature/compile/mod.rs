@@ -85,6 +85,8 @@ pub(crate) struct Compiled {
     pub(crate) payload: Box<[Step]>,
     pub(crate) header_parts: Box<[(HeaderPart, Box<[Step]>)]>,
     pub(crate) scope: Scope,
+    /// What the protocol word or a keyword demanded of the scope.
+    pub(crate) needs: Scope,
     pub(crate) protocols: u32,
     pub(crate) app: Option<Box<AppMatch>>,
     pub(crate) asks: Box<[MemoryTest]>,
@@ -93,6 +95,15 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
+    /// Whether it asks for nothing but addresses and memory: Suricata's "IP-only" signatures, which it looks at once per flow
+    /// and direction.
+    pub(crate) fn is_about_addresses(&self) -> bool {
+        let asks_packet = !self.payload.is_empty() || !self.header_parts.is_empty() || !self.tests.is_empty();
+        let asks_flow = self.app.is_some() || self.protocols != 0 || self.flow != FlowTest::default();
+        let asks_ports = !self.source_ports.is_any() || !self.destination_ports.is_any();
+        !asks_packet && !asks_flow && !asks_ports && self.needs == Scope::default()
+    }
+
     /// Those that set bits come before those that ask for them, so that one packet can do both.
     pub(crate) fn memory_order(&self) -> u8 {
         match (self.effects.is_empty(), self.asks.is_empty()) {
@@ -360,6 +371,7 @@ impl<'n> Draft<'n> {
             payload,
             header_parts: header_parts.into_boxed_slice(),
             scope,
+            needs: self.needs,
             protocols: self.protocols,
             app,
             asks: self.asks.into_boxed_slice(),

@@ -77,7 +77,10 @@ pub(crate) fn parse(value: &str) -> Result<Parsed, Cause> {
         Some(rest) => (true, rest.trim_start()),
         None => (false, value),
     };
-    let inner = super::content::unquote(quoted).ok_or_else(error)?;
+    let inner = super::content::unquote(quoted).unwrap_or(quoted);
+    if inner.contains('"') && inner.len() == quoted.len() {
+        return Err(error());
+    }
     // `m` and another delimiter, as in Perl, is part of the language too.
     let (delimiter, body) = match inner.strip_prefix('m') {
         Some(rest) if !rest.is_empty() => rest.split_at(rest.chars().next().map_or(0, char::len_utf8)),
