@@ -27,6 +27,7 @@ pub mod memory;
 pub mod metrics;
 pub mod pipeline;
 pub mod port;
+pub mod replay;
 pub mod status;
 pub mod sys;
 pub mod worker;

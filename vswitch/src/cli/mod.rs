@@ -44,6 +44,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Show what the inspection engine makes of a capture
+    Replay(crate::replay::ReplayArguments),
     /// Show what the running switch knows
     Show(ShowArguments),
     /// Have the running switch read its configuration anew
@@ -146,6 +148,7 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run { config } => crate::daemon::run(&config),
         Command::Check { config, json } => return check_command(&config, json),
+        Command::Replay(arguments) => return crate::replay::replay_command(&arguments),
         Command::Show(arguments) => show(&arguments),
         Command::Reload { daemon } => reload(&daemon),
         Command::Version { daemon } => version(&daemon),

@@ -1,0 +1,284 @@
+//! `vswitch replay`: the inspection engine over a capture, without a switch around it.
+//!
+//! The same engine, with the same reassembly and the same verdicts, sees the capture's packets as if they went between two
+//! ports. What it finds is written as EVE lines; how fast it was, in the engine's own CPU time, is said at the end.
+
+mod capture;
+mod flows;
+mod link;
+mod player;
+mod record;
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use inspect::inspector::{Mode, Settings};
+use inspect::signature::{Loaded, RuleFile, RuleSet, Vars};
+use inspect::wire::Checksums;
+
+use capture::{Capture, CaptureError};
+use player::{Player, Tally};
+
+/// Bytes of packets that are read before the engine gets them, so that reading does not count as the engine's time.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// Refused rules that are told one by one.
+const REFUSALS_TOLD_MAX: usize = 20;
+
+/// What to replay and how.
+#[derive(Clone, Debug, Args)]
+pub struct ReplayArguments {
+    /// Capture file, pcap or pcapng
+    #[arg(value_name = "CAPTURE")]
+    pub capture: PathBuf,
+    /// File with rules in Suricata's language; may be given several times
+    #[arg(long = "rule-file", value_name = "FILE")]
+    pub rule_files: Vec<PathBuf>,
+    /// Variable for the rules, such as HOME_NET=[10.0.0.0/8]; may be given several times
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
+    pub vars: Vec<(String, String)>,
+    /// Whether signatures only report (ids) or stop packets too (ips)
+    #[arg(long, value_enum, default_value_t = ReplayMode::Ids)]
+    pub mode: ReplayMode,
+    /// Follow TCP connections whose beginning is not in the capture
+    #[arg(long)]
+    pub midstream: bool,
+    /// Leave out packets with wrong checksums; captures from the sending machine often have such
+    #[arg(long, value_enum, default_value_t = Switch::On, value_name = "on|off")]
+    pub checksum_validation: Switch,
+    /// File for the events, one JSON object per line
+    #[arg(long, value_name = "FILE")]
+    pub eve: Option<PathBuf>,
+}
+
+/// Suricata's words for [`Mode`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReplayMode {
+    /// Report only.
+    Ids,
+    /// Stop what `drop` signatures match.
+    Ips,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.trim_start_matches('$').to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
+}
+
+/// Why a replay did not take place, or not to its end.
+#[derive(Debug)]
+pub enum ReplayError {
+    /// A file cannot be read.
+    Read(PathBuf, io::Error),
+    /// No rule of the files could be loaded.
+    NoRules,
+    /// The capture is damaged; what comes before the damage was played.
+    Capture(PathBuf, CaptureError),
+    /// The events cannot be written.
+    Write(PathBuf, io::Error),
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::NoRules => f.write_str("none of the rules could be loaded"),
+            Self::Capture(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Write(path, error) => write!(f, "{}: {error}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for ReplayError {}
+
+/// Runs the command: exit status 0, or 2 when something cannot be read, loaded or written.
+pub fn replay_command(arguments: &ReplayArguments) -> ExitCode {
+    match replay(arguments, &mut io::stdout().lock(), &mut io::stderr().lock()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Nothing is left to be done if stderr is closed too.
+            drop(writeln!(io::stderr(), "vswitch: {error}"));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Replays a capture. Messages go to `messages`, the summary to `summary`.
+///
+/// # Errors
+/// Something cannot be read, loaded or written.
+pub fn replay(
+    arguments: &ReplayArguments,
+    summary: &mut dyn Write,
+    messages: &mut dyn Write,
+) -> Result<(), ReplayError> {
+    let rules = load(arguments, messages)?;
+    let path = &arguments.capture;
+    let file = File::open(path).map_err(|error| ReplayError::Read(path.clone(), error))?;
+    let capture = Capture::open(BufReader::with_capacity(1 << 20, file))
+        .map_err(|error| ReplayError::Capture(path.clone(), error))?;
+    let settings = Settings {
+        mode: match arguments.mode {
+            ReplayMode::Ids => Mode::Detect,
+            ReplayMode::Ips => Mode::Prevent,
+        },
+        midstream: arguments.midstream,
+        ..Settings::default()
+    };
+    let checksums = match arguments.checksum_validation {
+        Switch::On => Checksums::Verify,
+        Switch::Off => Checksums::Unchecked,
+    };
+    let eve = arguments.eve.as_deref().map(create).transpose()?;
+    let mut run = Run { player: Player::new(&rules, settings, checksums), rules: &rules, eve, time: Duration::ZERO };
+    let played = run.play(capture);
+    let written = run.finish();
+    // Nobody reads the figures if the output is gone; the events are what counts.
+    let _ = tell(&run.player.tally(), run.time, summary);
+    written.map_err(|error| ReplayError::Write(arguments.eve.clone().unwrap_or_default(), error))?;
+    played.map_err(|error| match error {
+        PlayError::Capture(error) => ReplayError::Capture(path.clone(), error),
+        PlayError::Write(error) => ReplayError::Write(arguments.eve.clone().unwrap_or_default(), error),
+    })
+}
+
+fn create(path: &Path) -> Result<BufWriter<File>, ReplayError> {
+    File::create(path).map(BufWriter::new).map_err(|error| ReplayError::Write(path.to_owned(), error))
+}
+
+fn load(arguments: &ReplayArguments, messages: &mut dyn Write) -> Result<RuleSet, ReplayError> {
+    let mut vars = Vars::conventional();
+    for (name, value) in &arguments.vars {
+        vars.set(name, value);
+    }
+    let files: Vec<RuleFile> = arguments
+        .rule_files
+        .iter()
+        .map(|path| match std::fs::read(path) {
+            // Rules are ASCII; what is not stands in comments and messages.
+            Ok(bytes) => Ok(RuleFile {
+                name: path.display().to_string(),
+                text: String::from_utf8_lossy(&bytes).into_owned(),
+            }),
+            Err(error) => Err(ReplayError::Read(path.clone(), error)),
+        })
+        .collect::<Result<_, _>>()?;
+    let Loaded { rules, refused } = RuleSet::compile(&files, &vars);
+    // Messages that nobody reads change nothing.
+    for refusal in refused.iter().take(REFUSALS_TOLD_MAX) {
+        let _ = writeln!(messages, "{refusal}");
+    }
+    if refused.len() > REFUSALS_TOLD_MAX {
+        let _ = writeln!(messages, "and {} more", refused.len() - REFUSALS_TOLD_MAX);
+    }
+    if !refused.is_empty() {
+        let _ = writeln!(messages, "{} rules loaded, {} refused", rules.len(), refused.len());
+    }
+    if rules.is_empty() && !refused.is_empty() { Err(ReplayError::NoRules) } else { Ok(rules) }
+}
+
+enum PlayError {
+    Capture(CaptureError),
+    Write(io::Error),
+}
+
+/// A replay under way.
+struct Run<'a> {
+    player: Player<'a>,
+    rules: &'a RuleSet,
+    eve: Option<BufWriter<File>>,
+    /// CPU time of the engine so far.
+    time: Duration,
+}
+
+impl Run<'_> {
+    fn play(&mut self, mut capture: Capture<impl io::Read>) -> Result<(), PlayError> {
+        let (mut packet, mut batch, mut ends) = (Vec::new(), Vec::new(), Vec::new());
+        loop {
+            let stamp = capture.next(&mut packet);
+            if let Ok(Some(stamp)) = &stamp
+                && link::to_ethernet(stamp.link, &mut packet).is_some()
+            {
+                batch.extend_from_slice(&packet);
+                ends.push((batch.len(), stamp.at_ns));
+            }
+            let is_over = !matches!(stamp, Ok(Some(_)));
+            if batch.len() >= BATCH_BYTES || is_over {
+                self.play_batch(&batch, &ends).map_err(PlayError::Write)?;
+                batch.clear();
+                ends.clear();
+            }
+            match stamp {
+                Ok(Some(_)) => {}
+                Ok(None) => return Ok(()),
+                Err(error) => return Err(PlayError::Capture(error)),
+            }
+        }
+    }
+
+    fn play_batch(&mut self, batch: &[u8], ends: &[(usize, u64)]) -> io::Result<()> {
+        let before = cpu_time();
+        let mut start = 0;
+        for &(end, at_ns) in ends {
+            self.player.play(&batch[start..end], at_ns);
+            start = end;
+        }
+        self.time += cpu_time().saturating_sub(before);
+        self.write()
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let before = cpu_time();
+        self.player.finish();
+        self.time += cpu_time().saturating_sub(before);
+        self.write()?;
+        self.eve.as_mut().map_or(Ok(()), Write::flush)
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        let records = self.player.take_records();
+        if let Some(eve) = &mut self.eve {
+            for record in &records {
+                record::write(record, self.rules, eve)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// CPU time of this thread.
+fn cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
+}
+
+fn tell(tally: &Tally, time: Duration, out: &mut dyn Write) -> io::Result<()> {
+    let seconds = time.as_secs_f64().max(1e-9);
+    writeln!(
+        out,
+        "{} frames, {} bytes, {} flows; {} frames malformed, {} stopped",
+        tally.frames, tally.bytes, tally.flows, tally.malformed, tally.stopped
+    )?;
+    writeln!(
+        out,
+        "engine: {seconds:.3} s, {:.0} frames/s, {:.3} Gbit/s",
+        tally.frames as f64 / seconds,
+        tally.bytes as f64 * 8.0 / seconds / 1e9
+    )
+}

@@ -1,0 +1,266 @@
+//! Plays frames to the inspection engine, as the switch would between two of its ports.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use inspect::alert::Alert;
+use inspect::flow_key::{FlowKey, Way};
+use inspect::fragments::{FragmentOutcome, FragmentTable};
+use inspect::inspector::{Direction, FlowView, Inspector, Mode, Settings};
+use inspect::signature::RuleSet;
+use inspect::stream::{TcpState, Transition};
+use inspect::verdict::Verdict;
+use inspect::wire::{Checksums, Packet, TcpFlags, TcpOption, TcpView, emit};
+
+use super::flows::{Flow, Flows, Found, FLOWS_MAX};
+use super::record::{Drop, Ends, Record, What};
+
+/// How often silent flows are looked for, in milliseconds of the capture's time.
+const SWEEP_INTERVAL_MS: u64 = 10_000;
+
+/// TCP fast open's cookie (RFC 7413): the one reason for a SYN to carry data.
+const TCP_FAST_OPEN: u8 = 34;
+
+/// What was played.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Frames that were handed to the engine.
+    pub frames: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Frames that the parser refused.
+    pub malformed: u64,
+    /// Frames that the engine stopped.
+    pub stopped: u64,
+    /// Flows that were seen.
+    pub flows: u64,
+}
+
+/// The engine and what it must be told of the capture.
+#[derive(Debug)]
+pub struct Player<'a> {
+    rules: &'a RuleSet,
+    inspector: Inspector,
+    settings: Settings,
+    checksums: Checksums,
+    flows: Flows,
+    fragments: FragmentTable,
+    alerts: Vec<Alert>,
+    records: Vec<Record>,
+    now_ms: u64,
+    swept_ms: u64,
+    at_ns: u64,
+    tally: Tally,
+}
+
+impl<'a> Player<'a> {
+    /// A player that has seen nothing.
+    pub fn new(rules: &'a RuleSet, settings: Settings, checksums: Checksums) -> Self {
+        Self {
+            rules,
+            inspector: Inspector::new(settings),
+            settings,
+            checksums,
+            flows: Flows::default(),
+            fragments: FragmentTable::default(),
+            alerts: Vec::new(),
+            records: Vec::new(),
+            now_ms: 0,
+            swept_ms: 0,
+            at_ns: 0,
+            tally: Tally::default(),
+        }
+    }
+
+    /// What was played so far.
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// What there is to report since the last call.
+    pub fn take_records(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.records)
+    }
+
+    /// Plays one Ethernet frame that was captured at `at_ns` nanoseconds since 1970.
+    pub fn play(&mut self, frame: &[u8], at_ns: u64) {
+        self.tally.frames += 1;
+        self.tally.bytes += frame.len() as u64;
+        self.at_ns = at_ns;
+        // The engine's clock never goes back; captures do, where several were joined.
+        self.now_ms = self.now_ms.max(at_ns / 1_000_000);
+        if self.now_ms - self.swept_ms >= SWEEP_INTERVAL_MS {
+            self.swept_ms = self.now_ms;
+            let over = self.flows.sweep(self.now_ms);
+            self.end_all(over);
+        }
+        match Packet::parse(frame, self.checksums) {
+            Ok(packet) if packet.headers().fragment.is_some() => self.fragment(&packet),
+            Ok(packet) => self.packet(&packet),
+            Err(_) => self.tally.malformed += 1,
+        }
+    }
+
+    /// Ends all flows, as the end of the capture does.
+    pub fn finish(&mut self) {
+        let over = self.flows.drain();
+        self.end_all(over);
+    }
+
+    fn fragment(&mut self, packet: &Packet<'_>) {
+        let mut discarded = Vec::new();
+        match self.fragments.insert(0, packet, self.now_ms, &mut discarded) {
+            Ok(FragmentOutcome::Held) => {}
+            Ok(FragmentOutcome::Complete(whole)) => match Packet::parse(&whole.frame, self.checksums) {
+                Ok(packet) => self.packet(&packet),
+                Err(_) => self.tally.malformed += 1,
+            },
+            Err(_) => self.stopped(packet, "fragment"),
+        }
+    }
+
+    fn packet(&mut self, packet: &Packet<'_>) {
+        let Some((key, way)) = FlowKey::of(packet) else {
+            let view = FlowView {
+                slot: None,
+                direction: Direction::ToServer,
+                established: false,
+                is_first: true,
+            };
+            self.judge(packet, &view);
+            return;
+        };
+        let (view, is_sound) = self.view(packet, &key, way);
+        if is_sound {
+            self.judge(packet, &view);
+        } else if self.settings.mode == Mode::Prevent {
+            self.stopped(packet, "stream");
+        } else {
+            // Who only watches still looks at the packet by itself; its bytes are no part of the stream.
+            self.judge(packet, &FlowView { slot: None, ..view });
+        }
+    }
+
+    /// Finds or opens the packet's flow. Gives what the engine must know of it, and whether the packet fits its connection.
+    fn view(&mut self, packet: &Packet<'_>, key: &FlowKey, way: Way) -> (FlowView, bool) {
+        let tcp = packet.tcp();
+        let payload_len = packet.payload().len();
+        let over = match self.flows.find(key, self.now_ms) {
+            Found::None => None,
+            Found::Silent(flow) => Some(flow),
+            Found::Flow(flow) => {
+                let direction = flow.direction(way);
+                let transition = match (&mut flow.tcp, &tcp) {
+                    (Some(state), Some(tcp)) => state.on_segment(direction, tcp, payload_len),
+                    // A handshake that begins now begins a new connection.
+                    (None, Some(tcp)) if is_bare_syn(tcp) => Ok(Transition::Reopen),
+                    (_, _) => Ok(Transition::Unchanged),
+                };
+                match transition {
+                    Ok(Transition::Reopen) => self.flows.remove(key),
+                    Ok(Transition::Unchanged | Transition::Entered(_)) | Err(_) => {
+                        flow.last_ms = self.now_ms;
+                        flow.has_answer |= way != flow.to_server;
+                        let established = flow.is_established(key.protocol);
+                        let view = FlowView { slot: Some(flow.slot), direction, established, is_first: false };
+                        return (view, transition.is_ok());
+                    }
+                }
+            }
+        };
+        if let Some(flow) = over {
+            self.end(key, &flow);
+        }
+        if self.flows.len() >= FLOWS_MAX {
+            let over = self.flows.sweep(self.now_ms);
+            self.end_all(over);
+        }
+        (self.open(key, way, tcp.as_ref(), payload_len), true)
+    }
+
+    fn open(&mut self, key: &FlowKey, way: Way, tcp: Option<&TcpView<'_>>, payload_len: usize) -> FlowView {
+        self.tally.flows += 1;
+        let is_answer = tcp.is_some_and(|tcp| tcp.flags.contains(TcpFlags::SYN) && tcp.flags.contains(TcpFlags::ACK));
+        let to_server = if is_answer { way.reversed() } else { way };
+        let direction =
+            if is_answer { Direction::ToClient } else { Direction::ToServer };
+        let state = tcp.and_then(|tcp| {
+            if is_bare_syn(tcp) {
+                TcpState::open(tcp, if is_fast_open(tcp) { 0 } else { payload_len }).ok()
+            } else if self.settings.midstream {
+                TcpState::pick_up(direction, tcp, payload_len).ok()
+            } else {
+                None
+            }
+        });
+        let flow = self.flows.open(*key, to_server, state, self.now_ms);
+        let established = flow.is_established(key.protocol);
+        FlowView { slot: Some(flow.slot), direction, established, is_first: true }
+    }
+
+    fn judge(&mut self, packet: &Packet<'_>, view: &FlowView) {
+        self.alerts.clear();
+        let verdict = self.inspector.inspect(self.rules, packet, view, self.now_ms, &mut self.alerts);
+        self.report(packet);
+        if let Verdict::Drop(why) = verdict {
+            self.stopped(packet, super::record::reason(why));
+        }
+    }
+
+    fn report(&mut self, packet: &Packet<'_>) {
+        for alert in &self.alerts {
+            self.records.push(Record { at_ns: self.at_ns, ends: Ends::of(packet), what: What::Alert(*alert) });
+        }
+    }
+
+    fn stopped(&mut self, packet: &Packet<'_>, reason: &'static str) {
+        self.tally.stopped += 1;
+        let drop = Drop { length: packet.without_padding().len() as u32, reason };
+        self.records.push(Record { at_ns: self.at_ns, ends: Ends::of(packet), what: What::Drop(drop) });
+    }
+
+    fn end_all(&mut self, over: Vec<(FlowKey, Flow)>) {
+        for (key, flow) in over {
+            self.end(&key, &flow);
+        }
+    }
+
+    /// Lets the engine conclude about a flow, and forget it. The packet that stands for the flow is made up: it has the
+    /// flow's ends and nothing else.
+    fn end(&mut self, key: &FlowKey, flow: &Flow) {
+        let (low, high) = ((key.low_address, key.low_port), (key.high_address, key.high_port));
+        let (client, server) = match flow.to_server {
+            Way::LowToHigh => (low, high),
+            Way::HighToLow => (high, low),
+        };
+        let (from, to) = (socket(client), socket(server));
+        let frame = match key.protocol {
+            6 => emit::tcp(from, to).build(),
+            17 => emit::udp(from, to).build(),
+            protocol => emit::ip(from.ip(), to.ip(), protocol).build(),
+        };
+        if let Ok(packet) = Packet::parse(&frame, Checksums::Unchecked) {
+            let view = FlowView {
+                slot: Some(flow.slot),
+                direction: Direction::ToServer,
+                established: flow.is_established(key.protocol),
+                is_first: false,
+            };
+            self.alerts.clear();
+            self.inspector.flow_finished(self.rules, &packet, &view, self.now_ms, &mut self.alerts);
+            self.report(&packet);
+        }
+        self.inspector.flow_ended(flow.slot);
+    }
+}
+
+fn socket((address, port): ([u8; 16], u16)) -> SocketAddr {
+    SocketAddr::new(IpAddr::from(Ipv6Addr::from(address)).to_canonical(), port)
+}
+
+fn is_bare_syn(tcp: &TcpView<'_>) -> bool {
+    tcp.flags.contains(TcpFlags::SYN) && !tcp.flags.contains(TcpFlags::ACK)
+}
+
+fn is_fast_open(tcp: &TcpView<'_>) -> bool {
+    tcp.options().any(|option| matches!(option, TcpOption::Other(TCP_FAST_OPEN, _)))
+}

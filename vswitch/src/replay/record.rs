@@ -1,0 +1,226 @@
+//! What a replay reports, and its lines in the event log: Suricata's EVE keys.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write};
+use std::net::IpAddr;
+
+use inspect::alert::{Alert, AlertAction};
+use inspect::signature::{RuleSet, SignatureInfo};
+use inspect::verdict::Refused;
+use inspect::wire::{Packet, Transport};
+use serde::Serialize;
+
+use crate::eve::timestamp::format_utc;
+
+/// Flow ids are cut to what JavaScript's numbers hold exactly, as Suricata does.
+const FLOW_ID_MASK: u64 = (1 << 53) - 1;
+
+/// Who a packet is from and for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ends {
+    source: IpAddr,
+    destination: IpAddr,
+    /// Of TCP and UDP.
+    ports: Option<(u16, u16)>,
+    /// Type and code of ICMP.
+    icmp: Option<(u8, u8)>,
+    protocol: u8,
+}
+
+impl Ends {
+    /// Reads them from a packet.
+    pub fn of(packet: &Packet<'_>) -> Self {
+        let has_ports = matches!(packet.headers().transport, Transport::Tcp | Transport::Udp);
+        Self {
+            source: packet.source(),
+            destination: packet.destination(),
+            ports: has_ports.then(|| (packet.source_port(), packet.destination_port())),
+            icmp: packet.icmp().map(|message| (message.kind, message.code)),
+            protocol: packet.headers().protocol,
+        }
+    }
+
+    /// The same number for both directions of a conversation.
+    fn flow_id(&self) -> u64 {
+        let (from, to) = self.ports.unwrap_or_default();
+        let (low, high) =
+            if (self.source, from) <= (self.destination, to) { (0, 1) } else { (1, 0) };
+        let ends = [(self.source, from), (self.destination, to)];
+        let mut hasher = DefaultHasher::new();
+        (ends[low], ends[high], self.protocol).hash(&mut hasher);
+        hasher.finish() & FLOW_ID_MASK
+    }
+
+    fn protocol_name(&self) -> String {
+        match self.protocol {
+            0 => "ARP".to_owned(),
+            1 => "ICMP".to_owned(),
+            6 => "TCP".to_owned(),
+            17 => "UDP".to_owned(),
+            47 => "GRE".to_owned(),
+            58 => "IPv6-ICMP".to_owned(),
+            132 => "SCTP".to_owned(),
+            other => format!("{other:03}"),
+        }
+    }
+}
+
+/// A packet that was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drop {
+    /// Its length in bytes.
+    pub length: u32,
+    /// Why.
+    pub reason: &'static str,
+}
+
+/// What is reported.
+#[derive(Clone, Copy, Debug)]
+pub enum What {
+    /// A signature matched.
+    Alert(Alert),
+    /// A packet was stopped.
+    Drop(Drop),
+}
+
+/// One line to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// When the packet was captured, in nanoseconds since 1970.
+    pub at_ns: u64,
+    /// Who the packet was from and for.
+    pub ends: Ends,
+    /// What happened.
+    pub what: What,
+}
+
+/// Suricata's words for why a packet was stopped.
+pub fn reason(why: Refused) -> &'static str {
+    match why {
+        Refused::Signature(_) => "rules",
+        Refused::FlowRefused => "flow drop",
+        Refused::Overlap => "stream reassembly",
+        Refused::Memory => "stream memcap",
+        Refused::Budget => "inspection budget",
+        Refused::Protocol => "applayer error",
+    }
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    timestamp: String,
+    flow_id: u64,
+    event_type: &'static str,
+    src_ip: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    src_port: Option<u16>,
+    dest_ip: IpAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dest_port: Option<u16>,
+    proto: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icmp_type: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    icmp_code: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tx_id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alert: Option<AlertPart<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drop: Option<DropPart>,
+}
+
+#[derive(Serialize)]
+struct AlertPart<'a> {
+    action: &'static str,
+    gid: u32,
+    signature_id: u32,
+    rev: u32,
+    signature: &'a str,
+    category: &'a str,
+    severity: u8,
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    metadata: Metadata<'a>,
+}
+
+#[derive(Serialize)]
+struct DropPart {
+    len: u32,
+    reason: &'static str,
+}
+
+/// A rule's metadata as Suricata writes it: each key with the list of its values.
+struct Metadata<'a>(&'a [(String, String)]);
+
+impl Metadata<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Metadata<'_> {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut lists: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (key, value) in self.0 {
+            match lists.iter_mut().find(|(known, _)| known == key) {
+                Some((_, values)) => values.push(value),
+                None => lists.push((key, vec![value])),
+            }
+        }
+        serializer.collect_map(lists)
+    }
+}
+
+/// Writes a record as one line. Alerts of signatures that are not in `rules` are left out: there are none.
+///
+/// # Errors
+/// The output cannot be written.
+pub fn write(record: &Record, rules: &RuleSet, out: &mut impl Write) -> io::Result<()> {
+    let ends = &record.ends;
+    let mut line = Line {
+        timestamp: format_utc(record.at_ns / 1_000),
+        flow_id: ends.flow_id(),
+        event_type: "",
+        src_ip: ends.source,
+        src_port: ends.ports.map(|(source, _)| source),
+        dest_ip: ends.destination,
+        dest_port: ends.ports.map(|(_, destination)| destination),
+        proto: ends.protocol_name(),
+        icmp_type: ends.icmp.map(|(kind, _)| kind),
+        icmp_code: ends.icmp.map(|(_, code)| code),
+        tx_id: None,
+        alert: None,
+        drop: None,
+    };
+    match &record.what {
+        What::Alert(alert) => {
+            let Some(info) = rules.signature(alert.signature) else { return Ok(()) };
+            line.event_type = "alert";
+            line.tx_id = alert.transaction;
+            line.alert = Some(alert_part(alert, info));
+        }
+        What::Drop(drop) => {
+            line.event_type = "drop";
+            line.drop = Some(DropPart { len: drop.length, reason: drop.reason });
+        }
+    }
+    serde_json::to_writer(&mut *out, &line)?;
+    out.write_all(b"\n")
+}
+
+fn alert_part<'a>(alert: &Alert, info: &'a SignatureInfo) -> AlertPart<'a> {
+    let action = match alert.action {
+        AlertAction::Allowed => "allowed",
+        AlertAction::Blocked => "blocked",
+    };
+    AlertPart {
+        action,
+        gid: info.gid,
+        signature_id: info.sid,
+        rev: info.rev,
+        signature: &info.msg,
+        category: info.classtype.as_deref().unwrap_or_default(),
+        severity: info.priority,
+        metadata: Metadata(&info.metadata),
+    }
+}
