@@ -175,7 +175,8 @@ impl<R: Read> Capture<R> {
             }
             Format::Pcapng { order, interfaces } => loop {
                 let Some(start) = read_start::<8>(&mut self.source)? else { return Ok(None) };
-                let (kind, length) = (order.u32([start[0], start[1], start[2], start[3]]), [start[4], start[5], start[6], start[7]]);
+                let (kind, length) =
+                    (order.u32([start[0], start[1], start[2], start[3]]), [start[4], start[5], start[6], start[7]]);
                 if kind == SECTION_HEADER {
                     *order = read_section_body(&mut self.source, length)?;
                     interfaces.clear();
@@ -238,8 +239,7 @@ fn read_block(
             let left = body.checked_sub(20).ok_or(too_short)?;
             let head = read_array::<20>(source)?;
             let word = |at: usize| order.u32([head[at], head[at + 1], head[at + 2], head[at + 3]]);
-            let number =
-                if kind == OLD_PACKET { u32::from(order.u16([head[0], head[1]])) } else { word(0) };
+            let number = if kind == OLD_PACKET { u32::from(order.u16([head[0], head[1]])) } else { word(0) };
             let interface = interfaces.get(number as usize).ok_or(CaptureError::Interface(number))?;
             let ticks = u64::from(word(4)) << 32 | u64::from(word(8));
             let length = word(12);

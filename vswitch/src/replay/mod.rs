@@ -172,10 +172,9 @@ fn load(arguments: &ReplayArguments, messages: &mut dyn Write) -> Result<RuleSet
         .iter()
         .map(|path| match std::fs::read(path) {
             // Rules are ASCII; what is not stands in comments and messages.
-            Ok(bytes) => Ok(RuleFile {
-                name: path.display().to_string(),
-                text: String::from_utf8_lossy(&bytes).into_owned(),
-            }),
+            Ok(bytes) => {
+                Ok(RuleFile { name: path.display().to_string(), text: String::from_utf8_lossy(&bytes).into_owned() })
+            }
             Err(error) => Err(ReplayError::Read(path.clone(), error)),
         })
         .collect::<Result<_, _>>()?;

@@ -11,7 +11,7 @@ use inspect::stream::{TcpState, Transition};
 use inspect::verdict::Verdict;
 use inspect::wire::{Checksums, Packet, TcpFlags, TcpOption, TcpView, emit};
 
-use super::flows::{Flow, Flows, Found, FLOWS_MAX};
+use super::flows::{FLOWS_MAX, Flow, Flows, Found};
 use super::record::{Drop, Ends, Record, What};
 
 /// How often silent flows are looked for, in milliseconds of the capture's time.
@@ -120,12 +120,7 @@ impl<'a> Player<'a> {
 
     fn packet(&mut self, packet: &Packet<'_>) {
         let Some((key, way)) = FlowKey::of(packet) else {
-            let view = FlowView {
-                slot: None,
-                direction: Direction::ToServer,
-                established: false,
-                is_first: true,
-            };
+            let view = FlowView { slot: None, direction: Direction::ToServer, established: false, is_first: true };
             self.judge(packet, &view);
             return;
         };
@@ -181,8 +176,7 @@ impl<'a> Player<'a> {
         self.tally.flows += 1;
         let is_answer = tcp.is_some_and(|tcp| tcp.flags.contains(TcpFlags::SYN) && tcp.flags.contains(TcpFlags::ACK));
         let to_server = if is_answer { way.reversed() } else { way };
-        let direction =
-            if is_answer { Direction::ToClient } else { Direction::ToServer };
+        let direction = if is_answer { Direction::ToClient } else { Direction::ToServer };
         let state = tcp.and_then(|tcp| {
             if is_bare_syn(tcp) {
                 TcpState::open(tcp, if is_fast_open(tcp) { 0 } else { payload_len }).ok()

@@ -43,8 +43,7 @@ impl Ends {
     /// The same number for both directions of a conversation.
     fn flow_id(&self) -> u64 {
         let (from, to) = self.ports.unwrap_or_default();
-        let (low, high) =
-            if (self.source, from) <= (self.destination, to) { (0, 1) } else { (1, 0) };
+        let (low, high) = if (self.source, from) <= (self.destination, to) { (0, 1) } else { (1, 0) };
         let ends = [(self.source, from), (self.destination, to)];
         let mut hasher = DefaultHasher::new();
         (ends[low], ends[high], self.protocol).hash(&mut hasher);
