@@ -43,6 +43,8 @@ pub struct GuestConfig {
     pub role: QemuRole,
     /// Entries in each ring, if not QEMU's default of 256.
     pub queue_size: Option<u16>,
+    /// Pairs of rings, and processors to use them.
+    pub queue_pairs: u16,
     /// Further properties of the card, as `,csum=off,mrg_rxbuf=off`.
     pub card_options: String,
     /// Guest memory in MiB.
@@ -245,11 +247,14 @@ fn start_qemu(config: &GuestConfig, image: &Image) -> Child {
     if let Some(size) = config.queue_size {
         card += &format!(",rx_queue_size={size},tx_queue_size={size}");
     }
+    if config.queue_pairs > 1 {
+        card += ",mq=on";
+    }
     card += &config.card_options;
 
     let mut qemu = tethered("qemu-system-x86_64");
     qemu.args(["-accel", "tcg", "-nodefaults", "-no-user-config", "-display", "none", "-vga", "none"])
-        .args(["-M", "q35,memory-backend=ram", "-smp", "1", "-m", &memory.to_string()])
+        .args(["-M", "q35,memory-backend=ram", "-smp", &config.queue_pairs.to_string(), "-m", &memory.to_string()])
         .args(["-object", &format!("memory-backend-memfd,id=ram,size={memory}M,share=on")])
         .arg("-kernel")
         .arg(&image.kernel)
@@ -260,7 +265,7 @@ fn start_qemu(config: &GuestConfig, image: &Image) -> Child {
         .args(["-serial", "chardev:serial"])
         .args(["-chardev", &socket("qmp", &path("qmp"), None), "-mon", "chardev=qmp,mode=control"])
         .args(["-chardev", &format!("socket,id=port,path={},{dial}", config.socket.display())])
-        .args(["-netdev", "vhost-user,id=net,chardev=port", "-device", &card])
+        .args(["-netdev", &format!("vhost-user,id=net,chardev=port,queues={}", config.queue_pairs), "-device", &card])
         .stdout(log.try_clone().expect("a file can be shared"))
         .stderr(log);
     for stale in ["serial", "qmp"] {

@@ -104,6 +104,7 @@ impl Lab {
             socket: self.dir.path().join(format!("{}.sock", member.name)),
             role: member.role,
             queue_size: member.queue_size,
+            queue_pairs: member.queue_pairs,
             card_options: member.card_options.to_owned(),
             memory_mib: 128,
             dir: self.dir.path().to_path_buf(),

@@ -24,6 +24,8 @@ pub struct Member {
     pub role: QemuRole,
     /// Entries in each ring, if not QEMU's default.
     pub queue_size: Option<u16>,
+    /// Pairs of rings.
+    pub queue_pairs: u16,
     /// Further properties of the card.
     pub card_options: &'static str,
     /// False for a port whose guest the test brings itself.
@@ -39,7 +41,7 @@ impl Member {
         ip6: &'static str,
     ) -> Self {
         let role = QemuRole::Client;
-        Self { name, zone, mac, ip, ip6, role, queue_size: None, card_options: "", boots: true }
+        Self { name, zone, mac, ip, ip6, role, queue_size: None, queue_pairs: 1, card_options: "", boots: true }
     }
 
     /// The first guest of zone `web`.
@@ -68,6 +70,13 @@ impl Member {
     #[must_use]
     pub fn queue_size(mut self, size: u16) -> Self {
         self.queue_size = Some(size);
+        self
+    }
+
+    /// Several pairs of rings, and as many processors.
+    #[must_use]
+    pub fn queue_pairs(mut self, count: u16) -> Self {
+        self.queue_pairs = count;
         self
     }
 
@@ -165,14 +174,14 @@ impl Setup {
              zones:\n  web: {{intra_zone: allow}}\n  db: {{intra_zone: drop}}\n  outside: {{}}\n\
              ports:\n"
         );
-        for Member { name, zone, mac, ip, ip6, role, .. } in &self.members {
+        for Member { name, zone, mac, ip, ip6, role, queue_pairs, .. } in &self.members {
             let mode = match role {
                 QemuRole::Client => "server",
                 QemuRole::Server => "client",
             };
             yaml += &format!(
                 "  - name: {name}\n    zone: {zone}\n    port_security: [\"{mac} {ip} {ip6}\"]\n    \
-                 vhost_user: {{path: {dir}/{name}.sock, mode: {mode}, queues: 1}}\n"
+                 vhost_user: {{path: {dir}/{name}.sock, mode: {mode}, queues: {queue_pairs}}}\n"
             );
         }
         if self.firewall {

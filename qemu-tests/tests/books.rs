@@ -19,12 +19,12 @@ fn the_books_balance_after_traffic_of_every_kind() {
         assert!(lab.guest("web1").echo_tcp(db1, 5432, text, 5), "unicast across zones");
     }
     lab.guest("web1").must(&format!("ping -q -c 50 -i 0.01 -s 1000 {web2}"));
-    lab.guest("web1").run("ping -q -c 3 -w 2 10.0.7.7"); // nobody: ARP requests are flooded
-    lab.guest("web1").run("ping -q -c 3 -w 2 10.0.255.255"); // broadcast
-    lab.guest("db1").run(&format!("ping -q -c 3 -w 2 {web1}")); // denied
-    lab.guest("web1").run("ping -q -c 20 -i 0.05 -w 2 10.0.0.1"); // the uplink
+    lab.guest("web1").run("ping -q -c 3 -W 1 -w 2 10.0.7.7"); // nobody: ARP requests are flooded
+    lab.guest("web1").run("ping -q -c 3 -W 1 -w 2 10.0.255.255"); // broadcast
+    lab.guest("db1").run(&format!("ping -q -c 3 -W 1 -w 2 {web1}")); // denied
+    lab.guest("web1").run("ping -q -c 20 -i 0.05 -W 1 -w 2 10.0.0.1"); // the uplink
     lab.guest("db1").kill();
-    lab.guest("web1").run(&format!("ping -q -c 3 -w 2 {db1}")); // a port without a guest
+    lab.guest("web1").run(&format!("ping -q -c 3 -W 1 -w 2 {db1}")); // a port without a guest
 
     let books = lab.balanced_books();
     assert!(books.received > 100.0, "{books}");

@@ -36,7 +36,7 @@ fn traffic_leaves_by_the_uplink_and_comes_back_through_the_firewall() {
     lab.guest("web1").serve_tcp(80);
     lab.guest("db1").serve_tcp(80);
     assert!(lab.firewall().client_echo(web1, 80), "the client talks TCP to web1");
-    assert!(lab.firewall().client.try_run(&format!("busybox ping -c 1 -w 3 {web1}")), "the client pings web1");
+    assert!(lab.firewall().client.try_run(&format!("busybox ping -c 1 -W 3 -w 3 {web1}")), "the client pings web1");
     assert!(!lab.firewall().client_echo(db1, 80), "the policy lets nobody outside reach db1's port 80");
     assert_eq!(lab.guest("db1").received(80), "");
 

@@ -46,6 +46,6 @@ fn large_transfers_arrive_unchanged() {
     let received = lab.guest("web1").must(&format!("timeout 20 nc {} 9000 </tmp/original", Member::web2().ip));
     assert_eq!(received, sent, "two megabytes over TCP");
     // the greatest datagram that fits one frame
-    assert!(lab.guest("web1").run(&format!("ping -c 2 -w 3 -s 1472 {}", Member::web2().ip)).ok());
+    assert!(lab.guest("web1").run(&format!("ping -c 2 -W 1 -w 3 -s 1472 {}", Member::web2().ip)).ok());
     lab.balanced_books();
 }

@@ -13,7 +13,7 @@ fn a_linux_guest_pings_a_dpdk_guest() {
     let mut pmd = Testpmd::start("web2", lab.dir(), &lab.socket("web2"), web2.mac, 64, &["--forward-mode=icmpecho"]);
     pmd.command("start");
     assert!(lab.guest("web1").can_ping(web2.ip, 5), "web1 pings the DPDK guest:\n{}", pmd.report());
-    let output = lab.guest("web1").run(&format!("ping -q -c 100 -i 0.01 -s 1000 -w 10 {}", web2.ip));
+    let output = lab.guest("web1").run(&format!("ping -q -c 100 -i 0.01 -s 1000 -W 1 -w 10 {}", web2.ip));
     assert!(output.text.contains(" 100 packets received"), "{}", output.text);
     let stats = pmd.stop();
     assert!(stats.received > 100 && stats.sent > 100, "{stats:?}");

@@ -139,7 +139,7 @@ fn spoof(lab: &mut Lab) -> Row {
     let neighbours = lab.guest("web2").can_ping(web1, 5);
     let before = lab.guest("web1").snmp("Icmp", "InEchos");
     lab.guest("web2").must("ip addr add 10.0.1.99/16 dev eth0");
-    let answered = lab.guest("web2").run(&format!("ping -c 2 -w 2 -I 10.0.1.99 {web1}")).ok();
+    let answered = lab.guest("web2").run(&format!("ping -c 2 -W 1 -w 2 -I 10.0.1.99 {web1}")).ok();
     let reached = lab.guest("web1").snmp("Icmp", "InEchos") > before;
     let drop = lab.switch.find_eve(|event| {
         event["event_type"] == "drop" && event["src_ip"] == "10.0.1.99" && event["vswitch"]["from_port"] == "web2"
