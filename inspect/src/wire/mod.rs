@@ -107,9 +107,25 @@ pub enum Checksums {
     /// The checksum of TCP or UDP is left to be completed by whoever sends the frame on (virtio-net `NEEDS_CSUM`): verify
     /// all but that one.
     TransportPartial,
-    /// Verify none, the IPv4 header's neither: for captures, which are often taken before the sending hardware computed
-    /// them. Never for frames that are forwarded: their receivers would discard what we inspected.
+    /// For captures: verify all, but let pass what is sound and only never between hosts: loopback addresses, a packet to
+    /// its own sender, IPv4-mapped addresses, source routes. Never for frames that are forwarded.
+    VerifyCaptured,
+    /// As [`Checksums::VerifyCaptured`], verifying none, the IPv4 header's neither: captures are often taken before the
+    /// sending hardware computed them.
     Unchecked,
+}
+
+impl Checksums {
+    /// Whether the transport's checksum is verified.
+    #[inline(always)]
+    fn verifies_transport(self) -> bool {
+        matches!(self, Self::Verify | Self::VerifyCaptured)
+    }
+
+    /// Whether the frame is of a capture, and will not be forwarded.
+    fn is_captured(self) -> bool {
+        matches!(self, Self::VerifyCaptured | Self::Unchecked)
+    }
 }
 
 impl Headers {

@@ -62,14 +62,14 @@ pub(super) fn parse(
     match datagram.protocol {
         protocol::TCP => {
             let len = tcp::check(segment)?;
-            if checksums == Checksums::Verify {
+            if checksums.verifies_transport() {
                 datagram.check_sum(frame, segment)?;
             }
             *into = datagram.headers(Transport::Tcp, len);
         }
         protocol::UDP => {
             let has_checksum = udp::check(segment, datagram.network, checksums)?;
-            if checksums == Checksums::Verify && has_checksum {
+            if checksums.verifies_transport() && has_checksum {
                 datagram.check_sum(frame, segment)?;
             }
             *into = datagram.headers(Transport::Udp, udp::HEADER_LEN);

@@ -142,7 +142,7 @@ pub fn replay(
         ..Settings::default()
     };
     let checksums = match arguments.checksum_validation {
-        Switch::On => Checksums::Verify,
+        Switch::On => Checksums::VerifyCaptured,
         Switch::Off => Checksums::Unchecked,
     };
     let eve = arguments.eve.as_deref().map(create).transpose()?;
@@ -150,7 +150,7 @@ pub fn replay(
     let played = run.play(capture);
     let written = run.finish();
     // Nobody reads the figures if the output is gone; the events are what counts.
-    let _ = tell(&run.player.tally(), run.time, summary);
+    let _ = tell(run.player.tally(), run.time, summary);
     written.map_err(|error| ReplayError::Write(arguments.eve.clone().unwrap_or_default(), error))?;
     played.map_err(|error| match error {
         PlayError::Capture(error) => ReplayError::Capture(path.clone(), error),
@@ -271,9 +271,12 @@ fn tell(tally: &Tally, time: Duration, out: &mut dyn Write) -> io::Result<()> {
     let seconds = time.as_secs_f64().max(1e-9);
     writeln!(
         out,
-        "{} frames, {} bytes, {} flows; {} frames malformed, {} stopped",
-        tally.frames, tally.bytes, tally.flows, tally.malformed, tally.stopped
+        "{} frames, {} bytes, {} flows; {} frames stopped",
+        tally.frames, tally.bytes, tally.flows, tally.stopped
     )?;
+    for (why, count) in &tally.refused {
+        writeln!(out, "refused: {why} {count}")?;
+    }
     writeln!(
         out,
         "engine: {seconds:.3} s, {:.0} frames/s, {:.3} Gbit/s",

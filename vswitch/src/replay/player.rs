@@ -1,5 +1,6 @@
 //! Plays frames to the inspection engine, as the switch would between two of its ports.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use inspect::alert::Alert;
@@ -21,18 +22,18 @@ const SWEEP_INTERVAL_MS: u64 = 10_000;
 const TCP_FAST_OPEN: u8 = 34;
 
 /// What was played.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Frames that were handed to the engine.
     pub frames: u64,
     /// Their bytes.
     pub bytes: u64,
-    /// Frames that the parser refused.
-    pub malformed: u64,
     /// Frames that the engine stopped.
     pub stopped: u64,
     /// Flows that were seen.
     pub flows: u64,
+    /// Frames that the parser or the connection's state refused, by cause.
+    pub refused: BTreeMap<&'static str, u64>,
 }
 
 /// The engine and what it must be told of the capture.
@@ -72,8 +73,8 @@ impl<'a> Player<'a> {
     }
 
     /// What was played so far.
-    pub fn tally(&self) -> Tally {
-        self.tally
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 
     /// What there is to report since the last call.
@@ -96,7 +97,7 @@ impl<'a> Player<'a> {
         match Packet::parse(frame, self.checksums) {
             Ok(packet) if packet.headers().fragment.is_some() => self.fragment(&packet),
             Ok(packet) => self.packet(&packet),
-            Err(_) => self.tally.malformed += 1,
+            Err(why) => self.refused(why.name()),
         }
     }
 
@@ -112,10 +113,17 @@ impl<'a> Player<'a> {
             Ok(FragmentOutcome::Held) => {}
             Ok(FragmentOutcome::Complete(whole)) => match Packet::parse(&whole.frame, self.checksums) {
                 Ok(packet) => self.packet(&packet),
-                Err(_) => self.tally.malformed += 1,
+                Err(why) => self.refused(why.name()),
             },
-            Err(_) => self.stopped(packet, "fragment"),
+            Err(why) => {
+                self.refused(why.name());
+                self.stopped(packet, "defrag");
+            }
         }
+    }
+
+    fn refused(&mut self, why: &'static str) {
+        *self.tally.refused.entry(why).or_default() += 1;
     }
 
     fn packet(&mut self, packet: &Packet<'_>) {
@@ -157,6 +165,9 @@ impl<'a> Player<'a> {
                         flow.has_answer |= way != flow.to_server;
                         let established = flow.is_established(key.protocol);
                         let view = FlowView { slot: Some(flow.slot), direction, established, is_first: false };
+                        if let Err(why) = transition {
+                            self.refused(why.name());
+                        }
                         return (view, transition.is_ok());
                     }
                 }
