@@ -27,7 +27,7 @@ pub(super) fn parse(frame: &[u8], checksums: Checksums, into: &mut Headers) -> R
         return Err(Malformed::Ipv4TotalLength);
     }
     let header_len = if head[0] == 0x45 {
-        if checksums != Checksums::Unchecked && checksum::fold(checksum::sum_words(head)) != 0xffff {
+        if !checksums.is_captured() && checksum::fold(checksum::sum_words(head)) != 0xffff {
             return Err(Malformed::Ipv4HeaderChecksum);
         }
         HEADER_LEN
@@ -83,7 +83,7 @@ fn check_options(datagram: &[u8], checksums: Checksums) -> Result<usize, Malform
         return Err(Malformed::Ipv4HeaderLength);
     }
     let header = &datagram[..header_len];
-    if checksums != Checksums::Unchecked && checksum::fold(checksum::sum(header)) != 0xffff {
+    if !checksums.is_captured() && checksum::fold(checksum::sum(header)) != 0xffff {
         return Err(Malformed::Ipv4HeaderChecksum);
     }
     let mut options = &header[HEADER_LEN..];

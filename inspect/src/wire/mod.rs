@@ -107,18 +107,18 @@ pub enum Checksums {
     /// The checksum of TCP or UDP is left to be completed by whoever sends the frame on (virtio-net `NEEDS_CSUM`): verify
     /// all but that one.
     TransportPartial,
-    /// For captures: verify all, but let pass what is sound and only never between hosts: loopback addresses, a packet to
-    /// its own sender, IPv4-mapped addresses, source routes. Never for frames that are forwarded.
-    VerifyCaptured,
-    /// As [`Checksums::VerifyCaptured`], verifying none, the IPv4 header's neither: captures are often taken before the
-    /// sending hardware computed them.
+    /// For captures, which are often taken before the sending hardware computed checksums: verify none. Also lets pass what
+    /// is sound and only never goes between hosts: loopback addresses, a packet to its own sender, IPv4-mapped addresses,
+    /// source routes. Never for frames that are forwarded: their receivers would discard what we inspected.
     Unchecked,
+    /// As [`Checksums::Unchecked`], but verify TCP's, on which it depends whether a stream's receiver has a segment.
+    VerifyCaptured,
 }
 
 impl Checksums {
-    /// Whether the transport's checksum is verified.
+    /// Whether TCP's checksum is verified.
     #[inline(always)]
-    fn verifies_transport(self) -> bool {
+    fn verifies_tcp(self) -> bool {
         matches!(self, Self::Verify | Self::VerifyCaptured)
     }
 

@@ -62,14 +62,14 @@ pub(super) fn parse(
     match datagram.protocol {
         protocol::TCP => {
             let len = tcp::check(segment)?;
-            if checksums.verifies_transport() {
+            if checksums.verifies_tcp() {
                 datagram.check_sum(frame, segment)?;
             }
             *into = datagram.headers(Transport::Tcp, len);
         }
         protocol::UDP => {
             let has_checksum = udp::check(segment, datagram.network, checksums)?;
-            if checksums.verifies_transport() && has_checksum {
+            if checksums == Checksums::Verify && has_checksum {
                 datagram.check_sum(frame, segment)?;
             }
             *into = datagram.headers(Transport::Udp, udp::HEADER_LEN);
@@ -90,7 +90,7 @@ fn parse_uncommon(
         Network::Ipv4 => protocol::check_for_ipv4(datagram.protocol)?,
         Network::Ipv6 | Network::Arp => protocol::check_for_ipv6(datagram.protocol)?,
     }
-    let is_checked = checksums != Checksums::Unchecked;
+    let is_checked = !checksums.is_captured();
     match datagram.protocol {
         protocol::ICMP4 => {
             icmp::check_length(segment)?;
