@@ -4,12 +4,12 @@ use crate::inspector::candidates::Candidate;
 use crate::inspector::flow::{Flow, index};
 use crate::inspector::memory::{AddressBits, FlowNotes, all_hold};
 use crate::inspector::transactions::TransactionSide;
-use crate::inspector::{Direction, Mode};
+use crate::inspector::Mode;
 use crate::limits::VERIFY_WORK_MAX;
 use crate::protocol::{Delivery, Status};
 use crate::signature::{
-    Absence, AppMatch, BufferCondition, Evaluation, Facts, FlowFacts, Op, Outcome, RegexCaches, RuleSet, Signature,
-    Step, Transports, UNRECOGNISED, header_matches, header_part, side_allows, tests_match,
+    Absence, AppMatch, BufferCondition, Evaluation, Facts, FlowFacts, Moment, Op, Outcome, RegexCaches, RuleSet,
+    Signature, Step, Transports, UNRECOGNISED, header_matches, header_part, side_allows, tests_match,
 };
 
 /// What a look at a signature has come to.
@@ -242,17 +242,22 @@ impl Judge<'_> {
 
 /// Whether the flow speaks a protocol that the signature is for.
 fn protocol_matches(signature: &Signature, flow: Option<&Flow>) -> bool {
-    if signature.protocols == 0 {
+    if signature.protocols == 0 && signature.protocol_moments.is_empty() {
         return true;
     }
     let Some(flow) = flow else { return false };
-    let protocol = match flow.conversation.status() {
+    let last = match flow.conversation.status() {
         Status::Recognising => return false,
         Status::Unrecognised => UNRECOGNISED,
         Status::Speaking(protocol) | Status::Opaque(protocol) | Status::Broken(protocol) => 1 << (protocol as u32),
     };
     let original = flow.conversation.original_protocol().map_or(0, |protocol| 1 << (protocol as u32));
-    signature.protocols & (protocol | original) != 0
+    let holds_at = |&(moment, mask): &(Moment, u32)| match moment {
+        Moment::Original => mask & original != 0,
+        Moment::Final => mask & last != 0,
+    };
+    (signature.protocols == 0 || signature.protocols & (last | original) != 0)
+        && signature.protocol_moments.iter().all(holds_at)
 }
 
 /// Whether bytes that are still to come can make the program fail that holds now.

@@ -104,6 +104,8 @@ pub(crate) struct Signature {
     pub(crate) scope: Scope,
     /// Application protocols as bits, 0 for all and none.
     pub(crate) protocols: u32,
+    /// Protocols at the flow's beginning, or at last.
+    pub(crate) protocol_moments: Box<[(Moment, u32)]>,
     /// What is asked of a transaction.
     pub(crate) app: Option<Box<AppMatch>>,
     pub(crate) asks: Box<[MemoryTest]>,
@@ -117,7 +119,8 @@ impl Signature {
     /// Whether it looks into streams or transactions, so that flows of this transport must be followed.
     pub(crate) fn follows(&self, transport: Transports) -> bool {
         let reads_stream = transport == Transports::TCP && self.scope.stream && !self.payload.is_empty();
-        let asks_flow = self.app.is_some() || self.protocols != 0 || self.asks_stream_size();
+        let asks_flow =
+            self.app.is_some() || self.protocols != 0 || !self.protocol_moments.is_empty() || self.asks_stream_size();
         reads_stream || asks_flow || !self.asks.is_empty() || !self.effects.is_empty() || self.is_about_addresses
     }
 
@@ -125,6 +128,13 @@ impl Signature {
     pub(crate) fn asks_stream_size(&self) -> bool {
         self.tests.iter().any(|test| matches!(test, PacketTest::StreamSize(_)))
     }
+}
+
+/// When a flow spoke a protocol: CONNECT, STARTTLS and upgrades change it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Moment {
+    Original,
+    Final,
 }
 
 /// Bytes of a packet's headers that a rule can look at.

@@ -42,11 +42,6 @@ impl<'w> Evaluation<'w> {
         Self { work, work_max, caches, base: 0, variables: [0; VARIABLES_PER_RULE_MAX] }
     }
 
-    /// Runs all steps over `data`, from its start.
-    pub(crate) fn run(&mut self, steps: &[Step], data: &[u8]) -> Outcome {
-        self.run_at(steps, data, 0)
-    }
-
     /// Runs all steps over `data`, which begins `base` bytes into its buffer.
     pub(crate) fn run_at(&mut self, steps: &[Step], data: &[u8], base: u64) -> Outcome {
         self.base = base;

@@ -40,7 +40,7 @@ pub use syntax::Action;
 pub use text::Position;
 
 pub(crate) use compile::UNRECOGNISED;
-pub(crate) use definition::{Absence, AppMatch, BufferCondition, HeaderPart, Signature, Transports};
+pub(crate) use definition::{Absence, AppMatch, BufferCondition, Moment, Signature, Transports};
 pub(crate) use evaluate::{Evaluation, Outcome};
 pub(crate) use facts::Facts;
 pub(crate) use header_match::{FlowFacts, header_matches, header_part, tests_match};

@@ -106,6 +106,7 @@ impl RuleSet {
                 header_parts: rule.header_parts,
                 scope: rule.scope,
                 protocols: rule.protocols,
+                protocol_moments: rule.protocol_moments,
                 app: rule.app,
                 asks: rule.asks,
                 effects: rule.effects,

@@ -1,7 +1,7 @@
 //! Which signatures are looked at when: by packet group and by buffer, through prefilters where a pattern allows it.
 
 use super::content::{Content, FastPattern};
-use super::definition::{Absence, AppMatch, BufferCondition, Signature, Transports};
+use super::definition::{Absence, AppMatch, BufferCondition, Signature};
 use super::group::{GroupId, GroupKey};
 use super::prefilter::{Builder, Prefilter};
 use super::program::{Op, Step};

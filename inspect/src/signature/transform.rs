@@ -47,7 +47,7 @@ impl Transform {
     pub(crate) fn xor(value: &str) -> Option<Self> {
         let digits: Vec<u8> = value.bytes().map(super::content::hex_digit).collect::<Option<_>>()?;
         let length = digits.len() / 2;
-        if length == 0 || length > Self::XOR_KEY_MAX || digits.len() % 2 != 0 {
+        if length == 0 || length > Self::XOR_KEY_MAX || !digits.len().is_multiple_of(2) {
             return None;
         }
         let mut key = [0; Self::XOR_KEY_MAX];

@@ -3,7 +3,7 @@
 
 use super::super::cause::Cause;
 use super::super::content::{Content, parse_content};
-use super::super::definition::{Absence, HeaderPart};
+use super::super::definition::{Absence, HeaderPart, Moment};
 use super::super::program::{Interval, Op};
 use super::super::transform::Transform;
 use super::values::{interval, needed, none, number};
@@ -141,8 +141,7 @@ impl Draft<'_> {
             Some(rest) => (true, rest.trim()),
             None => (false, value),
         };
-        // A second word names a side or a moment; both sides come to one answer here.
-        let word = word.split(',').next().unwrap_or("").trim();
+        let (word, moment) = value_and_moment(word);
         let mask = match word {
             "failed" | "unknown" => super::UNRECOGNISED,
             _ => super::protocol_mask(word),
@@ -150,7 +149,20 @@ impl Draft<'_> {
         if mask == 0 {
             return Err(Cause::value(keyword, format!("a protocol that is recognised, not {word}")));
         }
-        self.restrict_protocols(keyword, if negated { !mask } else { mask })
+        let mask = if negated { !mask } else { mask };
+        match moment {
+            // Both sides come to one answer here.
+            "" | "either" | "to_server" | "to_client" => self.restrict_protocols(keyword, mask)?,
+            "original" => self.protocol_moments.push((Moment::Original, mask)),
+            "final" => self.protocol_moments.push((Moment::Final, mask)),
+            _ => {
+                return Err(Cause::value(
+                    keyword,
+                    "original, final, either, to_server or to_client behind the protocol",
+                ));
+            }
+        }
+        Ok(())
     }
 
     /// Keywords that test one value of a transaction.
@@ -198,6 +210,11 @@ impl Draft<'_> {
         }
         Ok(())
     }
+}
+
+/// The protocol, and what stands behind the comma.
+fn value_and_moment(value: &str) -> (&str, &str) {
+    value.split_once(',').map_or((value.trim(), ""), |(word, moment)| (word.trim(), moment.trim()))
 }
 
 fn sticky(name: &str) -> Option<Place> {

@@ -15,7 +15,7 @@ use std::collections::HashMap;
 
 use super::cause::Cause;
 use super::definition::{
-    Absence, AppMatch, BufferCondition, FlowTest, HeaderPart, Scope, SignatureInfo, Target, Transports,
+    Absence, AppMatch, BufferCondition, FlowTest, HeaderPart, Moment, Scope, SignatureInfo, Target, Transports,
 };
 use super::memory_test::{MemoryEffect, MemoryTest};
 use super::parse;
@@ -88,6 +88,7 @@ pub(crate) struct Compiled {
     /// What the protocol word or a keyword demanded of the scope.
     pub(crate) needs: Scope,
     pub(crate) protocols: u32,
+    pub(crate) protocol_moments: Box<[(Moment, u32)]>,
     pub(crate) app: Option<Box<AppMatch>>,
     pub(crate) asks: Box<[MemoryTest]>,
     pub(crate) effects: Box<[MemoryEffect]>,
@@ -99,7 +100,8 @@ impl Compiled {
     /// and direction.
     pub(crate) fn is_about_addresses(&self) -> bool {
         let asks_packet = !self.payload.is_empty() || !self.header_parts.is_empty() || !self.tests.is_empty();
-        let asks_flow = self.app.is_some() || self.protocols != 0 || self.flow != FlowTest::default();
+        let asks_protocol = self.protocols != 0 || !self.protocol_moments.is_empty();
+        let asks_flow = self.app.is_some() || asks_protocol || self.flow != FlowTest::default();
         let asks_ports = !self.source_ports.is_any() || !self.destination_ports.is_any();
         !asks_packet && !asks_flow && !asks_ports && self.needs == Scope::default()
     }
@@ -196,6 +198,7 @@ struct Draft<'n> {
     variables: Vec<String>,
     /// Protocols that the rule applies to, 0 for all and none.
     protocols: u32,
+    protocol_moments: Vec<(Moment, u32)>,
     numbers: Vec<(Number, Interval)>,
     events: Vec<Anomaly>,
     asks: Vec<MemoryTest>,
@@ -230,6 +233,7 @@ impl<'n> Draft<'n> {
             last: None,
             variables: Vec::new(),
             protocols: 0,
+            protocol_moments: Vec::new(),
             numbers: Vec::new(),
             events: Vec::new(),
             asks: Vec::new(),
@@ -373,6 +377,7 @@ impl<'n> Draft<'n> {
             scope,
             needs: self.needs,
             protocols: self.protocols,
+            protocol_moments: self.protocol_moments.into_boxed_slice(),
             app,
             asks: self.asks.into_boxed_slice(),
             effects: self.effects.into_boxed_slice(),

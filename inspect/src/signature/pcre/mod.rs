@@ -320,9 +320,7 @@ mod tests {
 
     #[test]
     fn refusals_and_limits() {
-        for value in
-            [r#""/a""#, r#""/a/q""#, r#""/(/""#, r#""/[b-a]/""#, r#""/(?R)/""#, r#""/\p{L}/""#, r#""/*a/""#]
-        {
+        for value in [r#""/a""#, r#""/a/q""#, r#""/(/""#, r#""/[b-a]/""#, r#""/(?R)/""#, r#""/\p{L}/""#, r#""/*a/""#] {
             assert!(parse(value).is_err(), "{value}");
         }
         assert!(matches!(parse(r#""/((a{1000}){1000}){1000}/""#), Err(Cause::Regex(_))));

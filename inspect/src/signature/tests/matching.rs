@@ -96,7 +96,7 @@ fn flow_and_header_fields() {
         ("flow:to_server;", plain.clone(), true),
         ("flow:from_client,established;", plain.clone(), true),
         ("flow:to_client;", plain.clone(), false),
-        ("flow:to_client;", plain.clone().to_client(), true),
+        ("flow:to_client;", plain.clone().answering(), true),
         ("flow:established;", plain.clone().not_established(), false),
         ("flow:not_established;", plain.clone().not_established(), true),
         ("flow:stateless;", plain.clone().not_established(), true),
@@ -183,7 +183,7 @@ fn actions() {
         alert tcp any any -> any any (content:"bad"; sid:3;)
         drop tcp any any -> any any (content:"bad"; sid:2;)
         pass tcp any any -> any 8080 (content:"bad"; sid:1;)"#;
-    check_sequence(both, Mode::Prevent, &[bad.clone()], &[('X', &[2, 3])]);
+    check_sequence(both, Mode::Prevent, std::slice::from_ref(&bad), &[('X', &[2, 3])]);
     let elsewhere = bad.clone().to([8, 8, 8, 8], 8080);
     check_sequence(both, Mode::Prevent, &[elsewhere.clone(), elsewhere], &[('.', &[]), ('.', &[])]);
     check_sequence(&drop.replace("sid:1;", "noalert; sid:1;"), Mode::Prevent, &[bad], &[('X', &[])]);

@@ -94,7 +94,7 @@ impl Draft {
         self
     }
 
-    fn to_client(mut self) -> Self {
+    fn answering(mut self) -> Self {
         self.view.direction = Direction::ToClient;
         self
     }
