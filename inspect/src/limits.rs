@@ -149,3 +149,9 @@ pub const DETECT_SOURCES_MAX: usize = 4096;
 /// Destinations (and services) that are watched at once per source for scans (and sweeps). Scans of more at a time are
 /// sweeps.
 pub const DETECT_TARGETS_PER_SOURCE: usize = 8;
+
+/// Transaction sides, and bodies, whose memory a worker keeps for the next ones.
+pub const POOL_MAX: usize = 256;
+
+/// Bytes of one that is kept: larger ones go back to the allocator. Together at most 32 MiB.
+pub const POOLED_BYTES_MAX: usize = 64 << 10;

@@ -45,7 +45,7 @@ impl Inspector {
                     if wait(candidate, side, look, flow.as_deref_mut()) {
                         continue;
                     }
-                    let exception = self.exception(self.settings.budget_exception, Refused::Budget);
+                    let exception = self.settings.exception(self.settings.budget_exception, Refused::Budget);
                     if exception.verdict == Verdict::Forward {
                         continue;
                     }
@@ -53,7 +53,7 @@ impl Inspector {
                     break;
                 }
                 Answer::Exhausted => {
-                    let exception = self.exception(self.settings.budget_exception, Refused::Budget);
+                    let exception = self.settings.exception(self.settings.budget_exception, Refused::Budget);
                     if decision.verdict == Verdict::Forward {
                         decision = exception;
                     }

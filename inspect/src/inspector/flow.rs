@@ -56,6 +56,13 @@ impl Window {
         self.fresh_from = self.bytes.len();
     }
 
+    fn renew(&mut self) {
+        self.bytes.clear();
+        self.waiting.clear();
+        self.matched.clear();
+        (self.base, self.fresh_from) = (0, 0);
+    }
+
     pub(crate) fn append(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
@@ -124,6 +131,15 @@ impl Flow {
             transactions: Transactions::default(),
             notes: FlowNotes::default(),
         }
+    }
+
+    /// Makes it as good as new, but for the memory that it holds.
+    pub(crate) fn renew(&mut self, rules: &RuleSet) {
+        let [mut first, mut second] = std::mem::take(&mut self.windows);
+        first.renew();
+        second.renew();
+        *self =
+            Self { windows: [first, second], transactions: std::mem::take(&mut self.transactions), ..Self::new(rules) };
     }
 
     /// Under another rule set, signatures have other numbers: what was noted under the old ones is forgotten, the bytes are

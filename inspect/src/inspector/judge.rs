@@ -1,10 +1,10 @@
 //! Whether one signature matches: its headers, its memory, its payload and its transaction.
 
+use crate::inspector::Mode;
 use crate::inspector::candidates::Candidate;
 use crate::inspector::flow::{Flow, index};
 use crate::inspector::memory::{AddressBits, FlowNotes, all_hold};
 use crate::inspector::transactions::TransactionSide;
-use crate::inspector::Mode;
 use crate::limits::VERIFY_WORK_MAX;
 use crate::protocol::{Delivery, Status};
 use crate::signature::{

@@ -21,7 +21,7 @@ mod settings;
 mod transactions;
 
 use crate::alert::Alert;
-use crate::limits::VERIFY_WORK_MAX;
+use crate::limits::{POOL_MAX, VERIFY_WORK_MAX};
 use crate::protocol::Status;
 use crate::signature::{Facts, FlowFacts, PacketGroup, Rates, RegexCaches, RuleSet, Transports};
 use crate::stream::{Progress, Stream, StreamMemory};
@@ -32,7 +32,7 @@ use candidates::Candidates;
 use flow::{Flow, Flows, Kept, index};
 use memory::AddressBits;
 pub use settings::{ExceptionPolicy, Mode, Settings};
-use transactions::Collector;
+use transactions::{Collector, Pool};
 
 /// Which side of the flow sent the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -82,6 +82,9 @@ pub struct Inspector {
     caches: RegexCaches,
     addresses: AddressBits,
     candidates: Candidates,
+    pool: Pool,
+    /// Flows that have ended, for those that begin.
+    spare: Vec<Box<Flow>>,
     transformed: [Vec<u8>; 2],
     /// Alerts that [`crate::limits::ALERTS_PER_PACKET_MAX`] kept from being appended.
     suppressed_count: u64,
@@ -135,7 +138,7 @@ impl Inspector {
             Kept::Passed(_) | Kept::Nothing | Kept::Refused => None,
         };
         if kept.is_none() && flow.slot.is_some() && group.follows(source_port, destination_port) {
-            kept = Some(Box::new(Flow::new(rules)));
+            kept = Some(self.begin(rules));
         }
         let decision = self.look(&look, group, kept.as_deref_mut(), alerts);
         self.settle(flow, kept, decision.flow, rules);
@@ -160,7 +163,11 @@ impl Inspector {
         open.windows.iter_mut().for_each(flow::Window::turn);
         let Flow { conversation, transactions, .. } = &mut *open;
         for direction in [Direction::ToServer, Direction::ToClient] {
-            conversation.closed(direction, &self.settings.protocol, &mut Collector { rules, transactions });
+            conversation.closed(
+                direction,
+                &self.settings.protocol,
+                &mut Collector { rules, transactions, pool: &mut self.pool },
+            );
         }
         for side in &mut open.transactions.sides {
             side.close();
@@ -175,8 +182,8 @@ impl Inspector {
 
     /// Forgets everything about a flow whose slot is given back.
     pub fn flow_ended(&mut self, slot: FlowSlot) {
-        if let Kept::Open(mut open) = self.flows.take(slot) {
-            open.release(&mut self.streams);
+        if let Kept::Open(open) = self.flows.take(slot) {
+            self.end(open);
         }
     }
 
@@ -217,7 +224,7 @@ impl Inspector {
             self.candidates.of_transactions(rules, flow, &mut work);
         }
         if work > VERIFY_WORK_MAX || self.candidates.is_overrun {
-            let exception = self.exception(self.settings.budget_exception, Refused::Budget);
+            let exception = self.settings.exception(self.settings.budget_exception, Refused::Budget);
             if exception.verdict != Verdict::Forward || exception.flow != FlowFate::Open {
                 return exception;
             }
@@ -230,7 +237,11 @@ impl Inspector {
         let direction = look.view.direction;
         let status = if look.facts.transport == Transports::UDP {
             let Flow { conversation, transactions, .. } = flow;
-            conversation.datagram(direction, look.facts.payload, &mut Collector { rules: look.rules, transactions })
+            conversation.datagram(
+                direction,
+                look.facts.payload,
+                &mut Collector { rules: look.rules, transactions, pool: &mut self.pool },
+            )
         } else if let Some(tcp) = look.facts.packet.tcp() {
             flow.windows[index(direction)].turn();
             self.follow_segment(look, &tcp, flow)?
@@ -239,7 +250,7 @@ impl Inspector {
         };
         match status {
             Status::Broken(_) => {
-                let decision = self.exception(self.settings.protocol_exception, Refused::Protocol);
+                let decision = self.settings.exception(self.settings.protocol_exception, Refused::Protocol);
                 if decision.verdict == Verdict::Forward && decision.flow == FlowFate::Open {
                     Ok(())
                 } else {
@@ -267,7 +278,7 @@ impl Inspector {
         }
         let Some(stream) = &mut streams[own] else { return Ok(conversation.status()) };
         let settings = &self.settings.protocol;
-        let mut sink = Collector { rules: look.rules, transactions };
+        let mut sink = Collector { rules: look.rules, transactions, pool: &mut self.pool };
         let (window, reads_streams) = (&mut windows[own], look.rules.selection.reads_streams);
         let consume = |_, bytes: &[u8]| {
             if reads_streams {
@@ -283,14 +294,14 @@ impl Inspector {
             }
             Ok(Progress::Delivered(_) | Progress::Queued) => {}
             Err(why) if why.is_fatal() => {
-                let decision = self.exception(self.settings.stream_exception, Refused::Overlap);
+                let decision = self.settings.exception(self.settings.stream_exception, Refused::Overlap);
                 if decision.verdict != Verdict::Forward {
                     return Err(decision);
                 }
             }
             // The sender will repeat the segment, when there may be room.
             Err(_) => {
-                let decision = self.exception(self.settings.stream_exception, Refused::Memory);
+                let decision = self.settings.exception(self.settings.stream_exception, Refused::Memory);
                 if decision.verdict != Verdict::Forward {
                     return Err(Decision { flow: FlowFate::Open, ..decision });
                 }
@@ -304,11 +315,58 @@ impl Inspector {
         Ok(conversation.status())
     }
 
+    /// Memory for a flow of which nothing is known.
+    fn begin(&mut self, rules: &RuleSet) -> Box<Flow> {
+        match self.spare.pop() {
+            Some(mut used) => {
+                used.renew(rules);
+                used
+            }
+            None => Box::new(Flow::new(rules)),
+        }
+    }
+
+    /// Gives back the memory of a flow.
+    fn end(&mut self, mut flow: Box<Flow>) {
+        flow.release(&mut self.streams);
+        flow.transactions.clear(&mut self.pool);
+        if self.spare.len() < POOL_MAX {
+            self.spare.push(flow);
+        }
+    }
+
+    /// Puts the flow's memory back, or what has become of it.
+    fn settle(&mut self, view: &FlowView, open: Option<Box<Flow>>, fate: FlowFate, rules: &RuleSet) {
+        let kept = match (fate, open) {
+            (FlowFate::Open, Some(mut open)) => {
+                open.transactions.tidy(&mut self.pool);
+                Kept::Open(open)
+            }
+            (FlowFate::Open, None) => return,
+            (fate, open) => {
+                if let Some(open) = open {
+                    self.end(open);
+                }
+                if fate == FlowFate::Refused { Kept::Refused } else { Kept::Passed(rules.fingerprint()) }
+            }
+        };
+        self.put_back(view, kept);
+    }
+
+    fn put_back(&mut self, view: &FlowView, kept: Kept) {
+        let Some(slot) = view.slot else { return };
+        if let Some(Kept::Open(homeless)) = self.flows.keep(slot, kept) {
+            self.end(homeless);
+        }
+    }
+}
+
+impl Settings {
     /// What an exception policy makes of a packet and its flow.
     fn exception(&self, policy: ExceptionPolicy, why: Refused) -> Decision {
         let drop = |flow| Decision { verdict: Verdict::Drop(why), flow };
         let pass = |flow| Decision { verdict: Verdict::Forward, flow };
-        match (policy, self.settings.mode) {
+        match (policy, self.mode) {
             (ExceptionPolicy::Auto | ExceptionPolicy::DropFlow | ExceptionPolicy::Reject, Mode::Prevent) => {
                 drop(FlowFate::Refused)
             }
@@ -323,31 +381,6 @@ impl Inspector {
                 | ExceptionPolicy::DropPacket,
                 Mode::Detect,
             ) => pass(FlowFate::Open),
-        }
-    }
-
-    /// Puts the flow's memory back, or what has become of it.
-    fn settle(&mut self, view: &FlowView, open: Option<Box<Flow>>, fate: FlowFate, rules: &RuleSet) {
-        let kept = match (fate, open) {
-            (FlowFate::Open, Some(mut open)) => {
-                open.transactions.tidy();
-                Kept::Open(open)
-            }
-            (FlowFate::Open, None) => return,
-            (fate, open) => {
-                if let Some(mut open) = open {
-                    open.release(&mut self.streams);
-                }
-                if fate == FlowFate::Refused { Kept::Refused } else { Kept::Passed(rules.fingerprint()) }
-            }
-        };
-        self.put_back(view, kept);
-    }
-
-    fn put_back(&mut self, view: &FlowView, kept: Kept) {
-        let Some(slot) = view.slot else { return };
-        if let Some(Kept::Open(mut homeless)) = self.flows.keep(slot, kept) {
-            homeless.release(&mut self.streams);
         }
     }
 }

@@ -9,7 +9,9 @@
 //! waits with the transaction. When the side is over, its memory goes back to a pool.
 
 use crate::inspector::Direction;
-use crate::limits::{BODY_WINDOW_BYTES, TRANSACTION_BYTES_MAX, TRANSACTION_SIDES_MAX, WAITING_MAX};
+use crate::limits::{
+    BODY_WINDOW_BYTES, POOL_MAX, POOLED_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SIDES_MAX, WAITING_MAX,
+};
 use crate::protocol::{Anomaly, Buffer, Delivery, Number, Piece, Sink, Stage};
 use crate::signature::RuleSet;
 
@@ -50,7 +52,22 @@ pub(crate) struct Body {
 }
 
 impl TransactionSide {
-    fn new(number: u32, side: Direction) -> Self {
+    /// Makes a side anew, with the memory of one that is over where there is one.
+    fn begin(number: u32, side: Direction, pool: &mut Pool) -> Self {
+        if let Some(mut used) = pool.sides.pop() {
+            (used.number, used.side, used.stage) = (number, side, None);
+            used.wholes.clear();
+            used.bytes.clear();
+            used.numbers.clear();
+            used.events.clear();
+            used.waiting.clear();
+            used.matched.clear();
+            used.looked_at = 0;
+            for body in used.bodies.drain(..) {
+                pool.keep_bytes(body.bytes);
+            }
+            return used;
+        }
         Self {
             number,
             side,
@@ -128,14 +145,14 @@ impl TransactionSide {
         self.bytes.len() + self.bodies.iter().map(|body| body.bytes.len()).sum::<usize>()
     }
 
-    fn piece(&mut self, buffer: Buffer, piece: Piece, bytes: &[u8]) {
+    fn piece(&mut self, buffer: Buffer, piece: Piece, bytes: &[u8], pool: &mut Pool) {
         let open = self.bodies.iter_mut().rev().find(|body| body.buffer == buffer && !body.is_over);
         let body = match open {
             Some(body) if !piece.first => body,
             _ => {
                 self.bodies.push(Body {
                     buffer,
-                    bytes: Vec::new(),
+                    bytes: pool.bytes.pop().unwrap_or_default(),
                     base: 0,
                     is_over: false,
                     looked_at: 0,
@@ -165,6 +182,31 @@ impl Body {
     }
 }
 
+/// Memory of sides that are over, for those that begin: one worker's, bounded.
+#[derive(Debug, Default)]
+pub(crate) struct Pool {
+    sides: Vec<TransactionSide>,
+    bytes: Vec<Vec<u8>>,
+}
+
+impl Pool {
+    fn keep(&mut self, mut side: TransactionSide) {
+        for body in side.bodies.drain(..) {
+            self.keep_bytes(body.bytes);
+        }
+        if self.sides.len() < POOL_MAX && side.bytes.capacity() <= POOLED_BYTES_MAX {
+            self.sides.push(side);
+        }
+    }
+
+    fn keep_bytes(&mut self, mut bytes: Vec<u8>) {
+        if self.bytes.len() < POOL_MAX && bytes.capacity() <= POOLED_BYTES_MAX {
+            bytes.clear();
+            self.bytes.push(bytes);
+        }
+    }
+}
+
 /// The open transactions of one flow.
 #[derive(Debug, Default)]
 pub(crate) struct Transactions {
@@ -175,18 +217,31 @@ pub(crate) struct Transactions {
 
 impl Transactions {
     /// Forgets the sides that are over.
-    pub(crate) fn tidy(&mut self) {
-        self.sides.retain(TransactionSide::is_open);
+    pub(crate) fn tidy(&mut self, pool: &mut Pool) {
+        let mut index = 0;
+        while index < self.sides.len() {
+            if self.sides[index].is_open() {
+                index += 1;
+            } else {
+                pool.keep(self.sides.remove(index));
+            }
+        }
     }
 
-    fn side(&mut self, number: u32, side: Direction) -> &mut TransactionSide {
+    /// Forgets all sides.
+    pub(crate) fn clear(&mut self, pool: &mut Pool) {
+        self.sides.drain(..).for_each(|side| pool.keep(side));
+        self.is_overrun = false;
+    }
+
+    fn side(&mut self, number: u32, side: Direction, pool: &mut Pool) -> &mut TransactionSide {
         let known = self.sides.iter().rposition(|open| open.number == number && open.side == side);
         let index = known.unwrap_or_else(|| {
             if self.sides.len() >= TRANSACTION_SIDES_MAX {
-                self.sides.remove(0);
+                pool.keep(self.sides.remove(0));
                 self.is_overrun = true;
             }
-            self.sides.push(TransactionSide::new(number, side));
+            self.sides.push(TransactionSide::begin(number, side, pool));
             self.sides.len() - 1
         });
         let side = &mut self.sides[index];
@@ -199,6 +254,7 @@ impl Transactions {
 pub(crate) struct Collector<'a> {
     pub(crate) rules: &'a RuleSet,
     pub(crate) transactions: &'a mut Transactions,
+    pub(crate) pool: &'a mut Pool,
 }
 
 impl Sink for Collector<'_> {
@@ -207,9 +263,9 @@ impl Sink for Collector<'_> {
             return;
         }
         let overrun = {
-            let open = self.transactions.side(transaction, side);
+            let open = self.transactions.side(transaction, side, self.pool);
             if buffer.delivery() == Delivery::Streamed {
-                open.piece(buffer, piece, bytes);
+                open.piece(buffer, piece, bytes, self.pool);
                 false
             } else if open.byte_count() + bytes.len() > TRANSACTION_BYTES_MAX {
                 true
@@ -226,7 +282,7 @@ impl Sink for Collector<'_> {
 
     fn number(&mut self, transaction: u32, side: Direction, number: Number, value: u64) {
         if self.rules.asks_for_values() {
-            let numbers = &mut self.transactions.side(transaction, side).numbers;
+            let numbers = &mut self.transactions.side(transaction, side, self.pool).numbers;
             if numbers.len() < WAITING_MAX {
                 numbers.push((number, value));
             }
@@ -236,14 +292,14 @@ impl Sink for Collector<'_> {
     fn stage(&mut self, transaction: u32, side: Direction, stage: Stage) {
         let open = self.transactions.sides.iter().any(|open| open.number == transaction && open.side == side);
         if open || self.rules.asks_for_values() {
-            let side = self.transactions.side(transaction, side);
+            let side = self.transactions.side(transaction, side, self.pool);
             side.stage = side.stage.max(Some(stage));
         }
     }
 
     fn anomaly(&mut self, transaction: u32, side: Direction, anomaly: Anomaly) {
         if self.rules.asks_for_values() {
-            let events = &mut self.transactions.side(transaction, side).events;
+            let events = &mut self.transactions.side(transaction, side, self.pool).events;
             if !events.contains(&anomaly) {
                 events.push(anomaly);
             }

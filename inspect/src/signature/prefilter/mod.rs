@@ -144,6 +144,9 @@ fn pair(bytes: [u8; 2]) -> u32 {
     u32::from(u16::from_le_bytes(bytes)) | (FOLD & 0xffff)
 }
 
+/// [`FOLD`] for eight bytes.
+const FOLD_EIGHT: u64 = 0x2020_2020_2020_2020;
+
 #[inline(always)]
 fn hash(run: u32) -> u32 {
     run.wrapping_mul(0x9E37_79B1)
@@ -173,10 +176,11 @@ impl Table {
         Some(Self { bits, shift, starts, starts_shift, entries })
     }
 
+    /// 1 when something may hang on the run, else 0.
     #[inline(always)]
-    fn may_hold(&self, run: u32) -> bool {
+    fn held(&self, run: u32) -> u64 {
         let bit = hash(run) >> self.shift;
-        self.bits[(bit >> 6) as usize] >> (bit & 63) & 1 != 0
+        self.bits[(bit >> 6) as usize] >> (bit & 63) & 1
     }
 
     fn entries(&self, run: u32) -> impl Iterator<Item = &Entry> {
@@ -195,23 +199,43 @@ impl Prefilter {
     /// Calls `found` with each signature of which a pattern occurs in `text` and the place behind it, perhaps several times. Adds what comparing
     /// costs to `work`; the pass itself, which costs the same for every text, is not counted.
     pub(crate) fn scan(&self, text: &[u8], work: &mut u64, found: &mut impl FnMut(u32, usize)) {
-        if let Some(grams) = &self.grams
-            && text.len() >= 4
-        {
-            let mut run = (u32::from_le_bytes([0, text[0], text[1], text[2]])) | FOLD;
-            for (index, &byte) in text[3..].iter().enumerate() {
-                run = run >> 8 | u32::from(byte | 0x20) << 24;
-                if grams.may_hold(run) {
-                    self.compare(grams, run, text, index, work, found);
-                }
-            }
+        if let Some(grams) = &self.grams {
+            self.scan_grams(grams, text, work, found);
         }
         if let Some(pairs) = &self.pairs {
             for (index, window) in text.windows(2).enumerate() {
                 let run = pair([window[0], window[1]]);
-                if pairs.may_hold(run) {
+                if pairs.held(run) != 0 {
                     self.compare(pairs, run, text, index, work, found);
                 }
+            }
+        }
+    }
+
+    /// Asks the table about each four bytes of the text. Four places are asked at a time: the eight bytes that hold them are
+    /// read at once, and none of the four questions waits for another.
+    #[inline]
+    fn scan_grams(&self, grams: &Table, text: &[u8], work: &mut u64, found: &mut impl FnMut(u32, usize)) {
+        const STEP: usize = 4;
+        let mut place = 0;
+        while let Some(bytes) = text.get(place..place + 8).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()) {
+            let eight = u64::from_le_bytes(bytes) | FOLD_EIGHT;
+            let runs = [eight as u32, (eight >> 8) as u32, (eight >> 16) as u32, (eight >> 24) as u32];
+            let held = runs.map(|run| grams.held(run));
+            if held[0] | held[1] | held[2] | held[3] != 0 {
+                for (ahead, (run, held)) in runs.into_iter().zip(held).enumerate() {
+                    if held != 0 {
+                        self.compare(grams, run, text, place + ahead, work, found);
+                    }
+                }
+            }
+            place += STEP;
+        }
+        let rest = text.get(place..).unwrap_or_default();
+        for (ahead, window) in rest.windows(4).enumerate() {
+            let run = gram([window[0], window[1], window[2], window[3]]);
+            if grams.held(run) != 0 {
+                self.compare(grams, run, text, place + ahead, work, found);
             }
         }
     }
