@@ -78,8 +78,14 @@ impl Lab {
     /// # Panics
     /// If one does not come up.
     pub fn boot_guests(&mut self) {
+        let running_count = self.guests.len();
         self.power_on();
-        self.guests.iter_mut().for_each(Guest::wait_ready);
+        self.guests[running_count..].iter_mut().for_each(Guest::wait_ready);
+    }
+
+    /// Lets the machine of a port that was set up without one be booted, by the next [`Lab::boot_guests`].
+    pub fn admit(&mut self, port: &str) {
+        self.setup.members.iter_mut().filter(|member| member.name == port).for_each(|member| member.boots = true);
     }
 
     /// Starts all machines that are not running yet, without waiting for them.

@@ -13,7 +13,7 @@ fn traffic_leaves_by_the_uplink_and_comes_back_through_the_firewall() {
         .firewall()
         .rule("{name: web-out, from: web, to: outside, proto: tcp, action: allow}")
         .rule("{name: web-ping-out, from: web, to: outside, proto: icmp, action: allow}")
-        .rule("{name: out-web, from: outside, to: web, proto: tcp, dport: 80, action: allow}")
+        .rule("{name: out-web, from: outside, to: web, proto: tcp, dport: [80, 81], action: allow}")
         .rule("{name: ping-in, from: outside, to: web, proto: icmp, action: allow}")
         .rule("{name: routed-db, from: outside, to: db, proto: tcp, dport: 5432, action: allow}")
         .start();
@@ -39,6 +39,22 @@ fn traffic_leaves_by_the_uplink_and_comes_back_through_the_firewall() {
     assert!(lab.firewall().client.try_run(&format!("busybox ping -c 1 -W 3 -w 3 {web1}")), "the client pings web1");
     assert!(!lab.firewall().client_echo(db1, 80), "the policy lets nobody outside reach db1's port 80");
     assert_eq!(lab.guest("db1").received(80), "");
+
+    // a lot, both ways: long segments cross the uplink whole, and must come out the same
+    lab.guest("web1").must("nc -ll -p 81 -e md5sum >/dev/null 2>&1 &");
+    lab.guest("web1").must("dd if=/dev/urandom of=/tmp/original bs=1024 count=4096 2>/dev/null");
+    let mut service = lab.firewall().client.command("busybox");
+    let mut service = service.args(["nc", "-ll", "-p", "9001", "-e", "md5sum"]).spawn().expect("nc starts");
+    let sent = lab.guest("web1").must("md5sum </tmp/original");
+    assert_eq!(lab.guest("web1").must(&format!("timeout 20 nc {CLIENT_IP} 9001 </tmp/original")), sent, "4 MiB out");
+    service.kill().expect("nc runs");
+    service.wait().expect("it was killed");
+    let sums = lab.firewall().client.run(&format!(
+        "data=$(mktemp); head -c 4194304 /dev/urandom >$data; md5sum <$data
+         timeout 20 busybox nc {web1} 81 <$data; rm $data"
+    ));
+    let sums: Vec<&str> = sums.lines().collect();
+    assert!(sums.len() == 2 && sums[0] == sums[1], "4 MiB in: {sums:?}");
 
     // guest to guest: not directly, but by way of the firewall
     lab.guest("db1").serve_tcp(5432);

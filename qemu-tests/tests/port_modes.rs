@@ -16,7 +16,9 @@ fn guests_may_be_there_before_the_switch_in_either_mode() {
     lab.power_on();
     std::thread::sleep(std::time::Duration::from_millis(500));
     lab.start_switch();
-    lab.boot_guests();
+    for name in ["web1", "web2"] {
+        lab.guest(name).wait_ready();
+    }
     check_both_ways(&mut lab, "guests first");
     lab.balanced_books();
 }
