@@ -56,10 +56,18 @@ impl<'a> RequestLine<'a> {
 impl Http1 {
     pub(super) fn request_bytes(
         &mut self,
-        mut input: &[u8],
+        input: &[u8],
         settings: &Settings,
         sink: &mut dyn Sink,
     ) -> Result<(), Broken> {
+        self.request_parts(input, settings, sink)?;
+        if self.request.state == State::Tail {
+            self.complete(SIDE, true, settings, sink);
+        }
+        Ok(())
+    }
+
+    fn request_parts(&mut self, mut input: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Result<(), Broken> {
         while !input.is_empty() {
             if self.take_body(SIDE, &mut input, settings, sink)? {
                 continue;
@@ -78,7 +86,7 @@ impl Http1 {
                     match header::take_block(SIDE, &mut half.kept, &mut half.read, &mut input) {
                         TakenBlock::Block(block, behind) => {
                             self.request_block(&block, settings, sink)?;
-                            self.request_bytes(&behind, settings, sink)?;
+                            self.request_parts(&behind, settings, sink)?;
                         }
                         TakenBlock::Open => {}
                         TakenBlock::TooLong => return Err(self.too_long(sink)),
@@ -98,9 +106,6 @@ impl Http1 {
                 | State::Chunk(_)
                 | State::ChunkEnd => return Err(Broken),
             }
-        }
-        if self.request.state == State::Tail {
-            self.complete(SIDE, true, settings, sink);
         }
         Ok(())
     }

@@ -79,6 +79,14 @@ impl Http1 {
         settings: &Settings,
         sink: &mut dyn Sink,
     ) -> Result<Outcome, Broken> {
+        let outcome = self.response_parts(input, settings, sink)?;
+        if self.response.state == State::Tail {
+            self.response_over(settings, sink)?;
+        }
+        Ok(outcome)
+    }
+
+    fn response_parts(&mut self, input: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Result<Outcome, Broken> {
         let mut rest = input;
         while !rest.is_empty() {
             if self.take_body(SIDE, &mut rest, settings, sink)? {
@@ -94,7 +102,7 @@ impl Http1 {
                             if self.response_block(&block, settings, sink)? {
                                 return Ok(Outcome::Switched(input.len() - rest.len()));
                             }
-                            self.response_bytes(&behind, settings, sink)?;
+                            self.response_parts(&behind, settings, sink)?;
                         }
                         TakenBlock::Open => {}
                         TakenBlock::TooLong => {
@@ -111,9 +119,6 @@ impl Http1 {
                 | State::Chunk(_)
                 | State::ChunkEnd => return Err(Broken),
             }
-        }
-        if self.response.state == State::Tail {
-            self.response_over(settings, sink)?;
         }
         Ok(Outcome::Taken)
     }

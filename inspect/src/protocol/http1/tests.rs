@@ -1,7 +1,7 @@
 //! Conversations, each run whole, in small pieces and with every cut point.
 
-use super::super::AppProtocol;
-use super::super::recorder::{Case, check_stream, check_stream_for, protocol_of};
+use super::super::recorder::{Case, Recorder, check_stream, check_stream_for, protocol_of};
+use super::super::{AppProtocol, Conversation, Settings};
 use crate::inspector::Direction::{ToClient, ToServer};
 
 const GET: Case<'_> = Case(ToServer, b"GET / HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -105,6 +105,25 @@ fn methods_and_targets_survive_odd_spacing() {
 }
 
 #[test]
+fn what_follows_a_message_at_once_is_body() {
+    let run = |cases: &[Case<'_>]| {
+        let mut recorder = Recorder::wanting(&["http.request_body", "file.data", "anomaly", "http.uri"]);
+        let mut conversation = Conversation::new();
+        for Case(side, bytes) in cases {
+            conversation.stream(*side, bytes, &Settings::default(), &mut recorder);
+        }
+        recorder.text()
+    };
+    let request = Case(ToServer, b"POST /a HTTP/1.1\r\nHost: h\r\n\r\nx=y\r\n");
+    assert_eq!(run(&[request]), "0> http.uri[/a]|0> !http.request_body_unexpected|0> http.request_body[x=y\\r\\n]");
+    let response = Case(ToClient, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nab cd\r\nHTTP/1.1 200 OK\r\n\r\n");
+    assert_eq!(
+        run(&[GET, response]),
+        "0> http.uri[/]|0< file.data[ab cd\\r\\n]|1< !http.unable_to_match_response_to_request"
+    );
+}
+
+#[test]
 fn a_tunnel_is_recognised_anew() {
     let connect = Case(ToServer, b"CONNECT h:443 HTTP/1.1\r\n\r\n");
     let inner = Case(ToServer, b"GET /inner HTTP/1.1\r\n\r\n");
@@ -124,8 +143,7 @@ fn a_tunnel_is_recognised_anew() {
 
 #[test]
 fn a_gap_in_a_body_leaves_the_rest_readable() {
-    use super::super::recorder::Recorder;
-    use super::super::{Conversation, Settings, Status};
+    use super::super::Status;
     let mut recorder = Recorder::wanting(&["http.response_body", "http.uri"]);
     let mut conversation = Conversation::new();
     let settings = Settings::default();
