@@ -43,6 +43,18 @@ impl Lines {
             return Some(Line { bytes, is_cut: false });
         }
     }
+
+    /// As [`Lines::next`], but gives a line with its end, and a line beyond the limit in pieces: what comes of it behind the
+    /// first is the caller's to take.
+    pub(super) fn next_raw(&mut self, input: &mut &[u8], bytes_max: usize) -> Option<Vec<u8>> {
+        let end = memchr::memchr(b'\n', input).map_or(input.len(), |at| at + 1);
+        let count = end.min(bytes_max.saturating_sub(self.kept.len()));
+        let (piece, rest) = input.split_at(count);
+        *input = rest;
+        self.kept.extend_from_slice(piece);
+        let is_over = self.kept.ends_with(b"\n") || self.kept.len() >= bytes_max;
+        is_over.then(|| std::mem::take(&mut self.kept))
+    }
 }
 
 /// The first word of a line, and what follows it without the blanks between.

@@ -7,6 +7,7 @@ use super::ftp::{Ftp, FtpData};
 use super::http1::Http1;
 use super::settings::Settings;
 use super::sink::Sink;
+use super::smtp::Smtp;
 use super::ssh::Ssh;
 use super::tls::Tls;
 use crate::inspector::Direction;
@@ -114,6 +115,7 @@ parsers! {
     Dns(Dns),
     Dhcp(Dhcp),
     Ssh(Ssh),
+    Smtp(Smtp),
     Ftp(Ftp),
     FtpData(FtpData),
 }

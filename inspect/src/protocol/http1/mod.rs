@@ -38,6 +38,8 @@ use super::settings::Settings;
 use super::sink::{Sink, Stage};
 use crate::inspector::Direction;
 
+pub(super) use multipart::parameter;
+
 /// Bytes of a first line or of one header field; Suricata's limit.
 const FIELD_BYTES_MAX: usize = 18_000;
 
