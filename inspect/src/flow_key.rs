@@ -1,6 +1,7 @@
 //! The name of a conversation: two addresses, two transport ports and a protocol, the same for both directions.
 
-use std::net::IpAddr;
+use std::cmp::Ordering;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::wire::{Network, Packet, Transport};
 
@@ -49,24 +50,36 @@ impl FlowKey {
     #[inline]
     pub fn of(packet: &Packet<'_>) -> Option<(Self, Way)> {
         let headers = packet.headers();
-        if headers.network == Network::Arp || headers.fragment.is_some() {
+        if headers.fragment.is_some() {
             return None;
         }
-        let (source, destination) = (packet.source(), packet.destination());
-        let (source_port, destination_port) = match headers.transport {
-            Transport::Tcp | Transport::Udp => (packet.source_port(), packet.destination_port()),
+        let ports = match headers.transport {
+            Transport::Tcp | Transport::Udp => Ports::OfEnds(packet.source_port(), packet.destination_port()),
             Transport::Icmp4 | Transport::Icmp6 => {
                 let (low_port, high_port) = packet.icmp()?.key_ports();
-                return Some(Self::with_ports(source, destination, low_port, high_port, headers.protocol));
+                Ports::Fixed(low_port, high_port)
             }
-            Transport::None | Transport::Other => (0, 0),
+            Transport::None | Transport::Other => Ports::Fixed(0, 0),
         };
-        Some(Self::between(source, source_port, destination, destination_port, headers.protocol))
+        match headers.network {
+            Network::Arp => None,
+            // Mapped addresses compare as their last four bytes do.
+            Network::Ipv4 => {
+                let (source, destination) = packet.ipv4_addresses()?;
+                let is_low = is_low(source, destination, ports);
+                let (source, destination) = (mapped(source.to_be_bytes()), mapped(destination.to_be_bytes()));
+                Some(Self::ordered(source, destination, ports, is_low, headers.protocol))
+            }
+            Network::Ipv6 => {
+                let (source, destination) = packet.ipv6_addresses();
+                let is_low = is_low(u128::from_be_bytes(source), u128::from_be_bytes(destination), ports);
+                Some(Self::ordered(source, destination, ports, is_low, headers.protocol))
+            }
+        }
     }
 
     /// The key of the flow between two ends, and the way from `source` to `destination`. Of equal ends (which
     /// [`crate::wire`] refuses) the source counts as the low one.
-    #[inline]
     pub fn between(
         source: IpAddr,
         source_port: u16,
@@ -74,38 +87,53 @@ impl FlowKey {
         destination_port: u16,
         protocol: u8,
     ) -> (Self, Way) {
-        let (source, destination) = (mapped(source), mapped(destination));
-        if (source, source_port) <= (destination, destination_port) {
-            let key = Self::ordered(source, source_port, destination, destination_port, protocol);
-            (key, Way::LowToHigh)
-        } else {
-            let key = Self::ordered(destination, destination_port, source, source_port, protocol);
-            (key, Way::HighToLow)
-        }
+        let octets = |address| match address {
+            IpAddr::V4(v4) => mapped(Ipv4Addr::octets(&v4)),
+            IpAddr::V6(v6) => Ipv6Addr::octets(&v6),
+        };
+        let (source, destination) = (octets(source), octets(destination));
+        let ports = Ports::OfEnds(source_port, destination_port);
+        let is_low = is_low(source, destination, ports);
+        Self::ordered(source, destination, ports, is_low, protocol)
     }
 
-    /// As [`FlowKey::between`], for protocols whose port fields do not change ends with the direction.
-    #[inline]
-    fn with_ports(source: IpAddr, destination: IpAddr, low_port: u16, high_port: u16, protocol: u8) -> (Self, Way) {
-        let (source, destination) = (mapped(source), mapped(destination));
-        if source <= destination {
-            (Self::ordered(source, low_port, destination, high_port, protocol), Way::LowToHigh)
-        } else {
-            (Self::ordered(destination, low_port, source, high_port, protocol), Way::HighToLow)
-        }
-    }
-
-    #[inline]
-    fn ordered(low: u128, low_port: u16, high: u128, high_port: u16, protocol: u8) -> Self {
-        Self { low_address: low.to_be_bytes(), high_address: high.to_be_bytes(), low_port, high_port, protocol }
+    #[inline(always)]
+    fn ordered(source: [u8; 16], destination: [u8; 16], ports: Ports, is_low: bool, protocol: u8) -> (Self, Way) {
+        let (low_port, high_port) = match ports {
+            Ports::Fixed(low_port, high_port) => (low_port, high_port),
+            Ports::OfEnds(source_port, destination_port) if is_low => (source_port, destination_port),
+            Ports::OfEnds(source_port, destination_port) => (destination_port, source_port),
+        };
+        let (low_address, high_address, way) =
+            if is_low { (source, destination, Way::LowToHigh) } else { (destination, source, Way::HighToLow) };
+        (Self { low_address, high_address, low_port, high_port, protocol }, way)
     }
 }
 
-/// An address as the 16 bytes of the key, first byte most significant.
-#[inline]
-fn mapped(address: IpAddr) -> u128 {
-    match address {
-        IpAddr::V4(v4) => 0xffff_0000_0000 | u128::from(u32::from(v4)),
-        IpAddr::V6(v6) => u128::from(v6),
+/// The port fields of a key, before its ends are put in order.
+#[derive(Clone, Copy)]
+enum Ports {
+    /// Of the source and of the destination.
+    OfEnds(u16, u16),
+    /// The same for both ways.
+    Fixed(u16, u16),
+}
+
+/// Whether the source is the low end.
+#[inline(always)]
+fn is_low<T: Ord>(source: T, destination: T, ports: Ports) -> bool {
+    match source.cmp(&destination) {
+        Ordering::Less => true,
+        Ordering::Greater => false,
+        Ordering::Equal => match ports {
+            Ports::OfEnds(source_port, destination_port) => source_port <= destination_port,
+            Ports::Fixed(..) => true,
+        },
     }
+}
+
+/// An IPv4 address as an IPv4-mapped IPv6 address.
+#[inline(always)]
+fn mapped([a, b, c, d]: [u8; 4]) -> [u8; 16] {
+    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d]
 }

@@ -50,6 +50,7 @@ impl ArpView {
     }
 }
 
+#[inline(never)]
 pub(super) fn parse(frame: &[u8], into: &mut Headers) -> Result<(), Malformed> {
     let packet: &[u8; PACKET_LEN] = frame[HEADER_LEN..].first_chunk().ok_or(Malformed::Truncated)?;
     if packet[..6] != FORMAT {

@@ -55,14 +55,26 @@ pub(super) fn sum_words<const LEN: usize>(header: &[u8; LEN]) -> u64 {
     header.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_ne_bytes(*word))).fold(0, u64::wrapping_add)
 }
 
+/// [`sum`] for an IPv4 header without options: three loads, one carry.
+#[inline(always)]
+pub(super) fn sum_ipv4_header(header: &[u8; 20]) -> u64 {
+    let mut words = [[0; 8]; 2];
+    words[0].copy_from_slice(&header[..8]);
+    words[1].copy_from_slice(&header[8..16]);
+    let mut last = [0; 4];
+    last.copy_from_slice(&header[16..]);
+    let (total, has_carried) = u64::from_ne_bytes(words[0]).overflowing_add(u64::from_ne_bytes(words[1]));
+    let (total, has_carried_again) = total.overflowing_add(u64::from(u32::from_ne_bytes(last)));
+    // A sum that has wrapped is below its full value by more than the carries that are added.
+    total.wrapping_add(u64::from(has_carried) + u64::from(has_carried_again))
+}
+
 /// Folds a sum into 16 bits, native byte order. Over data that includes its own correct checksum the result is 0xffff.
 #[inline(always)]
 pub fn fold(sum: u64) -> u16 {
-    let sum = (sum & LOW_HALF) + (sum >> 32);
-    let sum = (sum & LOW_HALF) + (sum >> 32);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    let sum = (sum & 0xffff) + (sum >> 16);
-    ((sum & 0xffff) + (sum >> 16)) as u16
+    // A number plus itself with its halves swapped has, in the upper half, the sum of both halves with the carry added.
+    let sum = (sum.wrapping_add(sum.rotate_left(32)) >> 32) as u32;
+    (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
 /// The bytes to write into a checksum field, for the sum of everything that it covers (the field itself as zero).

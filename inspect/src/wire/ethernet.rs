@@ -1,6 +1,6 @@
 //! The Ethernet II header: 6 bytes destination, 6 bytes source, 2 bytes type. No tags, no 802.3 lengths.
 
-use super::{Malformed, Network};
+use super::{Malformed, Network, u64_at};
 
 /// Length of an untagged Ethernet header, in bytes.
 pub const HEADER_LEN: usize = 14;
@@ -15,13 +15,14 @@ const TYPE_MIN: u16 = 0x0600;
 /// Checks both addresses and the type.
 #[inline(always)]
 pub(super) fn check(head: &[u8; HEADER_LEN]) -> Result<Network, Malformed> {
-    let [d0, d1, d2, d3, d4, d5, s0, s1, s2, s3, s4, s5, t0, t1] = *head;
-    let destination = u64::from_be_bytes([0, 0, d0, d1, d2, d3, d4, d5]);
-    let source = u64::from_be_bytes([0, 0, s0, s1, s2, s3, s4, s5]);
-    if destination & !0xf == 0x0180_c200_0000 || destination == 0 || source == 0 || s0 & 1 != 0 {
+    // Two overlapping words hold all 14 bytes: destination and a third of the source, source and type.
+    let destination = u64_at::<0>(head) >> 16;
+    let source_and_type = u64_at::<6>(head);
+    let source = source_and_type >> 16;
+    if destination & !0xf == 0x0180_c200_0000 || destination == 0 || source == 0 || source >> 40 & 1 != 0 {
         return Err(refused_address(destination, source));
     }
-    match u16::from_be_bytes([t0, t1]) {
+    match source_and_type as u16 {
         TYPE_IPV4 => Ok(Network::Ipv4),
         TYPE_IPV6 => Ok(Network::Ipv6),
         TYPE_ARP => Ok(Network::Arp),

@@ -3,7 +3,7 @@
 use super::ethernet::HEADER_LEN as NETWORK_OFFSET;
 use super::fragment;
 use super::transport::{self, Datagram};
-use super::{Checksums, Fragment, Headers, Malformed, Network, checksum, protocol};
+use super::{Checksums, Fragment, Headers, Malformed, Network, checksum, protocol, u32_at};
 
 /// Length of an IPv4 header without options, in bytes.
 pub(super) const HEADER_LEN: usize = 20;
@@ -27,16 +27,14 @@ pub(super) fn parse(frame: &[u8], checksums: Checksums, into: &mut Headers) -> R
         return Err(Malformed::Ipv4TotalLength);
     }
     let header_len = if head[0] == 0x45 {
-        if !checksums.is_captured() && checksum::fold(checksum::sum_words(head)) != 0xffff {
+        if !checksums.is_captured() && checksum::fold(checksum::sum_ipv4_header(head)) != 0xffff {
             return Err(Malformed::Ipv4HeaderChecksum);
         }
         HEADER_LEN
     } else {
         check_options(&frame[NETWORK_OFFSET..end], checksums)?
     };
-    let source = u32::from_be_bytes([head[12], head[13], head[14], head[15]]);
-    let destination = u32::from_be_bytes([head[16], head[17], head[18], head[19]]);
-    if let Err(why) = check_addresses(source, destination)
+    if let Err(why) = check_addresses(u32_at::<12>(head), u32_at::<16>(head))
         && !checksums.is_captured()
     {
         return Err(why);

@@ -13,7 +13,7 @@ pub(crate) const FRAGMENT_HEADER_LEN: usize = 8;
 
 const OPTION_PAD1: u8 = 0;
 
-#[inline(always)]
+#[inline(never)]
 pub(super) fn parse(frame: &[u8], checksums: Checksums, into: &mut Headers) -> Result<(), Malformed> {
     let Some(head) = frame.get(NETWORK_OFFSET..).and_then(|bytes| bytes.first_chunk::<HEADER_LEN>()) else {
         return Err(Malformed::Truncated);

@@ -32,7 +32,7 @@ causes! {
     SourceIsDestination "source_is_destination" "Source and destination address are the same (the LAND attack)."
     TtlZero "ttl_zero" "The TTL or hop limit is zero."
     ProtocolReserved "protocol_reserved" "The IP protocol number is 255, or 0 in IPv4."
-    ProtocolOfOtherFamily "protocol_of_other_family" "A protocol of IPv6 inside IPv4, or ICMP for IPv4 inside IPv6."
+    ProtocolOfOtherFamily "protocol_of_other_family" "A protocol of IPv6 inside IPv4, or ICMP or IGMP of IPv4 inside IPv6."
     Ipv6PayloadLength "ipv6_payload_length" "The IPv6 payload length is zero (jumbogram) or longer than the frame."
     ExtensionHeaderCount "extension_header_count" "More IPv6 extension headers than the parser walks."
     ExtensionHeaderOrder "extension_header_order" "An IPv6 extension header is repeated (RFC 8200 section 4.1)."

@@ -142,6 +142,22 @@ impl Headers {
     };
 }
 
+/// The four bytes at `AT`, in one load. (The compiler does not always merge four.)
+#[inline(always)]
+fn u32_at<const AT: usize>(head: &[u8]) -> u32 {
+    let mut bytes = [0; 4];
+    bytes.copy_from_slice(&head[AT..AT + 4]);
+    u32::from_be_bytes(bytes)
+}
+
+/// The eight bytes at `AT`, in one load.
+#[inline(always)]
+fn u64_at<const AT: usize>(head: &[u8]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&head[AT..AT + 8]);
+    u64::from_be_bytes(bytes)
+}
+
 /// Reads the headers of `frame`, once, and answers where they are.
 ///
 /// # Errors

@@ -110,6 +110,12 @@ impl<'a> Packet<'a> {
         }
     }
 
+    /// Source and destination of an IPv6 packet.
+    #[inline]
+    pub(crate) fn ipv6_addresses(&self) -> ([u8; 16], [u8; 16]) {
+        (self.network_bytes(8), self.network_bytes(24))
+    }
+
     /// TTL or hop limit; 0 for ARP.
     #[inline]
     pub fn ttl(&self) -> u8 {

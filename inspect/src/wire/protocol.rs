@@ -6,6 +6,8 @@ use super::Malformed;
 pub const HOP_BY_HOP: u8 = 0;
 /// ICMP for IPv4.
 pub const ICMP4: u8 = 1;
+/// IGMP, IPv4's group membership.
+pub const IGMP: u8 = 2;
 /// TCP.
 pub const TCP: u8 = 6;
 /// UDP.
@@ -47,7 +49,8 @@ pub(super) fn check_for_ipv4(number: u8) -> Result<(), Malformed> {
 pub(super) fn check_for_ipv6(number: u8) -> Result<(), Malformed> {
     match number {
         RESERVED => Err(Malformed::ProtocolReserved),
-        ICMP4 => Err(Malformed::ProtocolOfOtherFamily),
+        // Group membership is ICMPv6's there (RFC 3810).
+        ICMP4 | IGMP => Err(Malformed::ProtocolOfOtherFamily),
         _ => Ok(()),
     }
 }

@@ -80,6 +80,7 @@ pub(super) fn parse(
 }
 
 /// ICMP and the rest. ICMP checksums are never left to others: virtio-net offloads only TCP and UDP.
+#[inline(never)]
 fn parse_uncommon(
     frame: &[u8],
     datagram: &Datagram,

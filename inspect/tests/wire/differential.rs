@@ -13,6 +13,16 @@ fn check(name: &str, frame: &[u8], checksums: Checksums) {
     let Ok(packet) = Packet::parse(frame, checksums) else {
         return;
     };
+    // etherparse reads IGMP and refuses what is no IGMP; to us it is a number.
+    if packet.headers().protocol == 2 {
+        return;
+    }
+    // RFC 8200 section 4.5: what follows the header of a later fragment is data. etherparse walks on if the number that the
+    // fragment header names is an extension's, and stumbles over the data.
+    let is_later_fragment = packet.headers().fragment.is_some_and(|fragment| fragment.offset != 0);
+    if is_later_fragment && matches!(packet.headers().protocol, 0 | 43 | 44 | 51 | 60 | 135 | 139 | 140) {
+        return;
+    }
     let lax = LaxSlicedPacket::from_ethernet(frame).expect("etherparse reads every frame that we accept");
     let lax_payload = lax.ip_payload().map(|payload| payload.payload);
     let sliced = SlicedPacket::from_ethernet(frame)
@@ -72,8 +82,6 @@ fn check_transport(name: &str, packet: &Packet<'_>, theirs: Option<&TransportSli
             assert_eq!((icmp.type_u8(), icmp.code_u8()), (ours.kind, ours.code), "{name}");
         }
         (Transport::Other | Transport::None, None) => {}
-        // We name IGMP by its number only.
-        (Transport::Other, Some(TransportSlice::Igmp(_))) => {}
         (ours, theirs) => panic!("{name}: we read {ours:?}, etherparse {theirs:?}"),
     }
 }

@@ -170,7 +170,7 @@ fn every_protocol_number() {
             emit::ip([0, 0, 0, 0, 0, 0, 0, 5u16], [0, 0, 0, 0, 0, 0, 0, 6u16], number).extension(60, &[1, 4]).build();
         let expected = match number {
             0 => Err(HopByHopNotFirst),
-            1 => Err(ProtocolOfOtherFamily),
+            1 | 2 => Err(ProtocolOfOtherFamily),
             6 | 17 | 43 | 44 | 58 | 60 => Err(Truncated),
             51 | 135 | 139 | 140 | 253 | 254 => Err(ExtensionHeaderUnknown),
             255 => Err(ProtocolReserved),
