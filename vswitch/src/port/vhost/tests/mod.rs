@@ -1,7 +1,9 @@
 //! Tests of guest ports, from single rings to whole connections.
 
+mod chains;
 mod connections;
 mod front_end;
 mod guest;
 mod rings;
 mod switch;
+mod zz_process;
