@@ -25,9 +25,19 @@ impl VhostQueue {
     }
 }
 
+impl VhostQueue {
+    /// Reports a fault. Zeros in the place of lost memory look like other faults; what counts is the loss.
+    #[cold]
+    fn report(&self, fault: PortFault) -> PortFault {
+        let fault = self.from_guest.ring().check_memory().err().unwrap_or(fault);
+        self.news.fault(fault);
+        fault
+    }
+}
+
 impl QueueIo for VhostQueue {
     fn receive(&mut self, batch: &mut Batch) -> Result<(), PortFault> {
-        self.from_guest.receive(batch).inspect_err(|fault| self.news.fault(*fault))
+        self.from_guest.receive(batch).map_err(|fault| self.report(fault))
     }
 
     fn transmit(&mut self, frames: &[Cleared<'_>], refused: &mut Refusals) -> Result<(), PortFault> {
@@ -35,7 +45,7 @@ impl QueueIo for VhostQueue {
             let cleared: &Cleared<'_> = &frames[index];
             Outgoing { frame: cleared.frame(), headers: cleared.headers(), offload: cleared.offload() }
         };
-        self.to_guest.transmit(frames.len(), outgoing, refused).inspect_err(|fault| self.news.fault(*fault))
+        self.to_guest.transmit(frames.len(), outgoing, refused).map_err(|fault| self.report(fault))
     }
 
     fn wake_fd(&self) -> Option<RawFd> {
@@ -43,7 +53,7 @@ impl QueueIo for VhostQueue {
     }
 
     fn arm(&mut self) -> Result<bool, PortFault> {
-        self.from_guest.ring_mut().arm().inspect_err(|fault| self.news.fault(*fault))
+        self.from_guest.ring_mut().arm().map_err(|fault| self.report(fault))
     }
 
     fn disarm(&mut self) {

@@ -78,7 +78,7 @@ impl Model<'_> {
         let flags = self.choices.pick(&[0, 1, 2, 3, 4, 5, 6, 7]);
         if flags & Descriptor::INDIRECT != 0 {
             let entries = usize::from(self.size);
-            let lens = [0, 8, 16, 16 * entries as u32, 16 * entries as u32 + 16, u32::MAX & !15];
+            let lens = [0, 8, 16, 16 * entries as u32, 16 * entries as u32 + 16, !15];
             let len = self.choices.pick(if entries > 2 { &lens[..1] } else { &lens });
             let addr = self.choices.pick(&[GUEST_BASE + TABLE as u64, GUEST_BASE + LEN as u64 - 8, 0, u64::MAX - 7]);
             return Descriptor { addr, len, flags, next: 0 };
@@ -127,7 +127,7 @@ impl Model<'_> {
 
     fn walk_table(&mut self, indirect: Descriptor, mut buffers: Vec<(usize, usize)>) -> Expected {
         let entries = indirect.len / 16;
-        let whole = indirect.len % 16 == 0 && entries > 0 && entries <= u32::from(self.size);
+        let whole = indirect.len.is_multiple_of(16) && entries > 0 && entries <= u32::from(self.size);
         if !whole || indirect.flags & Descriptor::NEXT != 0 || indirect.addr != GUEST_BASE + TABLE as u64 {
             return Expected::Fault;
         }

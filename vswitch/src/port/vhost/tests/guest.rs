@@ -34,7 +34,16 @@ unsafe impl Sync for Memory {}
 
 impl Memory {
     pub(super) fn new(len: usize) -> Arc<Self> {
-        let file = File::from(memfd_create("guest", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).unwrap());
+        Self::with(len, MemfdFlags::ALLOW_SEALING)
+    }
+
+    /// Memory that nobody can seal against shrinking.
+    pub(super) fn unsealable(len: usize) -> Arc<Self> {
+        Self::with(len, MemfdFlags::empty())
+    }
+
+    fn with(len: usize, flags: MemfdFlags) -> Arc<Self> {
+        let file = File::from(memfd_create("guest", MemfdFlags::CLOEXEC | flags).unwrap());
         ftruncate(&file, len as u64).unwrap();
         let rw = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: a new mapping of a file of ours.

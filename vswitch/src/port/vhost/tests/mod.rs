@@ -4,6 +4,7 @@ mod chains;
 mod connections;
 mod front_end;
 mod guest;
+mod hostile;
+mod lone;
 mod rings;
 mod switch;
-mod zz_process;
