@@ -44,9 +44,10 @@ ip link set lo up
 ip link set eth0 up
 for word in $(cat /proc/cmdline); do
   for value in $(echo "${word#*=}" | tr , ' '); do
-    case "$word" in
+    case "${word%%=*}=$value" in
       guest.ip=*) ip addr add "$value" dev eth0 ;;
-      guest.gateway=*) case "$value" in *:*) ip -6 route add default via "$value" ;; *) ip route add default via "$value" ;; esac ;;
+      guest.gateway=*:*) ip -6 route add default via "$value" ;;
+      guest.gateway=*) ip route add default via "$value" ;;
     esac
   done
 done
