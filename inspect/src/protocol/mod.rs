@@ -21,6 +21,7 @@ mod recognise;
 mod recorder;
 mod settings;
 mod sink;
+mod smb;
 mod smtp;
 mod ssh;
 mod tls;

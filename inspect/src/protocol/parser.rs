@@ -7,6 +7,7 @@ use super::ftp::{Ftp, FtpData};
 use super::http1::Http1;
 use super::settings::Settings;
 use super::sink::Sink;
+use super::smb::Smb;
 use super::smtp::Smtp;
 use super::ssh::Ssh;
 use super::tls::Tls;
@@ -116,6 +117,7 @@ parsers! {
     Dhcp(Dhcp),
     Ssh(Ssh),
     Smtp(Smtp),
+    Smb(Smb),
     Ftp(Ftp),
     FtpData(FtpData),
 }

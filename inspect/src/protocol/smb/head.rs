@@ -1,0 +1,219 @@
+//! What the head of an SMB message says. Offsets within a message are the sender's word and are checked where used.
+
+use super::files::Handle;
+use crate::inspector::Direction;
+
+/// A message's head.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// 1, 2 or 3 (encrypted).
+    pub(super) version: u8,
+    /// What joins a response to its request.
+    pub(super) message_id: u64,
+    /// Where the next message of a compound begins.
+    pub(super) next_at: Option<usize>,
+    pub(super) meaning: Meaning,
+}
+
+/// What a message is about.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    Encrypted,
+    Connect(Vec<u8>),
+    Authenticate {
+        user: Vec<u8>,
+        domain: Vec<u8>,
+    },
+    Create(Vec<u8>),
+    Created(Handle),
+    Close(Handle),
+    Read {
+        handle: Handle,
+        offset: u64,
+    },
+    /// Data of a write, between these places in the message.
+    Write {
+        handle: Handle,
+        offset: u64,
+        start: usize,
+        end: usize,
+    },
+    /// Data of a read's response.
+    ReadData {
+        start: usize,
+        end: usize,
+    },
+    Other,
+}
+
+const SMB1_HEADER_BYTES: usize = 32;
+const SMB2_HEADER_BYTES: usize = 64;
+
+/// Little-endian numbers at places that may be beyond the end.
+struct Numbers<'a>(&'a [u8]);
+
+impl Numbers<'_> {
+    fn u8(&self, at: usize) -> Option<u8> {
+        self.0.get(at).copied()
+    }
+
+    fn u16(&self, at: usize) -> Option<u16> {
+        self.0.get(at..at + 2).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]]))
+    }
+
+    fn u32(&self, at: usize) -> Option<u32> {
+        self.0.get(at..at + 4).map(|bytes| u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+    }
+
+    fn u64(&self, at: usize) -> Option<u64> {
+        Some(u64::from(self.u32(at)?) | u64::from(self.u32(at + 4)?) << 32)
+    }
+
+    fn handle(&self, at: usize) -> Option<Handle> {
+        Some(Handle(self.0.get(at..at + 16)?.try_into().ok()?))
+    }
+
+    fn small_handle(&self, at: usize) -> Option<Handle> {
+        let mut handle = [0; 16];
+        handle[..2].copy_from_slice(self.0.get(at..at + 2)?);
+        Some(Handle(handle))
+    }
+}
+
+/// UTF-16 as bytes; what does not fit one byte becomes a question mark. Stops at a NUL.
+fn narrow(wide: &[u8]) -> Vec<u8> {
+    let units = wide.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
+    units.take_while(|&unit| unit != 0).map(|unit| u8::try_from(unit).unwrap_or(b'?')).collect()
+}
+
+impl Head {
+    /// Reads the head of a message. `None` if it is none of SMB.
+    pub(super) fn read(side: Direction, bytes: &[u8]) -> Option<Self> {
+        match bytes.first_chunk::<4>()? {
+            b"\xffSMB" => read_1(side, bytes),
+            b"\xfeSMB" => read_2(side, bytes),
+            b"\xfdSMB" | b"\xfcSMB" => {
+                Some(Head { version: 3, message_id: 0, next_at: None, meaning: Meaning::Encrypted })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn read_1(side: Direction, bytes: &[u8]) -> Option<Head> {
+    let numbers = Numbers(bytes);
+    let command = numbers.u8(4)?;
+    let is_unicode = numbers.u16(10)? & 0x8000 != 0;
+    // Process and multiplex id.
+    let message_id = u64::from(numbers.u16(26)?) << 16 | u64::from(numbers.u16(30)?);
+    let meaning = meaning_1(side, command, is_unicode, &numbers).unwrap_or(Meaning::Other);
+    Some(Head { version: 1, message_id, next_at: None, meaning })
+}
+
+/// The parameter words begin behind their count; the bytes behind those, behind theirs.
+fn meaning_1(side: Direction, command: u8, is_unicode: bool, numbers: &Numbers<'_>) -> Option<Meaning> {
+    let words = SMB1_HEADER_BYTES + 1;
+    let word_count = usize::from(numbers.u8(SMB1_HEADER_BYTES)?);
+    let bytes_at = words + word_count * 2 + 2;
+    let is_request = side == Direction::ToServer;
+    let text = |from: usize| {
+        if is_unicode {
+            narrow(numbers.0.get(from + from % 2..).unwrap_or_default())
+        } else {
+            numbers.0.get(from..).unwrap_or_default().iter().copied().take_while(|&byte| byte != 0).collect()
+        }
+    };
+    Some(match (command, is_request) {
+        // TREE_CONNECT_ANDX: the path follows the password.
+        (0x75, true) => Meaning::Connect(text(bytes_at + usize::from(numbers.u16(words + 6)?))),
+        // SESSION_SETUP_ANDX
+        (0x73, true) => authenticate(numbers)?,
+        // NT_CREATE_ANDX
+        (0xa2, true) => Meaning::Create(text(bytes_at)),
+        (0xa2, false) => Meaning::Created(numbers.small_handle(words + 5)?),
+        // CLOSE
+        (0x04, true) => Meaning::Close(numbers.small_handle(words)?),
+        // READ_ANDX
+        (0x2e, true) => {
+            let high = if word_count >= 12 { numbers.u32(words + 20)? } else { 0 };
+            let offset = u64::from(numbers.u32(words + 6)?) | u64::from(high) << 32;
+            Meaning::Read { handle: numbers.small_handle(words + 4)?, offset }
+        }
+        (0x2e, false) => {
+            let start = usize::from(numbers.u16(words + 12)?);
+            let length = usize::from(numbers.u16(words + 10)?) | usize::from(numbers.u16(words + 14)?) << 16;
+            Meaning::ReadData { start: start.max(words), end: start + length }
+        }
+        // WRITE_ANDX
+        (0x2f, true) => {
+            let high = if word_count >= 14 { numbers.u32(words + 24)? } else { 0 };
+            let offset = u64::from(numbers.u32(words + 6)?) | u64::from(high) << 32;
+            let length = usize::from(numbers.u16(words + 20)?) | usize::from(numbers.u16(words + 18)?) << 16;
+            let start = usize::from(numbers.u16(words + 22)?).max(words);
+            Meaning::Write { handle: numbers.small_handle(words + 4)?, offset, start, end: start + length }
+        }
+        _ => Meaning::Other,
+    })
+}
+
+fn read_2(side: Direction, bytes: &[u8]) -> Option<Head> {
+    let numbers = Numbers(bytes);
+    let command = numbers.u16(12)?;
+    let next = numbers.u32(20)? as usize;
+    let message_id = numbers.u64(24)?;
+    let is_failure = side == Direction::ToClient && numbers.u32(8)? != 0;
+    let meaning = if is_failure { None } else { meaning_2(side, command, &numbers) };
+    // A command shorter than its header would stand still.
+    let next_at = (next >= SMB2_HEADER_BYTES).then_some(next);
+    Some(Head { version: 2, message_id, next_at, meaning: meaning.unwrap_or(Meaning::Other) })
+}
+
+fn meaning_2(side: Direction, command: u16, numbers: &Numbers<'_>) -> Option<Meaning> {
+    let body = SMB2_HEADER_BYTES;
+    let wide = |offset_at: usize, length_at: usize| -> Option<Vec<u8>> {
+        let (start, length) = (usize::from(numbers.u16(offset_at)?), usize::from(numbers.u16(length_at)?));
+        let end = (start + length).min(numbers.0.len());
+        Some(narrow(numbers.0.get(start..end)?))
+    };
+    Some(match (command, side == Direction::ToServer) {
+        // SESSION_SETUP
+        (1, true) => authenticate(numbers)?,
+        // TREE_CONNECT
+        (3, true) => Meaning::Connect(wide(body + 4, body + 6)?),
+        // CREATE
+        (5, true) => Meaning::Create(wide(body + 44, body + 46)?),
+        (5, false) => Meaning::Created(numbers.handle(body + 64)?),
+        // CLOSE
+        (6, true) => Meaning::Close(numbers.handle(body + 8)?),
+        // READ
+        (8, true) => Meaning::Read { handle: numbers.handle(body + 16)?, offset: numbers.u64(body + 8)? },
+        (8, false) => {
+            let start = usize::from(numbers.u8(body + 2)?).max(body);
+            Meaning::ReadData { start, end: start + numbers.u32(body + 4)? as usize }
+        }
+        // WRITE
+        (9, true) => {
+            let start = usize::from(numbers.u16(body + 2)?).max(body);
+            Meaning::Write {
+                handle: numbers.handle(body + 16)?,
+                offset: numbers.u64(body + 8)?,
+                start,
+                end: start + numbers.u32(body + 4)? as usize,
+            }
+        }
+        _ => Meaning::Other,
+    })
+}
+
+/// An NTLMSSP AUTHENTICATE message anywhere in a session setup (MS-NLMP section 2.2.1.3).
+fn authenticate(numbers: &Numbers<'_>) -> Option<Meaning> {
+    let at = memchr::memmem::find(numbers.0, b"NTLMSSP\0\x03\0\0\0")?;
+    let message = Numbers(&numbers.0[at..]);
+    let is_unicode = message.u32(60)? & 1 != 0;
+    let field = |at: usize| -> Option<Vec<u8>> {
+        let (length, start) = (usize::from(message.u16(at)?), message.u32(at + 4)? as usize);
+        let bytes = message.0.get(start..start.checked_add(length)?)?;
+        Some(if is_unicode { narrow(bytes) } else { bytes.to_vec() })
+    };
+    Some(Meaning::Authenticate { domain: field(28)?, user: field(36)? })
+}
