@@ -124,6 +124,7 @@ impl VhostPort {
         if !(1..=QUEUES_MAX).contains(&config.queues) {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "number of queues"));
         }
+        call::start_watchdog()?;
         let place = Place::open(config.mode, &config.path, config.permissions)?;
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         let name = format!("port-{}", config.name);

@@ -17,15 +17,24 @@ pub(crate) struct VhostQueue {
     to_guest: ToGuest,
     kick: OwnedFd,
     news: Arc<PairNews>,
+    /// Whether the guest was greeted; see [`super::ring::Ring::greet`].
+    is_greeted: bool,
 }
 
 impl VhostQueue {
     pub(crate) fn new(from_guest: FromGuest, to_guest: ToGuest, kick: OwnedFd, news: Arc<PairNews>) -> Self {
-        Self { from_guest, to_guest, kick, news }
+        Self { from_guest, to_guest, kick, news, is_greeted: false }
     }
 }
 
 impl VhostQueue {
+    #[cold]
+    fn greet(&mut self) -> Result<(), PortFault> {
+        self.is_greeted = true;
+        let rings = [self.from_guest.ring(), self.to_guest.ring()];
+        rings.into_iter().try_for_each(|ring| ring.greet()).map_err(|fault| self.report(fault))
+    }
+
     /// Reports a fault. Zeros in the place of lost memory look like other faults; what counts is the loss.
     #[cold]
     fn report(&self, fault: PortFault) -> PortFault {
@@ -37,6 +46,9 @@ impl VhostQueue {
 
 impl QueueIo for VhostQueue {
     fn receive(&mut self, batch: &mut Batch) -> Result<(), PortFault> {
+        if !self.is_greeted {
+            self.greet()?;
+        }
         self.from_guest.receive(batch).map_err(|fault| self.report(fault))
     }
 

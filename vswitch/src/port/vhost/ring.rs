@@ -118,9 +118,13 @@ impl Ring {
             hint,
         };
         ring.sleep_not();
-        // The peer may wait for an answer that a predecessor of ours (a switch that died) never sent.
-        ring.call.signal()?;
         Ok(ring)
+    }
+
+    /// Notifies the guest unasked. Done once by whoever serves a ring first: the guest may wait for a notification that a
+    /// predecessor (a switch that died) never sent.
+    pub(crate) fn greet(&self) -> Result<(), PortFault> {
+        self.call.signal()
     }
 
     /// The used index in guest memory, for a ring that starts: where whoever served it before us stopped.

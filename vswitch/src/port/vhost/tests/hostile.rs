@@ -479,3 +479,24 @@ fn a_second_front_end_waits_for_its_turn() {
     assert!(eventually(|| switch.status(1).is_connected()));
     assert_passes(&mut guests, 0, 1, b"then the second");
 }
+
+#[test]
+fn a_call_that_blocks_is_interrupted_and_isolates_its_port() {
+    crate::port::vhost::call::start_watchdog().unwrap();
+    for _ in 0..20 {
+        let (lone, mut front_end) = bring_to(State::Running);
+        lone.shelf.with(|queue| queue.receive(&mut Batch::new())).unwrap().unwrap();
+        front_end.rings[1].calls();
+        // The counter is as full as it gets, and the flag that would spare the writer is gone.
+        let call = front_end.rings[1].call.clone();
+        rustix::io::write(&*call, &(u64::MAX - 1).to_ne_bytes()).unwrap();
+        rustix::fs::fcntl_setfl(&*call, OFlags::empty()).unwrap();
+        front_end.rings[1].send(0, &[0; 12], &[7; 60]);
+        let started = Instant::now();
+        let received = lone.shelf.with(|queue| queue.receive(&mut Batch::new())).unwrap();
+        assert_eq!(received.map_err(|fault| fault.word), Err("call_blocked"));
+        // Within a millisecond on a quiet machine; this bound only tells a stall from a hang.
+        assert!(started.elapsed() < Duration::from_secs(2));
+        assert_eq!(lone.closing(), Closing::Fault("call_blocked".into()));
+    }
+}
