@@ -62,6 +62,9 @@ pub const BACKTRACK_STEPS_MAX: usize = 2_000;
 /// carried over from one segment of a stream to the next.
 pub const PREFILTER_PATTERN_BYTES_MAX: usize = 64;
 
+/// Bytes from a text's start within which a short pattern counts as standing near it.
+pub const PREFILTER_NEAR_BYTES_MAX: usize = 256;
+
 /// Work that verifying signatures may cost per packet, in units of about a nanosecond. A benign packet of full size takes
 /// some 2,000 with 32,000 signatures; a packet that takes fifty times as long is made to.
 pub const VERIFY_WORK_MAX: u64 = 100_000;

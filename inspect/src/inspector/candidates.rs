@@ -71,6 +71,8 @@ impl Candidates {
         let side = Candidate::NO_SIDE;
         let mut fresh_stream = false;
         let mut is_first = true;
+        // What the stream has read anew is the packet's payload, neither more nor less.
+        let mut is_covered = false;
         if let Some(flow) = flow {
             is_first = !std::mem::replace(&mut flow.has_sent[index(direction)], true);
             let window = &mut flow.windows[index(direction)];
@@ -85,12 +87,16 @@ impl Candidates {
                         self.push(Candidate { signature, side, is_stale: false });
                     }
                 };
-                group.payload.scan(text, work, &mut push);
+                // Near the start of the packet, or of the stream.
+                let reach = group.payload.near_reach();
+                let near_from = if window.end() - window.fresh_count() as u64 <= reach as u64 { 0 } else { old };
+                group.payload.scan(text, near_from..old + reach, work, &mut push);
+                is_covered = window.fresh_count() == payload.len();
             }
         }
-        if !fresh_stream && !payload.is_empty() {
+        if !is_covered && !payload.is_empty() {
             let mut push = |signature, _| self.push(Candidate { signature, side, is_stale: false });
-            group.payload.scan(payload, work, &mut push);
+            group.payload.scan(payload, 0..group.payload.near_reach(), work, &mut push);
         }
         if fresh_stream || !payload.is_empty() {
             for &signature in &group.with_payload {
@@ -149,7 +155,7 @@ impl Candidates {
                 text
             };
             let mut push = |signature, _| self.push(Candidate { signature, side: place, is_stale: false });
-            group.prefilter.scan(text, work, &mut push);
+            group.prefilter.scan(text, 0..group.prefilter.near_reach(), work, &mut push);
             self.dotted = dotted;
         }
         open.looked_at = open.wholes.len();
@@ -167,7 +173,8 @@ impl Candidates {
                 self.push(Candidate { signature, side: place, is_stale: false });
             }
         };
-        group.prefilter.scan(&body.bytes[from..], work, &mut push);
+        let reach = if body.base == 0 { group.prefilter.near_reach().saturating_sub(from) } else { 0 };
+        group.prefilter.scan(&body.bytes[from..], 0..reach, work, &mut push);
         body.looked_at = body.bytes.len();
         body.is_fresh = false;
     }

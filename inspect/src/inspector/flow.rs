@@ -72,6 +72,11 @@ impl Window {
         self.fresh_from < self.bytes.len()
     }
 
+    /// Bytes that the packet at hand has brought.
+    pub(crate) fn fresh_count(&self) -> usize {
+        self.bytes.len() - self.fresh_from
+    }
+
     /// Place in the stream behind the last byte.
     pub(crate) fn end(&self) -> u64 {
         self.base + self.bytes.len() as u64

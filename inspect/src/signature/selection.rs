@@ -1,6 +1,6 @@
 //! Which signatures are looked at when: by packet group and by buffer, through prefilters where a pattern allows it.
 
-use super::content::{Content, FastPattern};
+use super::content::{Content, FastPattern, Operand};
 use super::definition::{Absence, AppMatch, BufferCondition, Signature};
 use super::group::{GroupId, GroupKey};
 use super::prefilter::{Builder, Prefilter};
@@ -85,10 +85,10 @@ pub(crate) struct BufferGroup {
 
 /// What a signature is selected by.
 enum Trigger {
-    Payload(Vec<u8>),
+    Payload(Searched),
     AnyPayload,
     AnyPacket,
-    Buffer(Buffer, Vec<u8>, bool),
+    Buffer(Buffer, Searched, bool),
     AnyBuffer(Buffer),
     Transaction,
 }
@@ -106,7 +106,8 @@ impl Selection {
         for (index, trigger) in (0u32..).zip(&triggers) {
             match trigger {
                 Trigger::Buffer(buffer, pattern, dotted) => {
-                    builders[*buffer as usize].add(pattern, index);
+                    let reach = pattern.reach.map(|reach| reach + usize::from(*dotted));
+                    builders[*buffer as usize].add(&pattern.bytes, reach, index);
                     buffers[*buffer as usize].dotted |= dotted;
                 }
                 Trigger::AnyBuffer(buffer) => always[*buffer as usize].push(index),
@@ -158,7 +159,7 @@ impl PacketGroup {
                 continue;
             }
             match trigger {
-                Trigger::Payload(pattern) => payload.add(pattern, index),
+                Trigger::Payload(pattern) => payload.add(&pattern.bytes, pattern.reach, index),
                 Trigger::AnyPayload => with_payload.push(index),
                 Trigger::AnyPacket if signature.is_about_addresses => addresses_only.push(index),
                 Trigger::AnyPacket => headers_only.push(index),
@@ -199,8 +200,8 @@ fn trigger(signature: &Signature) -> Trigger {
     });
     let best = payload.chain(buffers).max_by_key(|(buffer, _, pattern)| score(*buffer, pattern));
     match best {
-        Some((None, _, pattern)) => Trigger::Payload(pattern.bytes),
-        Some((Some(buffer), dotted, pattern)) => Trigger::Buffer(buffer, pattern.bytes, dotted),
+        Some((None, _, pattern)) => Trigger::Payload(pattern),
+        Some((Some(buffer), dotted, pattern)) => Trigger::Buffer(buffer, pattern, dotted),
         None => match &signature.app {
             None if signature.payload.is_empty() => Trigger::AnyPacket,
             None => Trigger::AnyPayload,
@@ -234,6 +235,8 @@ fn is_needed(condition: &BufferCondition) -> bool {
 /// A pattern that a prefilter could search for.
 struct Searched {
     bytes: Vec<u8>,
+    /// The place behind which it cannot end, where that is known.
+    reach: Option<usize>,
     is_chosen: bool,
 }
 
@@ -247,7 +250,11 @@ fn searched(step: &Step, transforms: &[Transform]) -> Option<Searched> {
         return None;
     }
     let (bytes, is_chosen) = chopped(content);
-    (bytes.len() >= Builder::LENGTH_MIN).then(|| Searched { bytes: bytes.to_vec(), is_chosen })
+    let reach = match (content.offset.unwrap_or(Operand::Literal(0)), content.depth) {
+        (Operand::Literal(offset), Some(Operand::Literal(depth))) => usize::try_from(offset.saturating_add(depth)).ok(),
+        _ => None,
+    };
+    (bytes.len() >= Builder::LENGTH_MIN).then(|| Searched { bytes: bytes.to_vec(), reach, is_chosen })
 }
 
 fn chopped(content: &Content) -> (&[u8], bool) {

@@ -7,8 +7,9 @@
 //! four bytes of the text, hashes them and asks one bit of a table that fits into the nearest caches: mostly the answer is
 //! no and the next byte is up. Where it is yes, the patterns that hang on these four bytes are compared whole.
 //!
-//! Patterns of two and three bytes have no such four bytes. They have a table of pairs of their own; signatures with
-//! nothing but single bytes are not for a prefilter.
+//! Patterns of two and three bytes have no such four bytes. They have a table of pairs of their own, or rather two: nearly
+//! all of them may stand only within the first bytes of their text, and those need not be looked for in the rest.
+//! Signatures with nothing but single bytes are not for a prefilter.
 //!
 //! A hostile text can be full of four bytes that patterns hang on, though it holds none of the patterns. What is compared
 //! adds to the packet's count of work, like all verification.
@@ -16,16 +17,20 @@
 mod frequency;
 
 use std::collections::HashMap;
+use std::ops::Range;
 
 use frequency::{FOLD, commonness, gram};
 
-use crate::limits::PREFILTER_PATTERN_BYTES_MAX;
+use crate::limits::{PREFILTER_NEAR_BYTES_MAX, PREFILTER_PATTERN_BYTES_MAX};
 
 /// A set of patterns, each standing for some signatures.
 #[derive(Debug, Default)]
 pub(crate) struct Prefilter {
     grams: Option<Table>,
     pairs: Option<Table>,
+    /// Pairs of patterns that end within the first `near_reach` bytes or do not count.
+    near_pairs: Option<Table>,
+    near_reach: usize,
     patterns: Vec<Pattern>,
     /// The patterns' bytes in lower case.
     bytes: Vec<u8>,
@@ -46,9 +51,8 @@ struct Pattern {
 /// Where patterns hang on runs of bytes.
 #[derive(Debug)]
 struct Table {
-    /// One bit per hash: whether anything hangs there.
-    bits: Box<[u64]>,
-    /// Bits of the hash that count.
+    /// For the upper bits of the hash a word, in which each entry sets two bits.
+    words: Box<[u64]>,
     shift: u32,
     /// For the upper bits of the hash, where its entries start; one more at the end.
     starts: Box<[u32]>,
@@ -67,28 +71,33 @@ struct Entry {
 /// What a prefilter is built from.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
-    patterns: HashMap<Vec<u8>, Vec<u32>>,
+    /// By pattern, and by whether it counts near the text's start only.
+    patterns: HashMap<(Vec<u8>, bool), Vec<u32>>,
+    near_reach: usize,
 }
 
 impl Builder {
-    /// Adds a signature under a pattern of at least [`Builder::LENGTH_MIN`] bytes, in any case.
-    pub(crate) fn add(&mut self, pattern: &[u8], signature: u32) {
-        let cut = cut(pattern);
-        let signatures = self.patterns.entry(cut.to_ascii_lowercase()).or_default();
+    /// The shortest pattern that a prefilter takes.
+    pub(crate) const LENGTH_MIN: usize = 2;
+
+    /// Adds a signature under a pattern of at least [`Builder::LENGTH_MIN`] bytes, in any case. `reach` is the place behind
+    /// which the pattern cannot end, where that is known.
+    pub(crate) fn add(&mut self, pattern: &[u8], reach: Option<usize>, signature: u32) {
+        let near = reach.filter(|&reach| pattern.len() < 4 && reach <= PREFILTER_NEAR_BYTES_MAX);
+        self.near_reach = self.near_reach.max(near.unwrap_or(0));
+        let key = (cut(pattern).to_ascii_lowercase(), near.is_some());
+        let signatures = self.patterns.entry(key).or_default();
         if signatures.last() != Some(&signature) {
             signatures.push(signature);
         }
     }
 
-    /// The shortest pattern that a prefilter takes.
-    pub(crate) const LENGTH_MIN: usize = 2;
-
     pub(crate) fn build(self) -> Prefilter {
-        let mut sorted: Vec<(Vec<u8>, Vec<u32>)> = self.patterns.into_iter().collect();
+        let mut sorted: Vec<_> = self.patterns.into_iter().collect();
         sorted.sort_unstable();
-        let mut filter = Prefilter::default();
-        let (mut grams, mut pairs) = (Vec::new(), Vec::new());
-        for (index, (bytes, signatures)) in (0u32..).zip(sorted) {
+        let mut filter = Prefilter { near_reach: self.near_reach, ..Prefilter::default() };
+        let (mut grams, mut pairs, mut near_pairs) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, ((bytes, is_near), signatures)) in (0u32..).zip(sorted) {
             let signatures_start = index_of(&filter.signatures);
             filter.signatures.extend(signatures);
             let signatures_end = index_of(&filter.signatures);
@@ -98,14 +107,15 @@ impl Builder {
             match rarest(&bytes) {
                 Some((offset, run)) => grams.push(Entry { run, pattern: index, offset }),
                 None => {
-                    let run = pair([bytes[0], bytes[1]]);
-                    pairs.push(Entry { run, pattern: index, offset: 0 });
+                    let entry = Entry { run: pair([bytes[0], bytes[1]]), pattern: index, offset: 0 };
+                    if is_near { near_pairs.push(entry) } else { pairs.push(entry) }
                 }
             }
             filter.bytes.extend(bytes);
         }
         filter.grams = Table::of(grams);
         filter.pairs = Table::of(pairs);
+        filter.near_pairs = Table::of(near_pairs);
         filter
     }
 }
@@ -152,35 +162,44 @@ fn hash(run: u32) -> u32 {
     run.wrapping_mul(0x9E37_79B1)
 }
 
+/// The two bits of a hash within its word.
+#[inline(always)]
+fn bits(hash: u32) -> (u32, u32) {
+    (hash >> 12 & 63, hash >> 6 & 63)
+}
+
 impl Table {
     fn of(mut entries: Vec<Entry>) -> Option<Self> {
         if entries.is_empty() {
             return None;
         }
-        // Thirty-two bits per entry keep false alarms at three in a hundred; the largest table is 128 KiB.
-        let bits_log2 = (entries.len() * 32).next_power_of_two().trailing_zeros().clamp(10, 20);
+        // Thirty-two bits per entry, two of them set, keep false alarms below one in a hundred; the largest table is
+        // 128 KiB.
+        let words_log2 = entries.len().div_ceil(2).next_power_of_two().trailing_zeros().clamp(4, 14);
         let starts_log2 = entries.len().next_power_of_two().trailing_zeros().clamp(4, 16);
-        let (shift, starts_shift) = (32 - bits_log2, 32 - starts_log2);
+        let (shift, starts_shift) = (32 - words_log2, 32 - starts_log2);
         entries.sort_unstable_by_key(|entry| (hash(entry.run), entry.pattern));
-        let mut bits = vec![0u64; 1 << (bits_log2 - 6)];
+        let mut words = vec![0u64; 1 << words_log2];
         let mut starts = vec![0u32; (1 << starts_log2) + 1];
         for entry in &entries {
-            let bit = hash(entry.run) >> shift;
-            bits[(bit >> 6) as usize] |= 1 << (bit & 63);
-            starts[(hash(entry.run) >> starts_shift) as usize + 1] += 1;
+            let hash = hash(entry.run);
+            let (first, second) = bits(hash);
+            words[(hash >> shift) as usize] |= 1 << first | 1 << second;
+            starts[(hash >> starts_shift) as usize + 1] += 1;
         }
         for index in 1..starts.len() {
             starts[index] += starts[index - 1];
         }
-        let (bits, starts, entries) = (bits.into(), starts.into(), entries.into());
-        Some(Self { bits, shift, starts, starts_shift, entries })
+        Some(Self { words: words.into(), shift, starts: starts.into(), starts_shift, entries: entries.into() })
     }
 
     /// 1 when something may hang on the run, else 0.
     #[inline(always)]
     fn held(&self, run: u32) -> u64 {
-        let bit = hash(run) >> self.shift;
-        self.bits[(bit >> 6) as usize] >> (bit & 63) & 1
+        let hash = hash(run);
+        let word = self.words[(hash >> self.shift) as usize];
+        let (first, second) = bits(hash);
+        (word >> first) & (word >> second) & 1
     }
 
     fn entries(&self, run: u32) -> impl Iterator<Item = &Entry> {
@@ -196,46 +215,61 @@ impl Prefilter {
         self.length_max.saturating_sub(1)
     }
 
-    /// Calls `found` with each signature of which a pattern occurs in `text` and the place behind it, perhaps several times. Adds what comparing
-    /// costs to `work`; the pass itself, which costs the same for every text, is not counted.
-    pub(crate) fn scan(&self, text: &[u8], work: &mut u64, found: &mut impl FnMut(u32, usize)) {
+    /// Bytes from the start of a text within which short patterns that may stand only there are looked for.
+    pub(crate) fn near_reach(&self) -> usize {
+        self.near_reach
+    }
+
+    /// Calls `found` with each signature of which a pattern occurs in `text` and the place behind it, perhaps several
+    /// times. `near` is the part of the text that counts as its buffer's start. Adds what comparing costs to `work`; the
+    /// pass itself, which costs the same for every text, is not counted.
+    pub(crate) fn scan(&self, text: &[u8], near: Range<usize>, work: &mut u64, found: &mut impl FnMut(u32, usize)) {
         if let Some(grams) = &self.grams {
-            self.scan_grams(grams, text, work, found);
+            self.pass::<4>(grams, text, 0, work, found);
         }
         if let Some(pairs) = &self.pairs {
-            for (index, window) in text.windows(2).enumerate() {
-                let run = pair([window[0], window[1]]);
-                if pairs.held(run) != 0 {
-                    self.compare(pairs, run, text, index, work, found);
-                }
+            self.pass::<2>(pairs, text, 0, work, found);
+        }
+        if let Some(pairs) = &self.near_pairs {
+            let near = near.start.min(text.len())..near.end.min(text.len());
+            if near.start < near.end {
+                self.pass::<2>(pairs, &text[..near.end], near.start, work, found);
             }
         }
     }
 
-    /// Asks the table about each four bytes of the text. Four places are asked at a time: the eight bytes that hold them are
-    /// read at once, and none of the four questions waits for another.
+    /// Asks the table about each `LENGTH` bytes of the text. Five places are asked at a time: the eight bytes that hold them
+    /// are read at once, and none of the questions waits for another.
     #[inline]
-    fn scan_grams(&self, grams: &Table, text: &[u8], work: &mut u64, found: &mut impl FnMut(u32, usize)) {
-        const STEP: usize = 4;
-        let mut place = 0;
+    fn pass<const LENGTH: usize>(
+        &self,
+        table: &Table,
+        text: &[u8],
+        from: usize,
+        work: &mut u64,
+        found: &mut impl FnMut(u32, usize),
+    ) {
+        const STEP: usize = 5;
+        let mask = u32::MAX >> (32 - 8 * LENGTH);
+        let mut place = from;
         while let Some(bytes) = text.get(place..place + 8).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()) {
             let eight = u64::from_le_bytes(bytes) | FOLD_EIGHT;
-            let runs = [eight as u32, (eight >> 8) as u32, (eight >> 16) as u32, (eight >> 24) as u32];
-            let held = runs.map(|run| grams.held(run));
-            if held[0] | held[1] | held[2] | held[3] != 0 {
-                for (ahead, (run, held)) in runs.into_iter().zip(held).enumerate() {
+            let run = |ahead: u32| (eight >> (8 * ahead)) as u32 & mask;
+            let held = [0, 1, 2, 3, 4].map(|ahead| table.held(run(ahead)));
+            if held.into_iter().fold(0, |any, held| any | held) != 0 {
+                for (ahead, held) in (0u32..).zip(held) {
                     if held != 0 {
-                        self.compare(grams, run, text, place + ahead, work, found);
+                        self.compare(table, run(ahead), text, place + ahead as usize, work, found);
                     }
                 }
             }
             place += STEP;
         }
         let rest = text.get(place..).unwrap_or_default();
-        for (ahead, window) in rest.windows(4).enumerate() {
-            let run = gram([window[0], window[1], window[2], window[3]]);
-            if grams.held(run) != 0 {
-                self.compare(grams, run, text, place + ahead, work, found);
+        for (ahead, window) in rest.windows(LENGTH).enumerate() {
+            let run = window.iter().rev().fold(0, |run, &byte| run << 8 | u32::from(byte | 0x20));
+            if table.held(run) != 0 {
+                self.compare(table, run, text, place + ahead, work, found);
             }
         }
     }
@@ -281,10 +315,10 @@ mod tests {
     fn scan(patterns: &[Vec<u8>], text: &[u8]) -> BTreeSet<u32> {
         let mut builder = Builder::default();
         for (index, pattern) in (0..).zip(patterns) {
-            builder.add(pattern, index);
+            builder.add(pattern, None, index);
         }
         let (mut hits, mut work) = (BTreeSet::new(), 0);
-        builder.build().scan(text, &mut work, &mut |signature, _| {
+        builder.build().scan(text, 0..0, &mut work, &mut |signature, _| {
             hits.insert(signature);
         });
         hits
@@ -309,6 +343,23 @@ mod tests {
             text.splice(place..place, plant.iter().copied());
             prop_assert_eq!(scan(&patterns, &text), naive(&patterns, &text));
         }
+    }
+
+    #[test]
+    fn near_patterns_count_near_the_start() {
+        let mut builder = Builder::default();
+        builder.add(b"MZ", Some(2), 1);
+        builder.add(b"PE", Some(10), 2);
+        builder.add(b"zz", Some(100_000), 3);
+        let filter = builder.build();
+        let scan = |text: &[u8], near: Range<usize>| {
+            let mut hits = Vec::new();
+            filter.scan(text, near, &mut 0, &mut |signature, end| hits.push((signature, end)));
+            hits
+        };
+        assert_eq!(filter.near_reach(), 10);
+        assert_eq!(scan(b"mzxxpeMZpeZZ", 0..10), [(3, 12), (1, 2), (2, 6), (1, 8), (2, 10)]);
+        assert_eq!(scan(b"MZxxxxxxxx", 2..12), []);
     }
 
     #[test]
