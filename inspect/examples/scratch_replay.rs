@@ -14,7 +14,10 @@ struct F {
     key: FlowKey,
     est: bool,
 }
-fn cpu() -> f64 { std::fs::read_to_string("/proc/thread-self/schedstat").unwrap().split(' ').next().unwrap().parse::<f64>().unwrap() / 1e9 }
+fn cpu() -> f64 {
+    std::fs::read_to_string("/proc/thread-self/schedstat").unwrap().split(' ').next().unwrap().parse::<f64>().unwrap()
+        / 1e9
+}
 fn main() {
     let a: Vec<String> = std::env::args().skip(1).collect();
     let get = |k: &str| a.iter().position(|x| x == k).map(|i| a[i + 1].clone());
@@ -228,7 +231,8 @@ fn main() {
         emit(&mut alerts, &mut eve);
         let _ = &fl.key;
     }
-    let c1 = cpu() - c0; eprintln!("cpu {c1:.3} s, {:.3} Gbit/s", bytes as f64 * 8.0 / c1 / 1e9);
+    let c1 = cpu() - c0;
+    eprintln!("cpu {c1:.3} s, {:.3} Gbit/s", bytes as f64 * 8.0 / c1 / 1e9);
     let mut rest: Vec<_> = flows.into_values().collect();
     rest.sort_by_key(|f| f.slot);
     for fl in rest {

@@ -158,3 +158,6 @@ pub const POOL_MAX: usize = 256;
 
 /// Bytes of one that is kept: larger ones go back to the allocator. Together at most 32 MiB.
 pub const POOLED_BYTES_MAX: usize = 64 << 10;
+
+/// Signatures without a pattern that are noted per flow and direction; when more are left, all are looked at.
+pub const DIRECT_MAX: usize = 64;

@@ -4,7 +4,7 @@ use crate::inspector::Direction;
 use crate::inspector::flow::{Flow, index};
 use crate::inspector::transactions::{Body, TransactionSide};
 use crate::limits::{CANDIDATES_MAX, VERIFY_WORK_MAX};
-use crate::signature::{PacketGroup, RuleSet};
+use crate::signature::{Facts, PacketGroup, RuleSet};
 
 /// A signature to look at, and the transaction side that is the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -62,12 +62,15 @@ impl Candidates {
     /// Candidates by the packet itself and the stream bytes that it has brought.
     pub(crate) fn of_packet(
         &mut self,
+        rules: &RuleSet,
         group: &PacketGroup,
-        payload: &[u8],
+        facts: &Facts<'_>,
         flow: Option<&mut Flow>,
         direction: Direction,
         work: &mut u64,
     ) {
+        let payload = facts.payload;
+        let mut direct = None;
         let side = Candidate::NO_SIDE;
         let mut fresh_stream = false;
         let mut is_first = true;
@@ -75,7 +78,9 @@ impl Candidates {
         let mut is_covered = false;
         if let Some(flow) = flow {
             is_first = !std::mem::replace(&mut flow.has_sent[index(direction)], true);
-            let window = &mut flow.windows[index(direction)];
+            let Flow { windows, direct: eligible, .. } = flow;
+            direct = eligible[index(direction)].of(rules, group, facts);
+            let window = &mut windows[index(direction)];
             if window.is_fresh() {
                 fresh_stream = true;
                 for signature in window.waiting() {
@@ -98,18 +103,16 @@ impl Candidates {
             let mut push = |signature, _| self.push(Candidate { signature, side, is_stale: false });
             group.payload.scan(payload, 0..group.payload.near_reach(), work, &mut push);
         }
-        if fresh_stream || !payload.is_empty() {
-            for &signature in &group.with_payload {
-                self.push(Candidate { signature, side, is_stale: true });
-            }
-        }
         if is_first {
             for &signature in &group.addresses_only {
                 self.push(Candidate { signature, side, is_stale: true });
             }
         }
-        for &signature in &group.headers_only {
-            self.push(Candidate { signature, side, is_stale: true });
+        let has_bytes = fresh_stream || !payload.is_empty();
+        for &signature in direct.unwrap_or(&group.direct) {
+            if has_bytes || rules.signatures[signature as usize].payload.is_empty() {
+                self.push(Candidate { signature, side, is_stale: true });
+            }
         }
     }
 

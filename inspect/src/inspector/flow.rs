@@ -3,9 +3,9 @@
 use crate::inspector::memory::FlowNotes;
 use crate::inspector::transactions::Transactions;
 use crate::inspector::{Direction, FlowSlot};
-use crate::limits::{FLOW_SLOTS_MAX, STREAM_WINDOW_BYTES, WAITING_MAX};
+use crate::limits::{DIRECT_MAX, FLOW_SLOTS_MAX, STREAM_WINDOW_BYTES, WAITING_MAX};
 use crate::protocol::Conversation;
-use crate::signature::RuleSet;
+use crate::signature::{Facts, PacketGroup, RuleSet, ends_match};
 use crate::stream::{Stream, StreamMemory};
 
 /// What is remembered of one flow.
@@ -18,9 +18,38 @@ pub(crate) struct Flow {
     pub(crate) windows: [Window; 2],
     /// Whether a packet of each direction has been looked at.
     pub(crate) has_sent: [bool; 2],
+    /// By direction, the signatures without a pattern that the flow's addresses and ports leave.
+    pub(crate) direct: [Direct; 2],
     pub(crate) conversation: Conversation,
     pub(crate) transactions: Transactions,
     pub(crate) notes: FlowNotes,
+}
+
+/// Signatures of a group that are looked at for each packet, less those that the flow's addresses and ports rule out.
+#[derive(Debug)]
+pub(crate) enum Direct {
+    /// Nobody has asked yet.
+    Unknown,
+    /// These are left.
+    These(Box<[u32]>),
+    /// Too many are left to be noted.
+    All,
+}
+
+impl Direct {
+    /// The signatures that are left, in rising order; `None` for all of the group's.
+    #[inline]
+    pub(crate) fn of(&mut self, rules: &RuleSet, group: &PacketGroup, facts: &Facts<'_>) -> Option<&[u32]> {
+        if matches!(self, Direct::Unknown) {
+            let accepts = |index: &&u32| ends_match(rules, &rules.signatures[**index as usize], facts);
+            let left: Vec<u32> = group.direct.iter().filter(accepts).take(DIRECT_MAX + 1).copied().collect();
+            *self = if left.len() > DIRECT_MAX { Direct::All } else { Direct::These(left.into()) };
+        }
+        match self {
+            Direct::These(left) => Some(left),
+            Direct::All | Direct::Unknown => None,
+        }
+    }
 }
 
 /// The last bytes of one direction of a stream, and the signatures that wait for more.
@@ -132,6 +161,7 @@ impl Flow {
             streams: [None, None],
             windows: [Window::default(), Window::default()],
             has_sent: [false; 2],
+            direct: [Direct::Unknown, Direct::Unknown],
             conversation: Conversation::new(),
             transactions: Transactions::default(),
             notes: FlowNotes::default(),
@@ -156,6 +186,7 @@ impl Flow {
         self.fingerprint = rules.fingerprint();
         self.notes = FlowNotes::default();
         self.has_sent = [false; 2];
+        self.direct = [Direct::Unknown, Direct::Unknown];
         for window in &mut self.windows {
             window.waiting.clear();
             window.matched.clear();

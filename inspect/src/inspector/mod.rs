@@ -219,7 +219,7 @@ impl Inspector {
         let mut work = 0;
         let (rules, direction) = (look.rules, look.view.direction);
         self.candidates.clear();
-        self.candidates.of_packet(group, look.facts.payload, flow.as_deref_mut(), direction, &mut work);
+        self.candidates.of_packet(rules, group, &look.facts, flow.as_deref_mut(), direction, &mut work);
         if let Some(flow) = flow.as_deref_mut() {
             self.candidates.of_transactions(rules, flow, &mut work);
         }

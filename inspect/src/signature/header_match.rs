@@ -26,13 +26,19 @@ pub(crate) fn header_matches(rules: &RuleSet, signature: &Signature, facts: &Fac
     {
         return false;
     }
+    ends_match(rules, signature, facts)
+}
+
+/// Tests ports and addresses: what all packets of a flow in one direction have in common.
+#[inline]
+pub(crate) fn ends_match(rules: &RuleSet, signature: &Signature, facts: &Facts<'_>) -> bool {
     let ends = (facts.source, facts.source_port, facts.destination, facts.destination_port);
     let swapped = (facts.destination, facts.destination_port, facts.source, facts.source_port);
-    ends_match(rules, signature, ends) || (signature.bidirectional && ends_match(rules, signature, swapped))
+    are_between(rules, signature, ends) || (signature.bidirectional && are_between(rules, signature, swapped))
 }
 
 #[inline]
-fn ends_match(rules: &RuleSet, signature: &Signature, ends: (u128, u16, u128, u16)) -> bool {
+fn are_between(rules: &RuleSet, signature: &Signature, ends: (u128, u16, u128, u16)) -> bool {
     let (source, source_port, destination, destination_port) = ends;
     rules.port_set(signature.destination_ports).contains(destination_port)
         && rules.port_set(signature.source_ports).contains(source_port)

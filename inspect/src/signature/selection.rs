@@ -9,6 +9,7 @@ use super::ranges::PortSet;
 use super::ruleset::RuleSet;
 use super::transform::Transform;
 use crate::inspector::Direction;
+use crate::limits::PREFILTER_NEAR_BYTES_MAX;
 use crate::protocol::{Buffer, Delivery};
 
 /// The signatures of a set, by what makes it worth to look at them.
@@ -31,10 +32,9 @@ pub(crate) struct Selection {
 pub(crate) struct PacketGroup {
     /// By patterns in the payload, or in the stream.
     pub(crate) payload: Prefilter,
-    /// Without a pattern, but with something to ask of the payload.
-    pub(crate) with_payload: Box<[u32]>,
-    /// Without anything to ask of the payload.
-    pub(crate) headers_only: Box<[u32]>,
+    /// Without a pattern that is worth to be searched for: to be looked at for each packet, unless the flow's addresses and
+    /// ports rule them out.
+    pub(crate) direct: Box<[u32]>,
     /// With nothing but addresses to ask for: for the first packet of each direction of a flow.
     pub(crate) addresses_only: Box<[u32]>,
     /// Ports of packets that some signature accepts.
@@ -145,8 +145,7 @@ impl Selection {
 
 impl PacketGroup {
     fn of(rules: &RuleSet, triggers: &[Trigger], key: GroupKey) -> Self {
-        let (mut payload, mut with_payload) = (Builder::default(), Vec::new());
-        let (mut headers_only, mut addresses_only) = (Vec::new(), Vec::new());
+        let (mut payload, mut direct, mut addresses_only) = (Builder::default(), Vec::new(), Vec::new());
         let (mut matched, mut followed) = (Vec::new(), Vec::new());
         for (index, (signature, trigger)) in (0u32..).zip(rules.signatures.iter().zip(triggers)) {
             if !signature.transports.meets(key.transport) {
@@ -160,17 +159,15 @@ impl PacketGroup {
             }
             match trigger {
                 Trigger::Payload(pattern) => payload.add(&pattern.bytes, pattern.reach, index),
-                Trigger::AnyPayload => with_payload.push(index),
                 Trigger::AnyPacket if signature.is_about_addresses => addresses_only.push(index),
-                Trigger::AnyPacket => headers_only.push(index),
+                Trigger::AnyPacket | Trigger::AnyPayload => direct.push(index),
                 Trigger::Buffer(..) | Trigger::AnyBuffer(_) | Trigger::Transaction => continue,
             }
             matched.push(signature);
         }
         Self {
             payload: payload.build(),
-            with_payload: with_payload.into(),
-            headers_only: headers_only.into(),
+            direct: direct.into(),
             addresses_only: addresses_only.into(),
             matched: PortPair::of(rules, matched.into_iter()),
             followed: PortPair::of(rules, followed.into_iter()),
@@ -200,6 +197,8 @@ fn trigger(signature: &Signature) -> Trigger {
     });
     let best = payload.chain(buffers).max_by_key(|(buffer, _, pattern)| score(*buffer, pattern));
     match best {
+        // A second pass over all payload costs more than looking at the few signatures that each flow leaves of these.
+        Some((None, _, pattern)) if pattern.is_short_and_free() => Trigger::AnyPayload,
         Some((None, _, pattern)) => Trigger::Payload(pattern),
         Some((Some(buffer), dotted, pattern)) => Trigger::Buffer(buffer, pattern, dotted),
         None => match &signature.app {
@@ -238,6 +237,12 @@ struct Searched {
     /// The place behind which it cannot end, where that is known.
     reach: Option<usize>,
     is_chosen: bool,
+}
+
+impl Searched {
+    fn is_short_and_free(&self) -> bool {
+        self.bytes.len() < 4 && self.reach.is_none_or(|reach| reach > PREFILTER_NEAR_BYTES_MAX)
+    }
 }
 
 fn searched(step: &Step, transforms: &[Transform]) -> Option<Searched> {
