@@ -1,7 +1,7 @@
 //! Behaviour that needs no signature to be noticed: scans, sweeps, floods and bursts.
 //!
 //! Theory of operation: each *source* (a number of the caller's, for the port that a packet came by) has a fixed handful of
-//! [`sketch`]es. A packet is shown once, before policy decides about it, for a scan is mostly made of attempts that policy
+//! sketches. A packet is shown once, before policy decides about it, for a scan is mostly made of attempts that policy
 //! denies. What exceeds a threshold comes back in two ways: as an [`AnomalySet`] that says what this very packet is part of,
 //! for callers that drop, and as an [`Anomaly`] event, at most one per source and kind in each quiet time, for callers that
 //! report or quarantine.
@@ -232,7 +232,8 @@ impl Detectors {
     }
 
     /// Takes note of a packet that `source` sent and answers which anomalies it is part of. `opens_flow` says whether it
-    /// is the first of a flow, or would be if it was let through. New events are appended to `events`. `now_ms` is a
+    /// is the first of a flow, or would be if it was let through. While a scan or sweep lasts, every new flow to its target is
+    /// part of it, known ports and hosts included. New events are appended to `events`. `now_ms` is a
     /// monotonic time in milliseconds.
     pub fn observe(
         &mut self,
