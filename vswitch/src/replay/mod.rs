@@ -8,6 +8,7 @@ mod flows;
 mod link;
 mod player;
 mod record;
+mod tunnel;
 
 use std::fmt;
 use std::fs::File;

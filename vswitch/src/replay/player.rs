@@ -14,9 +14,13 @@ use inspect::wire::{Checksums, Packet, TcpFlags, TcpOption, TcpView, emit};
 
 use super::flows::{FLOWS_MAX, Flow, Flows, Found};
 use super::record::{Drop, Ends, Record, What};
+use super::tunnel;
 
 /// How often silent flows are looked for, in milliseconds of the capture's time.
 const SWEEP_INTERVAL_MS: u64 = 10_000;
+
+/// Tunnels within tunnels that are looked into.
+const TUNNELS_MAX: u8 = 4;
 
 /// TCP fast open's cookie (RFC 7413): the one reason for a SYN to carry data.
 const TCP_FAST_OPEN: u8 = 34;
@@ -95,8 +99,20 @@ impl<'a> Player<'a> {
             self.end_all(over);
         }
         match Packet::parse(frame, self.checksums) {
-            Ok(packet) if packet.headers().fragment.is_some() => self.fragment(&packet),
-            Ok(packet) => self.packet(&packet),
+            Ok(packet) => self.parsed(&packet, TUNNELS_MAX),
+            Err(why) => self.refused(why.name()),
+        }
+    }
+
+    /// Plays a packet and what it carries, as deep as so many tunnels.
+    fn parsed(&mut self, packet: &Packet<'_>, tunnels: u8) {
+        if packet.headers().fragment.is_some() {
+            return self.fragment(packet, tunnels);
+        }
+        self.packet(packet);
+        let Some(frame) = tunnels.checked_sub(1).and_then(|_| tunnel::inner(packet)) else { return };
+        match Packet::parse(&frame, self.checksums) {
+            Ok(packet) => self.parsed(&packet, tunnels - 1),
             Err(why) => self.refused(why.name()),
         }
     }
@@ -107,12 +123,12 @@ impl<'a> Player<'a> {
         self.end_all(over);
     }
 
-    fn fragment(&mut self, packet: &Packet<'_>) {
+    fn fragment(&mut self, packet: &Packet<'_>, tunnels: u8) {
         let mut discarded = Vec::new();
         match self.fragments.insert(0, packet, self.now_ms, &mut discarded) {
             Ok(FragmentOutcome::Held) => {}
             Ok(FragmentOutcome::Complete(whole)) => match Packet::parse(&whole.frame, self.checksums) {
-                Ok(packet) => self.packet(&packet),
+                Ok(packet) => self.parsed(&packet, tunnels),
                 Err(why) => self.refused(why.name()),
             },
             Err(why) => {
