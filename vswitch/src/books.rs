@@ -17,6 +17,8 @@ pub struct PortTotals {
     pub received_bytes: u64,
     /// Copies made of them by flooding.
     pub flood_copies: u64,
+    /// Fragments that wait for the rest of their datagram.
+    pub held: u64,
     /// Frames that entered by the port and were written to some port.
     pub delivered: u64,
     /// Frames written to the port.
@@ -33,6 +35,7 @@ impl Default for PortTotals {
             received: 0,
             received_bytes: 0,
             flood_copies: 0,
+            held: 0,
             delivered: 0,
             transmitted: 0,
             transmitted_bytes: 0,
@@ -51,6 +54,7 @@ impl PortTotals {
         self.received += other.received;
         self.received_bytes += other.received_bytes;
         self.flood_copies += other.flood_copies;
+        self.held += other.held;
         self.delivered += other.delivered;
         self.transmitted += other.transmitted;
         self.transmitted_bytes += other.transmitted_bytes;
@@ -117,6 +121,7 @@ fn port_totals(workers: &[&WorkerCounters], port: usize) -> PortTotals {
             received: counters.received.value(),
             received_bytes: counters.received_bytes.value(),
             flood_copies: counters.flood_copies.value(),
+            held: counters.held.value(),
             delivered: counters.delivered.value(),
             transmitted: counters.transmitted.value(),
             transmitted_bytes: counters.transmitted_bytes.value(),

@@ -1,7 +1,7 @@
 //! What a worker counts. Each cell has one writer, the worker; `main` reads and sums.
 //!
 //! The books balance per ingress port, at every moment between two bursts:
-//! `received + copies = delivered + sum of drops`, where all five count frames by the port that they entered by.
+//! `received + copies = delivered + sum of drops + held`, where all count frames by the port that they entered by.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -21,6 +21,11 @@ impl Cell {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }
 
+    /// Takes away from a level. Only the owning worker may call this.
+    pub fn take(&self, n: u64) {
+        self.add(n.wrapping_neg());
+    }
+
     /// The current value.
     pub fn value(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
@@ -37,6 +42,8 @@ pub struct PortCounters {
     pub received_bytes: Cell,
     /// Further copies made of frames that entered here and were flooded (n egress ports make n - 1 copies).
     pub flood_copies: Cell,
+    /// Fragments that entered here and wait for the rest of their datagram: a level.
+    pub held: Cell,
     /// Frames that entered here and were written to some port.
     pub delivered: Cell,
     /// Frames written to this port.
@@ -53,6 +60,7 @@ impl Default for PortCounters {
             received: Cell::default(),
             received_bytes: Cell::default(),
             flood_copies: Cell::default(),
+            held: Cell::default(),
             delivered: Cell::default(),
             transmitted: Cell::default(),
             transmitted_bytes: Cell::default(),

@@ -20,6 +20,12 @@ pub struct Cleared<'batch> {
 }
 
 impl<'batch> Cleared<'batch> {
+    /// A fragment of a datagram that was cleared as a whole; its bytes are those that the whole was put together from.
+    pub(crate) fn fragment_of(whole: &Cleared<'_>, frame: &'batch [u8], headers: &'batch Headers) -> Self {
+        debug_assert!(headers.fragment.is_some() && frame.len() <= whole.frame.len());
+        Self { frame, headers, offload: Offload::None }
+    }
+
     /// The bytes that were inspected.
     #[inline(always)]
     pub fn frame(&self) -> &'batch [u8] {

@@ -107,6 +107,7 @@ fn describe() {
     );
     describe_counter!("vswitch_drops_total", "Frames dropped, by reason");
     describe_counter!("vswitch_port_drops_total", "Frames dropped, by the port that they entered by and reason");
+    describe_gauge!("vswitch_fragments_held", "Fragments that wait for the rest of their datagram");
     describe_counter!("vswitch_flood_copies_total", "Copies made of frames that were flooded");
     describe_counter!("vswitch_cleared_total", "Forward verdicts, one per egress port");
     describe_counter!("vswitch_delivered_total", "Frames handed to their egress port");
@@ -164,6 +165,7 @@ fn publish_drops(scrape: &Scrape<'_>) {
 fn publish_switch(scrape: &Scrape<'_>) {
     let totals = scrape.totals;
     counter!("vswitch_flood_copies_total").absolute(totals.all.flood_copies);
+    gauge!("vswitch_fragments_held").set(totals.all.held as f64);
     counter!("vswitch_cleared_total").absolute(totals.cleared);
     counter!("vswitch_delivered_total").absolute(totals.all.delivered);
     counter!("vswitch_alerts_total", "action" => "allowed").absolute(totals.alerts_allowed);

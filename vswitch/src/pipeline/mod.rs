@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
+use inspect::fragments::FragmentTable;
 use inspect::inspector::FlowSlot;
 use inspect::verdict::Refused;
 use inspect::wire::{self, Headers, Packet};
@@ -26,6 +27,7 @@ use crate::mac_table::{LearnedCache, LearnedMacs};
 mod claim;
 mod decide;
 mod egress;
+mod fragments;
 mod offload;
 
 use decide::{Denied, Flows, Keyed};
@@ -89,6 +91,7 @@ struct DropDetail {
 pub struct Pipeline {
     flows: FlowTable,
     inspection: Inspection,
+    fragments: FragmentTable,
     learned: Arc<LearnedMacs>,
     learned_cache: LearnedCache,
     counters: Arc<WorkerCounters>,
@@ -97,6 +100,8 @@ pub struct Pipeline {
     // panics is dropped for that reason, and the books balance.
     entered: u64,
     ended: u64,
+    // Why the last frame was dropped, for those that end with it.
+    last_drop: DropReason,
 }
 
 impl Pipeline {
@@ -108,7 +113,18 @@ impl Pipeline {
         counters: Arc<WorkerCounters>,
         log: EventLog,
     ) -> Self {
-        Self { flows, inspection, learned, learned_cache: LearnedCache::default(), counters, log, entered: 0, ended: 0 }
+        Self {
+            flows,
+            inspection,
+            fragments: FragmentTable::default(),
+            learned,
+            learned_cache: LearnedCache::default(),
+            counters,
+            log,
+            entered: 0,
+            ended: 0,
+            last_drop: DropReason::Fragment,
+        }
     }
 
     /// The flows of this worker.
@@ -133,6 +149,10 @@ impl Pipeline {
             let packet = sighted.candidate(batch, at).packet();
             if let Err(reason) = self.secure(turn, ingress, &packet) {
                 self.end(turn, None, &packet, reason, DropDetail::default());
+                continue;
+            }
+            if packet.headers().fragment.is_some() {
+                self.take_fragment(turn, ingress, &packet, egress);
                 continue;
             }
             match egress::route(turn, &packet, &mut self.learned_cache, &self.learned, egress) {
@@ -193,6 +213,7 @@ impl Pipeline {
             ended += 1;
         });
         self.counters.flows_ended.add(ended);
+        self.expire_fragments(now_ms);
         self.counters.events_lost.add(self.log.take_lost());
     }
 
@@ -265,6 +286,12 @@ impl Pipeline {
         }
         line.items.clear();
         self.counters.cleared.add(outbound.len() as u64);
+        self.send(turn, &outbound, egress);
+    }
+
+    /// Stage 5: what is cleared leaves, and what its receiver did not take is dropped.
+    #[inline(always)]
+    fn send<E: Egress>(&mut self, turn: &Turn<'_>, outbound: &Outbound<'_>, egress: &mut E) {
         let outcome = outbound.forward(egress, &self.counters);
         self.counters.port(turn.ingress).delivered.add(outcome.delivered);
         self.ended += outcome.delivered;
@@ -372,6 +399,7 @@ impl Pipeline {
         describe: impl FnOnce(&mut Event),
     ) {
         self.ended += 1;
+        self.last_drop = reason;
         self.counters.count_drop(turn.ingress, reason);
         self.log.drop_event((turn.ingress, reason, detail), turn.now_us, |suppressed| {
             let mut event = event_about(

@@ -89,13 +89,55 @@ fn offload_claims_that_do_not_fit() {
     bench.assert_books_balance();
 }
 
+fn fragments(text: &[u8]) -> Vec<Vec<u8>> {
+    emit::udp((ip(11), 1_000), (ip(12), 2_000)).macs(mac(11), mac(12)).payload(text).fragments(1_500)
+}
+
 #[test]
-fn fragments_that_stand_alone() {
+fn fragments_wait_for_each_other_and_go_on_as_they_came() {
     let mut bench = Bench::default();
-    let fragments =
-        emit::udp((ip(11), 1_000), (ip(12), 2_000)).macs(mac(11), mac(12)).payload([1; 3_000]).fragments(1_500);
-    assert!(fragments.len() > 1);
-    bench.assert_dropped(WEB1, &fragments[1], DropReason::Fragment);
+    let fragments = fragments(&[7; 4_000]);
+    assert!(fragments.len() > 2);
+    for frame in fragments.iter().skip(1).rev() {
+        bench.send(WEB1, frame);
+        assert_eq!(bench.received(WEB2), []);
+        bench.assert_books_balance();
+    }
+    bench.send(WEB1, &fragments[0]);
+    let arrived: Vec<_> = bench.received(WEB2).into_iter().map(|sent| sent.frame).collect();
+    assert_eq!(arrived, fragments);
+    assert_eq!(bench.counters.port(WEB1).held.value(), 0);
+    bench.assert_books_balance();
+}
+
+#[test]
+fn fragments_of_a_datagram_that_policy_denies_all_end_there() {
+    let mut bench = Bench::default();
+    let fragments = emit::udp((ip(11), 1_000), (ip(21), 9)).macs(mac(11), mac(21)).payload([1; 3_000]).fragments(1_500);
+    for frame in &fragments {
+        bench.send(WEB1, frame);
+    }
+    assert_eq!(bench.received(DB1), []);
+    assert_eq!(bench.drops(), [("web1 drop policy".to_owned(), fragments.len() as u64)]);
+    bench.assert_books_balance();
+}
+
+#[test]
+fn fragments_that_overlap_or_stay_alone() {
+    let mut bench = Bench::default();
+    let (good, other) = (fragments(&[1; 3_000]), fragments(&[2; 3_000]));
+    bench.send(WEB1, &good[1]);
+    bench.send(WEB1, &other[1]);
+    assert_eq!(bench.drops(), [("web1 drop fragment".to_owned(), 2)], "the overlap, and what was held");
+    bench.assert_books_balance();
+    let mut bench = Bench::default();
+    bench.send(WEB1, &good[0]);
+    assert_eq!(bench.counters.port(WEB1).held.value(), 1);
+    bench.advance_ms(20_000);
+    let now_ms = bench.now_us / 1_000;
+    bench.pipeline.housekeep(1, now_ms);
+    assert_eq!(bench.drops(), [("web1 drop fragment".to_owned(), 1)]);
+    bench.assert_books_balance();
 }
 
 #[test]
