@@ -13,12 +13,22 @@ use crate::forward::Egress;
 use crate::frame::PortId;
 use crate::mac_table::{LearnedCache, LearnedMacs};
 
+/// Ports that a flooded frame may leave by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Flood {
+    /// All.
+    Everybody,
+    /// Those whose hosts configuration does not name: one of them may have the unknown address.
+    OpenEnded,
+}
+
 /// Where a frame goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Route {
     /// To one port.
     One(PortId),
-    /// To each of these, judged by itself. Empty when there is nobody.
-    Flood(ArrayVec<PortId, PORTS_MAX>),
+    /// To each port of a kind, judged by itself; see [`flood`].
+    Flood(Flood),
     /// Nowhere.
     Nowhere(DropReason),
 }
@@ -50,17 +60,12 @@ pub(super) fn learn(
     }
 }
 
-/// Finds the ports that a frame would leave by.
-pub(super) fn route(
-    turn: &Turn<'_>,
-    packet: &Packet<'_>,
-    cache: &mut LearnedCache,
-    learned: &LearnedMacs,
-    egress: &impl Egress,
-) -> Route {
+/// Finds where a frame would leave.
+#[inline]
+pub(super) fn route(turn: &Turn<'_>, packet: &Packet<'_>, cache: &mut LearnedCache, learned: &LearnedMacs) -> Route {
     let destination = packet.destination_mac();
     if is_group(destination) {
-        return Route::Flood(flood(turn, egress, |_| true));
+        return Route::Flood(Flood::Everybody);
     }
     let known =
         turn.generation.fixed_macs.port(destination).or_else(|| cache.port(learned, destination, turn.now_ms()));
@@ -69,7 +74,7 @@ pub(super) fn route(
         Some(port) if turn.generation.port(port).is_none() => Route::Nowhere(DropReason::NoEgress),
         Some(port) if between_uplinks(turn, port) => Route::Nowhere(DropReason::NoEgress),
         Some(port) => Route::One(port),
-        None => Route::Flood(flood(turn, egress, |port| turn.generation.is_open_ended(port))),
+        None => Route::Flood(Flood::OpenEnded),
     }
 }
 
@@ -79,11 +84,12 @@ fn between_uplinks(turn: &Turn<'_>, port: PortId) -> bool {
     is_uplink(turn.ingress) && is_uplink(port)
 }
 
-fn flood(turn: &Turn<'_>, egress: &impl Egress, wanted: impl Fn(PortId) -> bool) -> ArrayVec<PortId, PORTS_MAX> {
+/// The ports of a kind that are connected, less the one that the frame entered by. Empty when there is nobody.
+pub(super) fn flood(turn: &Turn<'_>, kind: Flood, egress: &impl Egress) -> ArrayVec<PortId, PORTS_MAX> {
     (0..turn.generation.ports.len() as u16)
         .map(PortId)
         .filter(|port| *port != turn.ingress && turn.generation.port(*port).is_some())
-        .filter(|port| wanted(*port) && !between_uplinks(turn, *port))
-        .filter(|port| egress.queue(*port, 0).is_some())
+        .filter(|port| kind == Flood::Everybody || turn.generation.is_open_ended(*port))
+        .filter(|port| !between_uplinks(turn, *port) && egress.queue(*port, 0).is_some())
         .collect()
 }

@@ -76,9 +76,9 @@ impl Pipeline {
         if let Err(reason) = self.secure(turn, ingress, &packet) {
             return self.end_all(turn, None, whole, reason, DropDetail::default());
         }
-        let ports = match egress::route(turn, &packet, &mut self.learned_cache, &self.learned, egress) {
+        let ports = match egress::route(turn, &packet, &mut self.learned_cache, &self.learned) {
             Route::One(port) => std::iter::once(port).collect(),
-            Route::Flood(ports) => ports,
+            Route::Flood(kind) => egress::flood(turn, kind, egress),
             Route::Nowhere(reason) => return self.end_all(turn, None, whole, reason, DropDetail::default()),
         };
         if ports.is_empty() {

@@ -155,9 +155,10 @@ impl Pipeline {
                 self.take_fragment(turn, ingress, &packet, egress);
                 continue;
             }
-            match egress::route(turn, &packet, &mut self.learned_cache, &self.learned, egress) {
+            match egress::route(turn, &packet, &mut self.learned_cache, &self.learned) {
                 Route::One(port) => self.line_up(turn, batch, &sighted, at, port, &mut line, egress),
-                Route::Flood(ports) => {
+                Route::Flood(kind) => {
+                    let ports = egress::flood(turn, kind, egress);
                     let copies = (ports.len() as u64).saturating_sub(1);
                     self.entered += copies;
                     self.counters.port(turn.ingress).flood_copies.add(copies);
