@@ -258,6 +258,10 @@ pub(crate) struct Collector<'a> {
 }
 
 impl Sink for Collector<'_> {
+    fn wants(&self, buffer: Buffer) -> bool {
+        self.rules.asks_for(buffer)
+    }
+
     fn buffer(&mut self, transaction: u32, side: Direction, buffer: Buffer, piece: Piece, bytes: &[u8]) {
         if !self.rules.asks_for(buffer) {
             return;

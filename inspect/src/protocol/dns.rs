@@ -51,7 +51,7 @@ pub(super) fn looks_like_header(bytes: &[u8], is_to_server: bool) -> bool {
         [4, 6, 8, 10].map(|at| u16::from_be_bytes([header[at], header[at + 1]]));
     if is_to_server {
         // An update (opcode 5) counts zones, prerequisites and updates here.
-        questions == 1 && additionals <= 4 && (opcode == 5 || answers + authorities <= 2)
+        questions == 1 && additionals <= 4 && (opcode == 5 || answers <= 2 && authorities <= 2)
     } else {
         questions <= 1 && answers <= 4096 && authorities <= 512 && additionals <= 512
     }

@@ -24,6 +24,8 @@ mod sink;
 mod smb;
 mod smtp;
 mod ssh;
+#[cfg(test)]
+mod tests;
 mod tls;
 
 pub use anomaly::Anomaly;

@@ -130,6 +130,10 @@ pub struct Expectation {
 
 /// Receives what parsers find. `transaction` counts from 0 within a flow.
 pub trait Sink {
+    /// Whether anybody looks at this buffer. Parsers need not make one that nobody wants, where making it costs something.
+    fn wants(&self, _buffer: Buffer) -> bool {
+        true
+    }
     /// A piece of a buffer.
     fn buffer(&mut self, transaction: u32, side: Direction, buffer: Buffer, piece: Piece, bytes: &[u8]);
     /// A number of a transaction.

@@ -122,39 +122,43 @@ impl<'a> Header<'a> {
 
     /// Delivers every buffer that is made of fields. `line` is the first line without its end, `raw` the block as sent.
     pub(super) fn deliver(&self, transaction: u32, side: Direction, line: &[u8], raw: &[u8], sink: &mut dyn Sink) {
-        let mut give = |buffer, bytes: &[u8]| {
+        let give = |sink: &mut dyn Sink, buffer, bytes: &[u8]| {
             if !bytes.is_empty() {
                 sink.buffer(transaction, side, buffer, Piece::WHOLE, bytes);
             }
         };
         let mut text = Vec::with_capacity(raw.len() + line.len() + 8);
-        text.extend_from_slice(line);
-        text.extend_from_slice(b"\r\n");
-        for field in &self.fields {
-            push_field(&mut text, field);
-        }
-        text.extend_from_slice(b"\r\n");
-        give(Buffer::HttpStart, &text);
-        text.clear();
-        let cookie: &[u8] = if side == Direction::ToServer { b"cookie" } else { b"set-cookie" };
-        for field in self.fields.iter().filter(|field| !field.name.eq_ignore_ascii_case(cookie)) {
-            push_field(&mut text, field);
-        }
-        give(Buffer::HttpHeader, &text);
-        give(Buffer::HttpHeaderRaw, raw);
-        text.clear();
-        text.extend_from_slice(b"\r\n");
-        for field in &self.fields {
-            text.extend_from_slice(field.name);
+        if sink.wants(Buffer::HttpStart) {
+            text.extend_from_slice(line);
             text.extend_from_slice(b"\r\n");
+            for field in &self.fields {
+                push_field(&mut text, field);
+            }
+            text.extend_from_slice(b"\r\n");
+            give(sink, Buffer::HttpStart, &text);
+            text.clear();
         }
-        text.extend_from_slice(b"\r\n");
-        if !self.fields.is_empty() {
-            give(Buffer::HttpHeaderNames, &text);
+        if sink.wants(Buffer::HttpHeader) {
+            let cookie: &[u8] = if side == Direction::ToServer { b"cookie" } else { b"set-cookie" };
+            for field in self.fields.iter().filter(|field| !field.name.eq_ignore_ascii_case(cookie)) {
+                push_field(&mut text, field);
+            }
+            give(sink, Buffer::HttpHeader, &text);
+            text.clear();
+        }
+        give(sink, Buffer::HttpHeaderRaw, raw);
+        if !self.fields.is_empty() && sink.wants(Buffer::HttpHeaderNames) {
+            text.extend_from_slice(b"\r\n");
+            for field in &self.fields {
+                text.extend_from_slice(field.name);
+                text.extend_from_slice(b"\r\n");
+            }
+            text.extend_from_slice(b"\r\n");
+            give(sink, Buffer::HttpHeaderNames, &text);
         }
         for field in &self.fields {
             if let Some(buffer) = buffer_of(side, field.name) {
-                give(buffer, &field.value);
+                give(sink, buffer, &field.value);
             }
         }
         self.deliver_fields(transaction, side, sink);
@@ -166,6 +170,9 @@ impl<'a> Header<'a> {
             Direction::ToServer => Buffer::HttpRequestHeader,
             Direction::ToClient => Buffer::HttpResponseHeader,
         };
+        if !sink.wants(buffer) {
+            return;
+        }
         let mut text = Vec::new();
         for field in &self.fields {
             text.clear();

@@ -98,7 +98,7 @@ impl Files {
         if let Some(place) = known {
             let open = &mut self.open[place];
             if open.next == offset {
-                open.next += bytes.len() as u64;
+                open.next = open.next.saturating_add(bytes.len() as u64);
                 open.stream.data(bytes, sink);
                 return false;
             }
@@ -115,7 +115,7 @@ impl Files {
             stream.name(name, sink);
         }
         stream.data(bytes, sink);
-        let next = offset + bytes.len() as u64;
+        let next = offset.saturating_add(bytes.len() as u64);
         self.open.push_back(Open { side, handle, transaction: fresh, stream, next });
         true
     }

@@ -189,7 +189,7 @@ impl Smb {
         let (start, end) = (data.start.max(from), data.end.min(to));
         if start < end {
             let first = !std::mem::replace(&mut data.is_begun, true);
-            let (handle, offset) = (data.handle, data.offset + (start - data.start) as u64);
+            let (handle, offset) = (data.handle, data.offset.saturating_add((start - data.start) as u64));
             let bytes = &part[start - from..end - from];
             let fresh = self.next;
             if self.files.data(side, handle, offset, first, bytes, fresh, settings, sink) {

@@ -51,12 +51,15 @@ pub(super) fn chain(transaction: u32, side: Direction, body: &[u8], sink: &mut d
 
 /// Delivers the parts of the server's own certificate.
 fn first(transaction: u32, side: Direction, certificate: &[u8], sink: &mut dyn Sink) -> Option<()> {
+    let wants_fingerprint = sink.wants(Buffer::TlsCertFingerprint);
     let mut give = |buffer, bytes: &[u8]| {
         if !bytes.is_empty() {
             sink.buffer(transaction, side, buffer, Piece::WHOLE, bytes);
         }
     };
-    give(Buffer::TlsCertFingerprint, join(&Sha1::digest(certificate), false).as_bytes());
+    if wants_fingerprint {
+        give(Buffer::TlsCertFingerprint, join(&Sha1::digest(certificate), false).as_bytes());
+    }
     let mut outer = Der(certificate);
     let mut whole = Der(outer.expect(SEQUENCE)?);
     let mut parts = Der(whole.expect(SEQUENCE)?);

@@ -105,6 +105,13 @@ impl Report<'_> {
         self.buffer(Buffer::TlsRandomBytes, &random[4..]);
     }
 
+    fn fingerprint(&mut self, string: Buffer, hash: Buffer, text: &str) {
+        self.buffer(string, text.as_bytes());
+        if self.sink.wants(hash) {
+            self.buffer(hash, md5_hex(text.as_bytes()).as_bytes());
+        }
+    }
+
     fn version(&mut self, version: u16) {
         self.sink.number(self.transaction, self.side, Number::TlsVersion, u64::from(version));
     }
@@ -178,8 +185,7 @@ pub(super) fn client(transaction: u32, body: &[u8], sink: &mut dyn Sink) -> Opti
         ja3.push(',');
         ja3.push_str(&part);
     }
-    report.buffer(Buffer::Ja3String, ja3.as_bytes());
-    report.buffer(Buffer::Ja3Hash, md5_hex(ja3.as_bytes()).as_bytes());
+    report.fingerprint(Buffer::Ja3String, Buffer::Ja3Hash, &ja3);
     is_sound.then_some(())
 }
 
@@ -238,7 +244,6 @@ pub(super) fn server(transaction: u32, body: &[u8], sink: &mut dyn Sink) -> Opti
         }
     }
     report.version(best);
-    report.buffer(Buffer::Ja3sString, ja3s.as_bytes());
-    report.buffer(Buffer::Ja3sHash, md5_hex(ja3s.as_bytes()).as_bytes());
+    report.fingerprint(Buffer::Ja3sString, Buffer::Ja3sHash, &ja3s);
     is_sound.then_some(())
 }
