@@ -21,6 +21,8 @@ pub(crate) struct Flow {
     /// By direction, the signatures without a pattern that the flow's addresses and ports leave.
     pub(crate) direct: [Direct; 2],
     pub(crate) conversation: Conversation,
+    /// The packet at hand has told what the flow speaks.
+    pub(crate) has_new_protocol: bool,
     pub(crate) transactions: Transactions,
     pub(crate) notes: FlowNotes,
 }
@@ -163,6 +165,7 @@ impl Flow {
             has_sent: [false; 2],
             direct: [Direct::Unknown, Direct::Unknown],
             conversation: Conversation::new(),
+            has_new_protocol: false,
             transactions: Transactions::default(),
             notes: FlowNotes::default(),
         }

@@ -246,6 +246,9 @@ fn protocol_matches(signature: &Signature, flow: Option<&Flow>) -> bool {
         return true;
     }
     let Some(flow) = flow else { return false };
+    if signature.is_about_protocol && !flow.has_new_protocol {
+        return false;
+    }
     let last = match flow.conversation.status() {
         Status::Recognising => return false,
         Status::Unrecognised => UNRECOGNISED,

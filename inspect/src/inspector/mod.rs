@@ -211,9 +211,11 @@ impl Inspector {
         alerts: &mut Vec<Alert>,
     ) -> Decision {
         if let Some(flow) = flow.as_deref_mut() {
-            match self.follow(look, flow) {
-                Ok(()) => {}
-                Err(decision) => return decision,
+            let before = flow.conversation.protocol();
+            let followed = self.follow(look, flow);
+            flow.has_new_protocol = flow.conversation.protocol() != before;
+            if let Err(decision) = followed {
+                return decision;
             }
         }
         let mut work = 0;

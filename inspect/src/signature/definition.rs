@@ -113,6 +113,8 @@ pub(crate) struct Signature {
     pub(crate) rate: Option<Rate>,
     /// Nothing but addresses and memory is asked, so that one look per flow and direction is enough.
     pub(crate) is_about_addresses: bool,
+    /// Nothing but the protocol is asked by keyword: only the packet by which it is recognised matches.
+    pub(crate) is_about_protocol: bool,
 }
 
 impl Signature {

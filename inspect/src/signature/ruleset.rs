@@ -112,6 +112,7 @@ impl RuleSet {
                 effects: rule.effects,
                 rate: rule.rate,
                 is_about_addresses,
+                is_about_protocol: rule.is_about_protocol,
             });
         }
         rules.addresses = addresses.items;

@@ -141,6 +141,7 @@ impl Draft<'_> {
             Some(rest) => (true, rest.trim()),
             None => (false, value),
         };
+        self.names_protocol = true;
         let (word, moment) = value_and_moment(word);
         let mask = match word {
             "failed" | "unknown" => super::UNRECOGNISED,

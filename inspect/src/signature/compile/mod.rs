@@ -89,6 +89,8 @@ pub(crate) struct Compiled {
     pub(crate) needs: Scope,
     pub(crate) protocols: u32,
     pub(crate) protocol_moments: Box<[(Moment, u32)]>,
+    /// Nothing but the protocol is asked by keyword, so that the moment of its recognition is meant.
+    pub(crate) is_about_protocol: bool,
     pub(crate) app: Option<Box<AppMatch>>,
     pub(crate) asks: Box<[MemoryTest]>,
     pub(crate) effects: Box<[MemoryEffect]>,
@@ -199,6 +201,10 @@ struct Draft<'n> {
     /// Protocols that the rule applies to, 0 for all and none.
     protocols: u32,
     protocol_moments: Vec<(Moment, u32)>,
+    /// `app-layer-protocol` was used.
+    names_protocol: bool,
+    /// The protocol word is that of an application protocol.
+    is_for_protocol: bool,
     numbers: Vec<(Number, Interval)>,
     events: Vec<Anomaly>,
     asks: Vec<MemoryTest>,
@@ -234,6 +240,8 @@ impl<'n> Draft<'n> {
             variables: Vec::new(),
             protocols: 0,
             protocol_moments: Vec::new(),
+            names_protocol: false,
+            is_for_protocol: false,
             numbers: Vec::new(),
             events: Vec::new(),
             asks: Vec::new(),
@@ -274,6 +282,7 @@ impl<'n> Draft<'n> {
             "icmpv6" => Transports::ICMP6,
             _ => {
                 self.protocols = protocol_mask(word);
+                self.is_for_protocol = true;
                 if self.protocols == 0 {
                     return Err(Cause::Protocol(word.to_owned()));
                 }
@@ -346,6 +355,8 @@ impl<'n> Draft<'n> {
             }
         }
         let app = self.app(buffers)?;
+        let asks_packet = !payload.is_empty() || !header_parts.is_empty() || !self.tests.is_empty();
+        let is_about_protocol = self.names_protocol && !self.is_for_protocol && app.is_none() && !asks_packet;
         let priority = self.priority.or_else(|| self.classtype.as_deref().map(super::classification::priority));
         let (sources, source_ports, destinations, destination_ports) = sets;
         let info = SignatureInfo {
@@ -378,6 +389,7 @@ impl<'n> Draft<'n> {
             needs: self.needs,
             protocols: self.protocols,
             protocol_moments: self.protocol_moments.into_boxed_slice(),
+            is_about_protocol,
             app,
             asks: self.asks.into_boxed_slice(),
             effects: self.effects.into_boxed_slice(),
