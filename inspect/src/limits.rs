@@ -134,8 +134,9 @@ pub const STREAM_WINDOW_BYTES: usize = 2560;
 /// policy.
 pub const STREAM_WINDOWS_BYTES_MAX: usize = 512 << 20;
 
-/// Signatures that wait for more of one transaction side or of one stream direction.
-pub const WAITING_MAX: usize = 64;
+/// Signatures that wait for more of one transaction side or of one stream direction. Benign flows have some ten; forgetting
+/// one of them would be a way past it, so beyond this number the exception policy decides.
+pub const WAITING_MAX: usize = 256;
 
 /// Bits, and numbers, that signatures can set on one flow.
 pub const FLOW_BITS_MAX: usize = 64;

@@ -41,6 +41,8 @@ impl Inspector {
                 Answer::Yes(side) if last_match == Some((candidate.signature, side)) => continue,
                 Answer::Yes(side) => side,
                 Answer::No => continue,
+                // Who waited for the stream goes on doing so for as long as it was granted.
+                Answer::Later(None) if candidate.is_stale => continue,
                 Answer::Later(side) => {
                     if wait(candidate, side, look, flow.as_deref_mut()) {
                         continue;

@@ -140,9 +140,12 @@ impl Window {
         self.waiting.iter().map(|&(signature, _)| signature)
     }
 
-    /// Whether a signature has matched bytes that are still in the window, so that they would make it match again.
-    pub(crate) fn has_matched(&self, signature: u32) -> bool {
-        self.matched.iter().any(|&(matched, end)| matched == signature && end > self.base)
+    /// The bytes that a signature is to look at, and their place in the stream. One that has no pattern to tell it what is
+    /// new looks only at what has come since it matched last, so that the same bytes do not make it match again.
+    pub(crate) fn unmatched(&self, signature: u32, is_stale: bool) -> (&[u8], u64) {
+        let matched = self.matched.iter().find(|&&(matched, end)| is_stale && matched == signature && end > self.base);
+        let from = matched.map_or(0, |&(_, end)| usize::try_from(end - self.base).unwrap_or(0));
+        (self.bytes.get(from..).unwrap_or_default(), self.base + from as u64)
     }
 
     /// Notes a match.

@@ -48,11 +48,19 @@ impl Judge<'_> {
         if *self.work > VERIFY_WORK_MAX {
             return Answer::Exhausted;
         }
-        if !header_matches(rules, signature, self.facts, &self.flow_facts)
-            || !protocol_matches(signature, flow)
-            || !tests_match(signature, self.facts, &self.flow_facts)
-            || !self.remembers(signature, flow)
-        {
+        if !header_matches(rules, signature, self.facts, &self.flow_facts) {
+            return Answer::No;
+        }
+        match protocol_matches(signature, flow) {
+            Some(true) => {}
+            Some(false) => return Answer::No,
+            // What the flow speaks may turn out while its first bytes are still in the window.
+            None if candidate.side == Candidate::NO_SIDE && !signature.payload.is_empty() => {
+                return Answer::Later(None);
+            }
+            None => return Answer::No,
+        }
+        if !tests_match(signature, self.facts, &self.flow_facts) || !self.remembers(signature, flow) {
             return Answer::No;
         }
         for (part, steps) in &signature.header_parts {
@@ -71,7 +79,11 @@ impl Judge<'_> {
         }
         match (&signature.app, flow) {
             (None, _) => Answer::Yes(None),
-            (Some(app), Some(flow)) => self.transactions(candidate, app, flow),
+            (Some(app), Some(flow)) => match self.transactions(candidate, app, flow) {
+                // The payload has what is asked; the transaction may follow.
+                Answer::No if candidate.side == Candidate::NO_SIDE => Answer::Later(None),
+                answer => answer,
+            },
             (Some(_), None) => Answer::No,
         }
     }
@@ -99,8 +111,9 @@ impl Judge<'_> {
             && let Some(flow) = followed
         {
             let window = &flow.windows[index(direction)];
-            if window.is_fresh() && !(candidate.is_stale && window.has_matched(candidate.signature)) {
-                match self.run(&signature.payload, &window.bytes, window.base) {
+            if window.is_fresh() {
+                let (bytes, base) = window.unmatched(candidate.signature, candidate.is_stale);
+                match self.run(&signature.payload, bytes, base) {
                     Outcome::Match => return Answer::Yes(None),
                     Outcome::Exhausted => return Answer::Exhausted,
                     // Its fast pattern is there, the rest may be on its way.
@@ -240,17 +253,17 @@ impl Judge<'_> {
     }
 }
 
-/// Whether the flow speaks a protocol that the signature is for.
-fn protocol_matches(signature: &Signature, flow: Option<&Flow>) -> bool {
+/// Whether the flow speaks a protocol that the signature is for; `None` while nobody knows what it speaks.
+fn protocol_matches(signature: &Signature, flow: Option<&Flow>) -> Option<bool> {
     if signature.protocols == 0 && signature.protocol_moments.is_empty() {
-        return true;
+        return Some(true);
     }
-    let Some(flow) = flow else { return false };
+    let Some(flow) = flow else { return Some(false) };
     if signature.is_about_protocol && !flow.has_new_protocol {
-        return false;
+        return Some(false);
     }
     let last = match flow.conversation.status() {
-        Status::Recognising => return false,
+        Status::Recognising => return None,
         Status::Unrecognised => UNRECOGNISED,
         Status::Speaking(protocol) | Status::Opaque(protocol) | Status::Broken(protocol) => 1 << (protocol as u32),
     };
@@ -259,8 +272,8 @@ fn protocol_matches(signature: &Signature, flow: Option<&Flow>) -> bool {
         Moment::Original => mask & original != 0,
         Moment::Final => mask & last != 0,
     };
-    (signature.protocols == 0 || signature.protocols & (last | original) != 0)
-        && signature.protocol_moments.iter().all(holds_at)
+    let holds = signature.protocols == 0 || signature.protocols & (last | original) != 0;
+    Some(holds && signature.protocol_moments.iter().all(holds_at))
 }
 
 /// Whether bytes that are still to come can make the program fail that holds now.

@@ -20,6 +20,9 @@ mod memory;
 mod settings;
 mod transactions;
 
+#[cfg(test)]
+mod tests;
+
 use crate::alert::Alert;
 use crate::limits::{POOL_MAX, VERIFY_WORK_MAX};
 use crate::protocol::Status;
