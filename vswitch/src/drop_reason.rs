@@ -58,6 +58,8 @@ drop_reasons! {
     SpoofDhcpServer = "spoof_dhcp_server",
     /// No port to send the frame to: unknown destination, or nobody else is there.
     NoEgress = "no_egress",
+    /// The port sent more frames for everybody (broadcast, multicast, unknown destination) than it may.
+    Storm = "storm",
     /// The destination is behind the port that the frame came from.
     Hairpin = "hairpin",
     /// The zone policy denies the flow; the EVE record names the rule.

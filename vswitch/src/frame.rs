@@ -74,6 +74,7 @@ struct Slot {
 pub struct Batch {
     arena: Box<[u8]>,
     used: usize,
+    frames_max: usize,
     bytes: u64,
     slots: ArrayVec<Slot, BURST_MAX>,
     rejected: ArrayVec<(DropReason, u32), BURST_MAX>,
@@ -91,14 +92,21 @@ impl Batch {
         Self {
             arena: vec![0; ARENA_LEN].into_boxed_slice(),
             used: 0,
+            frames_max: BURST_MAX,
             bytes: 0,
             slots: ArrayVec::new(),
             rejected: ArrayVec::new(),
         }
     }
 
-    /// Forgets all frames.
+    /// Forgets all frames, and has room for a whole burst.
     pub fn clear(&mut self) {
+        self.clear_for(BURST_MAX);
+    }
+
+    /// Forgets all frames, and has room for so many, but never more than [`BURST_MAX`].
+    pub fn clear_for(&mut self, frames_max: usize) {
+        self.frames_max = frames_max.min(BURST_MAX);
         self.used = 0;
         self.bytes = 0;
         self.slots.clear();
@@ -117,7 +125,7 @@ impl Batch {
 
     /// How many more frames may be pushed or rejected, as far as their number goes.
     pub fn room(&self) -> usize {
-        BURST_MAX - self.slots.len() - self.rejected.len()
+        self.frames_max.saturating_sub(self.slots.len() + self.rejected.len())
     }
 
     /// How many more bytes of frames fit.

@@ -103,6 +103,7 @@ pub fn cycles() -> u64 {
     }
     #[cfg(not(target_arch = "x86_64"))]
     {
-        std::time::Instant::now().elapsed().as_nanos() as u64
+        static START: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
+        START.get_or_init(std::time::Instant::now).elapsed().as_nanos() as u64
     }
 }

@@ -63,7 +63,7 @@ const ALLOWED: [(&str, &[&str], &[&str]); 4] = [
             "vm-memory",
             "vmm-sys-util",
         ],
-        &["etherparse", "proptest", "tempfile", "virtio-queue"],
+        &["etherparse", "loom", "proptest", "tempfile", "virtio-queue"],
     ),
     ("qemu-tests", &["rustix", "serde_json", "tempfile"], &[]),
 ];

@@ -294,6 +294,8 @@ pub(super) struct LimitsFile {
     pub(super) learned_macs: Option<At<u64>>,
     /// How long a learned MAC address is remembered without a frame from it.
     pub(super) mac_ageing: Option<At<DurationText>>,
+    /// Broadcast, multicast and unknown-destination frames that one port may send in a second.
+    pub(super) flood_frames_per_second: Option<At<u64>>,
     /// How long a flow is remembered without a frame of it.
     pub(super) flow_timeouts: FlowTimeouts,
 }

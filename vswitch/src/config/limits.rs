@@ -18,6 +18,8 @@ pub struct Limits {
     pub learned_macs: u32,
     /// How long a learned MAC address is remembered, in milliseconds.
     pub mac_ageing_ms: u64,
+    /// Broadcast, multicast and unknown-destination frames that one port may send in a second, and at once after silence.
+    pub flood_frames_per_second: u32,
     /// How long a flow is remembered without a frame of it.
     pub flow_timeouts: Timeouts,
 }
@@ -32,6 +34,7 @@ impl Default for Limits {
             flows_per_port: 16_384,
             learned_macs: 4_096,
             mac_ageing_ms: 300_000,
+            flood_frames_per_second: crate::pipeline::FLOOD_FRAMES_PER_S,
             flow_timeouts: Timeouts::default(),
         }
     }
@@ -43,6 +46,8 @@ const FLOWS: RangeInclusive<u64> = 1_024..=4_194_304;
 /// One guest's browser opens some dozens of flows at once.
 const FLOWS_PER_PORT_MIN: u64 = 64;
 const LEARNED_MACS: RangeInclusive<u64> = 1..=65_536;
+/// Below this, address resolution of a busy guest suffers; above it nothing is limited.
+const FLOOD_FRAMES_PER_SECOND: RangeInclusive<u64> = 10..=1_000_000;
 /// IEEE 802.1Q table 8-6 has 10 s to 1,000,000 s; a day is long enough to be forever.
 const MAC_AGEING_MS: RangeInclusive<u64> = 10_000..=86_400_000;
 /// Shorter than a second forgets a flow between question and answer; longer than a day keeps what nobody uses.
@@ -61,6 +66,12 @@ impl Limits {
         let flows_per_port =
             count("flows_per_port", &file.flows_per_port, FLOWS_PER_PORT_MIN..=u64::from(flows), share);
         let learned_macs = count("learned_macs", &file.learned_macs, LEARNED_MACS, default.learned_macs);
+        let flood_frames_per_second = count(
+            "flood_frames_per_second",
+            &file.flood_frames_per_second,
+            FLOOD_FRAMES_PER_SECOND,
+            default.flood_frames_per_second,
+        );
         let mut time =
             |key: &str, value: &Option<At<DurationText>>, range: RangeInclusive<u64>, default: u64| match value {
                 None => default,
@@ -75,6 +86,7 @@ impl Limits {
             flows,
             flows_per_port,
             learned_macs,
+            flood_frames_per_second,
             flow_timeouts: Timeouts {
                 one_way_ms: timeout("one_way", &timeouts.one_way, default.flow_timeouts.one_way_ms),
                 two_way_ms: timeout("two_way", &timeouts.two_way, default.flow_timeouts.two_way_ms),

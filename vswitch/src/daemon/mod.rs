@@ -123,6 +123,7 @@ fn worker_config(resolved: &Resolved) -> WorkerConfig {
         flows_max: limits.flows,
         flows_per_port_max: limits.flows_per_port,
         timeouts: limits.flow_timeouts,
+        flood_frames_per_s: limits.flood_frames_per_second,
     }
 }
 

@@ -7,6 +7,7 @@ use arrayvec::ArrayVec;
 use inspect::wire::Packet;
 
 use super::Turn;
+use super::storm::StormControl;
 use crate::counters::PORTS_MAX;
 use crate::drop_reason::DropReason;
 use crate::forward::Egress;
@@ -62,10 +63,16 @@ pub(super) fn learn(
 
 /// Finds where a frame would leave.
 #[inline]
-pub(super) fn route(turn: &Turn<'_>, packet: &Packet<'_>, cache: &mut LearnedCache, learned: &LearnedMacs) -> Route {
+pub(super) fn route(
+    turn: &Turn<'_>,
+    packet: &Packet<'_>,
+    cache: &mut LearnedCache,
+    learned: &LearnedMacs,
+    storm: &mut StormControl,
+) -> Route {
     let destination = packet.destination_mac();
     if is_group(destination) {
-        return Route::Flood(Flood::Everybody);
+        return to_many(turn, Flood::Everybody, storm);
     }
     let known =
         turn.generation.fixed_macs.port(destination).or_else(|| cache.port(learned, destination, turn.now_ms()));
@@ -74,8 +81,13 @@ pub(super) fn route(turn: &Turn<'_>, packet: &Packet<'_>, cache: &mut LearnedCac
         Some(port) if turn.generation.port(port).is_none() => Route::Nowhere(DropReason::NoEgress),
         Some(port) if between_uplinks(turn, port) => Route::Nowhere(DropReason::NoEgress),
         Some(port) => Route::One(port),
-        None => Route::Flood(Flood::OpenEnded),
+        None => to_many(turn, Flood::OpenEnded, storm),
     }
+}
+
+#[cold]
+fn to_many(turn: &Turn<'_>, kind: Flood, storm: &mut StormControl) -> Route {
+    if storm.admits(turn.ingress, turn.now_us) { Route::Flood(kind) } else { Route::Nowhere(DropReason::Storm) }
 }
 
 /// Frames never go from one uplink to another: the host must not become a bridge between two outside networks.

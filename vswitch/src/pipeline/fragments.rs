@@ -76,7 +76,7 @@ impl Pipeline {
         if let Err(reason) = self.secure(turn, ingress, &packet) {
             return self.end_all(turn, None, whole, reason, DropDetail::default());
         }
-        let ports = match egress::route(turn, &packet, &mut self.learned_cache, &self.learned) {
+        let ports = match egress::route(turn, &packet, &mut self.learned_cache, &self.learned, &mut self.storm) {
             Route::One(port) => std::iter::once(port).collect(),
             Route::Flood(kind) => egress::flood(turn, kind, egress),
             Route::Nowhere(reason) => return self.end_all(turn, None, whole, reason, DropDetail::default()),

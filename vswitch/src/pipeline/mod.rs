@@ -29,9 +29,12 @@ mod decide;
 mod egress;
 mod fragments;
 mod offload;
+mod storm;
 
 use decide::{Denied, Flows, Keyed};
 use egress::Route;
+pub use storm::FLOOD_FRAMES_PER_S;
+use storm::StormControl;
 
 /// Frames from this UDP port are a DHCP server's.
 const DHCP_SERVER_PORT: u16 = 67;
@@ -94,6 +97,7 @@ pub struct Pipeline {
     fragments: FragmentTable,
     learned: Arc<LearnedMacs>,
     learned_cache: LearnedCache,
+    storm: StormControl,
     counters: Arc<WorkerCounters>,
     log: EventLog,
     // Frames of the burst that entered, copies included, and those that have come to an end: what is missing when a stage
@@ -119,12 +123,19 @@ impl Pipeline {
             fragments: FragmentTable::default(),
             learned,
             learned_cache: LearnedCache::default(),
+            storm: StormControl::new(FLOOD_FRAMES_PER_S),
             counters,
             log,
             entered: 0,
             ended: 0,
             last_drop: DropReason::Fragment,
         }
+    }
+
+    /// The same with another limit for broadcast, multicast and unknown destinations, in frames per second and port, instead
+    /// of [`FLOOD_FRAMES_PER_S`].
+    pub fn with_flood_limit(self, frames_per_s: u32) -> Self {
+        Self { storm: StormControl::new(frames_per_s), ..self }
     }
 
     /// The flows of this worker.
@@ -155,7 +166,7 @@ impl Pipeline {
                 self.take_fragment(turn, ingress, &packet, egress);
                 continue;
             }
-            match egress::route(turn, &packet, &mut self.learned_cache, &self.learned) {
+            match egress::route(turn, &packet, &mut self.learned_cache, &self.learned, &mut self.storm) {
                 Route::One(port) => self.line_up(turn, batch, &sighted, at, port, &mut line, egress),
                 Route::Flood(kind) => {
                     let ports = egress::flood(turn, kind, egress);

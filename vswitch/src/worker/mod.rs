@@ -23,6 +23,8 @@ use crate::mac_table::LearnedMacs;
 use crate::pipeline::Pipeline;
 use crate::port::QueueIo;
 
+mod clock;
+mod fairness;
 mod queues;
 mod run;
 
@@ -84,6 +86,8 @@ pub struct WorkerConfig {
     pub flows_per_port_max: u32,
     /// How long idle flows stay.
     pub timeouts: Timeouts,
+    /// Broadcast, multicast and unknown-destination frames that one port may send in a second.
+    pub flood_frames_per_s: u32,
 }
 
 /// What a worker can be told.
@@ -162,7 +166,8 @@ impl Workers {
                     Arc::clone(&learned),
                     Arc::clone(&counters),
                     EventLog::new(events.clone()),
-                );
+                )
+                .with_flood_limit(config.flood_frames_per_s);
                 let settings = run::Settings {
                     index,
                     cpu: *cpu,

@@ -2,8 +2,8 @@
 //!
 //! # Theory of operation
 //!
-//! While frames come, the worker polls: one burst of at most [`crate::frame::BURST_MAX`] frames from each queue in turn, so
-//! that no port can starve another. When no queue had a frame for [`SPIN_US`], it goes to sleep in four steps that cannot
+//! While frames come, the worker polls in rounds: one burst from each queue whose port has not had more than its share of the
+//! worker's time (see [`super::fairness`]), from another queue on in each round. When no queue had a frame for [`SPIN_US`], it goes to sleep in four steps that cannot
 //! lose a wake-up: ask every peer to kick for its next frame ([`QueueIo::arm`], which ends with a full fence), look at every
 //! queue once more (arm says whether a frame waits), then block on the kick descriptors and the command descriptor. A frame
 //! that was offered before the peer saw the request is found by the second look; one offered later kicks.
@@ -19,6 +19,8 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::Receiver;
 use mio::{Events, Poll, Token};
 
+use super::clock::Clock;
+use super::fairness::Accounts;
 use super::queues::Queues;
 use super::{Command, PollMode};
 use crate::counters::WorkerCounters;
@@ -73,7 +75,9 @@ pub(super) struct Worker {
     poll: Poll,
     mailbox: Mailbox,
     queues: Queues,
+    accounts: Accounts,
     batch: Batch,
+    first_place: usize,
     housekept_ms: u64,
 }
 
@@ -92,7 +96,9 @@ impl Worker {
             poll,
             mailbox,
             queues: Queues::default(),
+            accounts: Accounts::default(),
             batch: Batch::new(),
+            first_place: 0,
             housekept_ms: 0,
         }
     }
@@ -103,7 +109,8 @@ impl Worker {
         let mut generations = arc_swap::Cache::new(shared);
         let mut generation = Arc::clone(generations.load());
         self.saw(&generation);
-        let mut idle_since_us = self.now_us();
+        let mut clock = Clock::new(self.settings.started);
+        let mut idle_since_us = clock.now_us();
         loop {
             if self.mailbox.has_commands.swap(false, Ordering::Acquire) && !self.obey() {
                 return;
@@ -113,9 +120,9 @@ impl Worker {
                 generation = Arc::clone(current);
                 self.saw(&generation);
             }
-            let now_us = self.now_us();
+            let now_us = clock.now_us();
             let before = sys::cycles();
-            if self.turn(&generation, now_us) {
+            if self.turn(&generation, now_us, before) {
                 self.counters.busy_polls.add(1);
                 self.counters.busy_cycles.add(sys::cycles().wrapping_sub(before));
                 idle_since_us = now_us;
@@ -126,7 +133,8 @@ impl Worker {
             self.housekeep(&generation, now_us / 1_000);
             if self.settings.poll == PollMode::Adaptive && now_us - idle_since_us >= SPIN_US {
                 self.sleep();
-                idle_since_us = self.now_us();
+                clock.expire();
+                idle_since_us = clock.now_us();
             }
         }
     }
@@ -148,14 +156,22 @@ impl Worker {
         }
     }
 
-    /// One burst from each queue. Answers whether there was any frame.
-    fn turn(&mut self, generation: &Arc<Generation>, now_us: u64) -> bool {
+    /// One round: one burst from each queue whose port may have one. Answers whether there was any frame. `started` is the
+    /// time-stamp counter's value now.
+    fn turn(&mut self, generation: &Arc<Generation>, now_us: u64, started: u64) -> bool {
         let mut had_frames = false;
-        for place in 0..self.queues.len() {
+        let mut cycles = started;
+        let places = self.queues.len();
+        self.first_place = if self.first_place + 1 < places { self.first_place + 1 } else { 0 };
+        for place in (self.first_place..places).chain(0..self.first_place) {
             let Some(attached) = self.queues.at(place) else {
                 continue;
             };
-            self.batch.clear();
+            let frames_max = self.accounts.frames_max(attached.id.port);
+            if frames_max == 0 {
+                continue;
+            }
+            self.batch.clear_for(frames_max);
             if let Err(fault) = attached.queue.receive(&mut self.batch) {
                 attached.fault = Some(fault);
                 continue;
@@ -170,7 +186,12 @@ impl Worker {
             if catch_unwind(AssertUnwindSafe(|| pipeline.walk(&turn, batch, queues))).is_err() {
                 self.survive(place, &turn);
             }
+            let now = sys::cycles();
+            let frames = self.batch.len() + self.batch.rejected().len();
+            self.accounts.charge(turn.ingress, frames, now.wrapping_sub(cycles));
+            cycles = now;
         }
+        self.accounts.end_round();
         if self.queues.has_faulty() {
             self.queues.remove_faulty(self.poll.registry());
         }

@@ -41,6 +41,7 @@ impl Switch {
             flows_max: 4096,
             flows_per_port_max: 4096,
             timeouts: Timeouts::default(),
+            flood_frames_per_s: crate::pipeline::FLOOD_FRAMES_PER_S,
         };
         let generation = Arc::new(ArcSwap::from_pointee(generation(ports)));
         let learned = Arc::new(LearnedMacs::new(1024, 300_000));

@@ -1,0 +1,6 @@
+//! Real worker threads over queues in memory: who gets how much, who is woken, and that nothing is lost between workers.
+
+mod fairness;
+mod receivers;
+mod switch;
+mod wake_up;
