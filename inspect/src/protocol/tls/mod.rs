@@ -111,7 +111,7 @@ impl Tls {
             half.header.push(bytes[0]);
             return Ok(&bytes[1..]);
         }
-        let is_ssl2 = half.header.first().is_some_and(|byte| byte & 0x80 != 0);
+        let is_ssl2 = !half.has_hello && half.header.first().is_some_and(|byte| byte & 0x80 != 0);
         let wanted = if is_ssl2 { 2 } else { RECORD_HEADER_BYTES } - half.header.len();
         let (taken, rest) = bytes.split_at(wanted.min(bytes.len()));
         half.header.extend_from_slice(taken);
