@@ -20,7 +20,7 @@ use vswitch::port::memory::{MemoryPeer, MemoryQueue, Sent};
 use vswitch::port::{PortFault, QueueIo, Refusals};
 use zones::binding::PortSecurity;
 use zones::policy::Policy;
-use zones::rule::{Action, Rule};
+use zones::rule::{Action, Endpoint, Rule};
 use zones::service::Service;
 use zones::source::PolicySource;
 use zones::zone::{Port, Zone};
@@ -167,6 +167,11 @@ impl Bench {
         self.egress.queues[port.index()] = None;
     }
 
+    /// Connects a port that was unplugged.
+    pub fn plug(&mut self, port: PortId) {
+        self.egress.queues[port.index()] = Some(self.peers[port.index()].queue());
+    }
+
     /// Sends one frame by a port and walks it.
     pub fn send(&mut self, port: PortId, frame: &[u8]) {
         self.send_with(port, frame, ClaimedOffload::default());
@@ -293,7 +298,8 @@ impl Bench {
     }
 }
 
-fn generation(number: u32, policy: Policy, rules: RuleSet) -> Generation {
+/// A generation of these ports.
+pub fn generation(number: u32, policy: Policy, rules: RuleSet) -> Generation {
     let ports = PORTS
         .iter()
         .map(|(name, zone, guest)| {
@@ -311,6 +317,11 @@ fn generation(number: u32, policy: Policy, rules: RuleSet) -> Generation {
         })
         .collect();
     Generation::new(number, ports, Arc::new(policy), Arc::new(rules), 1)
+}
+
+/// The endpoint that is everybody.
+pub fn any() -> Endpoint {
+    Endpoint::any()
 }
 
 /// A frame from one guest's addresses to another's.

@@ -3,4 +3,7 @@
 mod bench;
 mod drops;
 mod flows;
+mod random;
+mod reasons;
 mod signatures;
+mod workers;
