@@ -65,9 +65,18 @@ pub const PREFILTER_PATTERN_BYTES_MAX: usize = 64;
 /// Bytes from a text's start within which a short pattern counts as standing near it.
 pub const PREFILTER_NEAR_BYTES_MAX: usize = 256;
 
-/// Work that verifying signatures may cost per packet, in units of about a nanosecond. A benign packet of full size takes
-/// some 2,000 with 32,000 signatures; a packet that takes fifty times as long is made to.
-pub const VERIFY_WORK_MAX: u64 = 100_000;
+/// Work that verifying signatures may cost for one packet, however small, in units of about a nanosecond.
+pub const WORK_PER_PACKET: u64 = 10_000;
+
+/// Work per byte that a packet brings: ten times what a byte of benign traffic costs under 32,000 signatures.
+pub const WORK_PER_BYTE: u64 = 60;
+
+/// Work that a flow can save up while it is benign, for the packet that completes much at once: as much as 200 benign
+/// packets of full size may take.
+pub const WORK_SAVED_MAX: u64 = 2_000_000;
+
+/// Work that a new flow is given: enough to look at a first request or certificate.
+pub const WORK_SAVED_FIRST: u64 = 100_000;
 
 /// Tallies of `threshold` and `detection_filter` per worker; 64 bytes each, so 8 MiB.
 pub const RATE_TALLIES_MAX: usize = 65_536;
@@ -130,9 +139,12 @@ pub const BODY_WINDOW_BYTES: usize = 16 << 10;
 /// Last bytes of each direction of a TCP stream that signatures look at together. Suricata's chunks are 2,560 bytes.
 pub const STREAM_WINDOW_BYTES: usize = 2560;
 
-/// Bytes of stream windows that one worker keeps; past it the flow whose turn it is goes without a window, by the exception
-/// policy.
-pub const STREAM_WINDOWS_BYTES_MAX: usize = 512 << 20;
+/// Bytes of stream windows, buffers and bodies that one flow may hold: four sides of transactions with two full bodies
+/// each, and their header fields.
+pub const FLOW_BYTES_MAX: usize = 2 << 20;
+
+/// Bytes of these that all flows of one worker may hold.
+pub const FLOWS_BYTES_MAX: usize = 512 << 20;
 
 /// Signatures that wait for more of one transaction side or of one stream direction. Benign flows have some ten; forgetting
 /// one of them would be a way past it, so beyond this number the exception policy decides.

@@ -3,7 +3,7 @@
 use crate::inspector::Direction;
 use crate::inspector::flow::{Flow, index};
 use crate::inspector::transactions::{Body, TransactionSide};
-use crate::limits::{CANDIDATES_MAX, VERIFY_WORK_MAX};
+use crate::limits::CANDIDATES_MAX;
 use crate::signature::{Facts, PacketGroup, RuleSet};
 
 /// A signature to look at, and the transaction side that is the reason.
@@ -117,7 +117,7 @@ impl Candidates {
     }
 
     /// Candidates by what is new in the flow's transactions.
-    pub(crate) fn of_transactions(&mut self, rules: &RuleSet, flow: &mut Flow, work: &mut u64) {
+    pub(crate) fn of_transactions(&mut self, rules: &RuleSet, flow: &mut Flow, work: &mut u64, work_max: u64) {
         for (place, open) in (0u16..).zip(&mut flow.transactions.sides) {
             if !open.is_fresh {
                 continue;
@@ -135,7 +135,7 @@ impl Candidates {
             }
             open.bodies = bodies;
             open.is_fresh = false;
-            if *work > VERIFY_WORK_MAX {
+            if *work > work_max {
                 return;
             }
         }

@@ -17,6 +17,7 @@ impl Inspector {
         look: &Look<'_>,
         mut flow: Option<&mut Flow>,
         work: &mut u64,
+        work_max: u64,
         alerts: &mut Vec<Alert>,
     ) -> Decision {
         let alerts_max = alerts.len() + ALERTS_PER_PACKET_MAX;
@@ -34,6 +35,7 @@ impl Inspector {
                 caches: &mut self.caches,
                 addresses: &self.addresses,
                 work,
+                work_max,
                 transformed: &mut self.transformed,
             };
             let side = match judge.look(candidate, flow.as_deref()) {

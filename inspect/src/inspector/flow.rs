@@ -3,7 +3,7 @@
 use crate::inspector::memory::FlowNotes;
 use crate::inspector::transactions::Transactions;
 use crate::inspector::{Direction, FlowSlot};
-use crate::limits::{DIRECT_MAX, FLOW_SLOTS_MAX, STREAM_WINDOW_BYTES, WAITING_MAX};
+use crate::limits::{DIRECT_MAX, FLOW_SLOTS_MAX, STREAM_WINDOW_BYTES, WAITING_MAX, WORK_SAVED_FIRST};
 use crate::protocol::Conversation;
 use crate::signature::{Facts, PacketGroup, RuleSet, ends_match};
 use crate::stream::{Stream, StreamMemory};
@@ -25,6 +25,10 @@ pub(crate) struct Flow {
     pub(crate) has_new_protocol: bool,
     pub(crate) transactions: Transactions,
     pub(crate) notes: FlowNotes,
+    /// Work that earlier packets were allowed and did not need.
+    pub(crate) saved_work: u64,
+    /// Bytes held, as counted among those of all flows.
+    pub(crate) counted_bytes: usize,
 }
 
 /// Signatures of a group that are looked at for each packet, less those that the flow's addresses and ports rule out.
@@ -171,6 +175,8 @@ impl Flow {
             has_new_protocol: false,
             transactions: Transactions::default(),
             notes: FlowNotes::default(),
+            saved_work: WORK_SAVED_FIRST,
+            counted_bytes: 0,
         }
     }
 
@@ -207,6 +213,11 @@ impl Flow {
         let size = |stream: &Option<Stream>| stream.as_ref().map_or(0, |stream| stream.next_offset().0);
         let [client, server] = &self.streams;
         (client.is_some() || server.is_some()).then(|| (size(client), size(server)))
+    }
+
+    /// Bytes held in windows, buffers and bodies.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.windows.iter().map(|window| window.bytes.len()).sum::<usize>() + self.transactions.held_bytes()
     }
 
     /// Gives back what the streams hold.

@@ -5,7 +5,6 @@ use crate::inspector::candidates::Candidate;
 use crate::inspector::flow::{Flow, index};
 use crate::inspector::memory::{AddressBits, FlowNotes, all_hold};
 use crate::inspector::transactions::TransactionSide;
-use crate::limits::VERIFY_WORK_MAX;
 use crate::protocol::{Delivery, Status};
 use crate::signature::{
     Absence, AppMatch, BufferCondition, Evaluation, Facts, FlowFacts, Moment, Op, Outcome, RegexCaches, RuleSet,
@@ -35,6 +34,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) caches: &'a mut RegexCaches,
     pub(crate) addresses: &'a AddressBits,
     pub(crate) work: &'a mut u64,
+    pub(crate) work_max: u64,
     /// Scratch for transformed buffers.
     pub(crate) transformed: &'a mut [Vec<u8>; 2],
 }
@@ -45,7 +45,7 @@ impl Judge<'_> {
         let rules = self.rules;
         let signature = &rules.signatures[candidate.signature as usize];
         *self.work += 3;
-        if *self.work > VERIFY_WORK_MAX {
+        if *self.work > self.work_max {
             return Answer::Exhausted;
         }
         if !header_matches(rules, signature, self.facts, &self.flow_facts) {
@@ -98,7 +98,7 @@ impl Judge<'_> {
     }
 
     fn run(&mut self, steps: &[Step], data: &[u8], base: u64) -> Outcome {
-        Evaluation::new(self.work, VERIFY_WORK_MAX, self.caches).run_at(steps, data, base)
+        Evaluation::new(self.work, self.work_max, self.caches).run_at(steps, data, base)
     }
 
     /// The program over the payload, on the stream or on the packet, as the signature's scope says.

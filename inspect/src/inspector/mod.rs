@@ -24,7 +24,9 @@ mod transactions;
 mod tests;
 
 use crate::alert::Alert;
-use crate::limits::{POOL_MAX, VERIFY_WORK_MAX};
+use crate::limits::{
+    FLOW_BYTES_MAX, FLOW_SLOTS_MAX, FLOWS_BYTES_MAX, POOL_MAX, WORK_PER_BYTE, WORK_PER_PACKET, WORK_SAVED_MAX,
+};
 use crate::protocol::Status;
 use crate::signature::{Facts, FlowFacts, PacketGroup, Rates, RegexCaches, RuleSet, Transports};
 use crate::stream::{Progress, Stream, StreamMemory};
@@ -88,6 +90,8 @@ pub struct Inspector {
     pool: Pool,
     /// Flows that have ended, for those that begin.
     spare: Vec<Box<Flow>>,
+    /// Bytes that all flows hold in windows, buffers and bodies.
+    held_bytes: usize,
     transformed: [Vec<u8>; 2],
     /// Alerts that [`crate::limits::ALERTS_PER_PACKET_MAX`] kept from being appended.
     suppressed_count: u64,
@@ -128,6 +132,11 @@ impl Inspector {
         let (source_port, destination_port) = (facts.source_port, facts.destination_port);
         let id = rules.group(protocol, source_port, destination_port, flow.direction);
         let Some(group) = id.and_then(|id| rules.selection.packet_group(id)) else { return Verdict::Forward };
+        let follows = group.follows(source_port, destination_port);
+        // A flow that cannot be remembered cannot be followed.
+        if follows && flow.slot.is_some_and(|slot| slot.0 as usize >= FLOW_SLOTS_MAX) {
+            return self.settings.exception(self.settings.stream_exception, Refused::Memory).verdict;
+        }
         let look = Look { rules, facts, view: flow, now_ms };
         let mut kept = match flow.slot.map(|slot| self.flows.take(slot)).unwrap_or_default() {
             Kept::Passed(fingerprint) if fingerprint == rules.fingerprint() => {
@@ -140,7 +149,7 @@ impl Inspector {
             }
             Kept::Passed(_) | Kept::Nothing | Kept::Refused => None,
         };
-        if kept.is_none() && flow.slot.is_some() && group.follows(source_port, destination_port) {
+        if kept.is_none() && flow.slot.is_some() && follows {
             kept = Some(self.begin(rules));
         }
         let decision = self.look(&look, group, kept.as_deref_mut(), alerts);
@@ -178,8 +187,9 @@ impl Inspector {
         let look = Look { rules, facts, view: flow, now_ms };
         let mut work = 0;
         self.candidates.clear();
-        self.candidates.of_transactions(rules, &mut open, &mut work);
-        let decision = self.decide(&look, Some(&mut open), &mut work, alerts);
+        let work_max = WORK_SAVED_MAX;
+        self.candidates.of_transactions(rules, &mut open, &mut work, work_max);
+        let decision = self.decide(&look, Some(&mut open), &mut work, work_max, alerts);
         self.settle(flow, Some(open), decision.flow, rules);
     }
 
@@ -220,21 +230,42 @@ impl Inspector {
             if let Err(decision) = followed {
                 return decision;
             }
+            if self.holds_too_much(flow) {
+                flow.transactions.is_overrun = false;
+                let exception = self.settings.exception(self.settings.stream_exception, Refused::Memory);
+                if exception.stops() {
+                    return exception;
+                }
+            }
         }
-        let mut work = 0;
         let (rules, direction) = (look.rules, look.view.direction);
+        let saved = flow.as_deref().map_or(0, |flow| flow.saved_work);
+        let work_max = WORK_PER_PACKET + WORK_PER_BYTE * look.facts.payload.len() as u64 + saved;
+        let mut work = 0;
         self.candidates.clear();
         self.candidates.of_packet(rules, group, &look.facts, flow.as_deref_mut(), direction, &mut work);
         if let Some(flow) = flow.as_deref_mut() {
-            self.candidates.of_transactions(rules, flow, &mut work);
+            self.candidates.of_transactions(rules, flow, &mut work, work_max);
         }
-        if work > VERIFY_WORK_MAX || self.candidates.is_overrun {
+        if work > work_max || self.candidates.is_overrun {
             let exception = self.settings.exception(self.settings.budget_exception, Refused::Budget);
-            if exception.verdict != Verdict::Forward || exception.flow != FlowFate::Open {
+            if exception.stops() {
                 return exception;
             }
         }
-        self.decide(look, flow, &mut work, alerts)
+        let decision = self.decide(look, flow.as_deref_mut(), &mut work, work_max, alerts);
+        if let Some(flow) = flow {
+            flow.saved_work = work_max.saturating_sub(work).min(WORK_SAVED_MAX);
+        }
+        decision
+    }
+
+    /// Whether the flow, or all flows, hold more than they may.
+    fn holds_too_much(&mut self, flow: &mut Flow) -> bool {
+        let held = flow.held_bytes();
+        self.held_bytes = self.held_bytes + held - flow.counted_bytes;
+        flow.counted_bytes = held;
+        held > FLOW_BYTES_MAX || self.held_bytes > FLOWS_BYTES_MAX || flow.transactions.is_overrun
     }
 
     /// Takes the packet's bytes into the flow's stream and protocol.
@@ -256,11 +287,7 @@ impl Inspector {
         match status {
             Status::Broken(_) => {
                 let decision = self.settings.exception(self.settings.protocol_exception, Refused::Protocol);
-                if decision.verdict == Verdict::Forward && decision.flow == FlowFate::Open {
-                    Ok(())
-                } else {
-                    Err(decision)
-                }
+                if decision.stops() { Err(decision) } else { Ok(()) }
             }
             Status::Recognising | Status::Speaking(_) | Status::Opaque(_) | Status::Unrecognised => Ok(()),
         }
@@ -334,6 +361,7 @@ impl Inspector {
     /// Gives back the memory of a flow.
     fn end(&mut self, mut flow: Box<Flow>) {
         flow.release(&mut self.streams);
+        self.held_bytes -= std::mem::take(&mut flow.counted_bytes);
         flow.transactions.clear(&mut self.pool);
         if self.spare.len() < POOL_MAX {
             self.spare.push(flow);
@@ -405,7 +433,14 @@ struct Decision {
     flow: FlowFate,
 }
 
-impl<'a> Look<'a> {
+impl Decision {
+    /// Whether the look at the packet ends with it.
+    fn stops(self) -> bool {
+        self.verdict != Verdict::Forward || self.flow != FlowFate::Open
+    }
+}
+
+impl Look<'_> {
     /// What signatures may ask of the flow.
     fn flow_facts(&self, flow: Option<&Flow>) -> FlowFacts {
         FlowFacts {

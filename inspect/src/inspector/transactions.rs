@@ -228,6 +228,11 @@ impl Transactions {
         }
     }
 
+    /// Bytes held.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.sides.iter().map(TransactionSide::byte_count).sum()
+    }
+
     /// Forgets all sides.
     pub(crate) fn clear(&mut self, pool: &mut Pool) {
         self.sides.drain(..).for_each(|side| pool.keep(side));

@@ -4,8 +4,8 @@
 //!
 //! Steps run in order and each starts from where the one before it ended. When a later step that is relative fails, the
 //! pattern before it is looked for further on, and the rest is tried again: the classic backtracking of the rule language,
-//! which a hostile buffer can make expensive. So everything that is done adds to a count of work, and past
-//! [`crate::limits::VERIFY_WORK_MAX`] the packet's answer is "out of budget", which the inspector turns into its policy.
+//! which a hostile buffer can make expensive. So everything that is done adds to a count of work, and past what the packet
+//! is allowed the answer is "out of budget", which the inspector turns into its policy.
 
 use super::content::{Content, Operand};
 use super::number::At;
