@@ -319,7 +319,11 @@ impl Inspector {
             conversation.stream(direction, bytes, settings, &mut sink);
         };
         let has_fin = tcp.flags.contains(TcpFlags::FIN);
-        let progress = stream.on_segment(first_seq, look.facts.payload, has_fin, &mut self.streams, consume);
+        // A bare acknowledgement brings nothing; behind a FIN it stands one past the stream's end.
+        let progress = match (look.facts.payload, has_fin) {
+            ([], false) => Ok(Progress::Queued),
+            (payload, _) => stream.on_segment(first_seq, payload, has_fin, &mut self.streams, consume),
+        };
         match progress {
             Ok(Progress::Delivered(_)) if stream.is_finished() => {
                 conversation.closed(direction, settings, &mut sink);

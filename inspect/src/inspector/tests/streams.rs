@@ -131,6 +131,24 @@ fn other_bytes_for_the_same_place_end_the_flow() {
 }
 
 #[test]
+fn a_connection_closes_in_peace() {
+    let rules = rules(r#"alert http any any -> any any (file.data; content:"attack"; sid:1;)"#);
+    let mut connection = Connection::new(&rules, prevent());
+    connection.open();
+    assert_eq!(connection.say(&request("GET / HTTP/1.0\r\n\r\n"), 100), Verdict::Forward);
+    assert_eq!(connection.say(&response("HTTP/1.0 200 OK\r\n\r\nno end of atta"), 100), Verdict::Forward);
+    let at = connection.sent;
+    let last = Segment { by: Direction::ToClient, at: at[1], bytes: b"ck".to_vec(), flags: "FA" };
+    assert_eq!(connection.show(&last), Verdict::Forward);
+    let acknowledged = Segment { by: Direction::ToServer, at: at[0], bytes: Vec::new(), flags: "FA" };
+    assert_eq!(connection.show(&acknowledged), Verdict::Forward);
+    for (by, at) in [(Direction::ToClient, at[1] + 3), (Direction::ToServer, at[0] + 1)] {
+        assert_eq!(connection.show(&Segment { by, at, bytes: Vec::new(), flags: "A" }), Verdict::Forward);
+    }
+    assert_eq!(connection.sids, [1]);
+}
+
+#[test]
 fn passing_a_flow_ends_its_inspection() {
     let rules = rules(
         r#"pass tcp any any -> any any (content:"trusted"; sid:1;)
