@@ -53,3 +53,29 @@ fn what_policy_denies_is_not_inspected() {
     bench.assert_dropped(DB1, &frame, DropReason::Policy);
     assert_eq!(bench.counters.alerts_allowed.value() + bench.counters.alerts_blocked.value(), 0);
 }
+
+#[test]
+fn a_connection_under_inspection_may_close_by_halves() {
+    let rules = rules(r#"drop tcp any any -> any any (msg:"evil"; flow:established; content:"EVIL"; sid:7;)"#);
+    let mut bench = Bench::new(policy(Vec::new()), rules, 64);
+    let client = |seq, ack| emit::tcp((ip(11), 40_000), (ip(21), 5_432)).seq(seq).ack(ack);
+    let server = |seq, ack| emit::tcp((ip(21), 5_432), (ip(11), 40_000)).seq(seq).ack(ack);
+    let conversation = [
+        (WEB1, DB1, client(100, 0).syn()),
+        (DB1, WEB1, server(500, 101).syn_ack()),
+        (WEB1, DB1, client(101, 501)),
+        (WEB1, DB1, client(101, 501).payload("question")),
+        (DB1, WEB1, server(501, 109)),
+        (WEB1, DB1, client(109, 501).fin()),
+        (DB1, WEB1, server(501, 110)),
+        (DB1, WEB1, server(501, 110).payload("answer")),
+        (WEB1, DB1, client(110, 507)),
+        (DB1, WEB1, server(507, 110).fin()),
+        (WEB1, DB1, client(110, 508)),
+    ];
+    for (from, to, segment) in conversation {
+        let (source, destination) = if from == WEB1 { (11, 21) } else { (21, 11) };
+        bench.assert_arrives(from, &addressed(segment, source, destination), &[to]);
+    }
+    assert_eq!(bench.drops(), []);
+}
