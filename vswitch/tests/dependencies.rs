@@ -17,6 +17,7 @@ const ALLOWED: [(&str, &[&str], &[&str]); 4] = [
             "aho-corasick",
             "brotli-decompressor",
             "etherparse",
+            "fancy-regex",
             "flate2",
             "lzma-rs",
             "md-5",
