@@ -189,6 +189,21 @@ impl Guest {
         let _ = self.qemu.wait();
     }
 
+    /// Stops the machine in mid-air: its processors stand still, and its QEMU says nothing to anybody.
+    pub fn freeze(&self) {
+        self.signal(rustix::process::Signal::STOP);
+    }
+
+    /// Lets a frozen machine go on.
+    pub fn thaw(&self) {
+        self.signal(rustix::process::Signal::CONT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.qemu);
+        rustix::process::kill_process(pid, signal).expect("our own child can be signalled");
+    }
+
     /// Powers a killed machine on again.
     pub fn start_again(&mut self) {
         self.kill();

@@ -206,6 +206,6 @@ impl Drop for Lab {
             eprintln!("{}", guest.report());
         }
         eprintln!("--- the switch's log\n{}", self.switch.log_tail());
-        eprintln!("--- EVE\n{}", tail(&self.switch.eve_path(), 12));
+        eprintln!("--- EVE\n{}", tail(&self.switch.eve_path(), 15));
     }
 }

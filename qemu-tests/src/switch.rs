@@ -115,8 +115,7 @@ impl Switch {
 
     /// Sends SIGHUP.
     pub fn hang_up(&self) {
-        let pid = self.pid().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
-        let pid = pid.expect("the switch runs");
+        let pid = rustix::process::Pid::from_child(self.process.as_ref().expect("the switch runs"));
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("our own child can be signalled");
     }
 

@@ -19,13 +19,13 @@ fn a_guest_that_hangs_costs_only_its_own_frames() {
     assert!(lab.guest("web1").can_ping(web2, 5), "before: web1 pings web2");
     lab.guest("db1").serve_tcp(5432);
 
-    lab.guest("web2").qmp().command("stop");
+    lab.guest("web2").freeze();
     // more frames than web2's ring has buffers, while nobody empties it
     lab.guest("web1").run(&format!("ping -q -c 500 -i 0.002 -W 1 {web2}"));
     assert!(lab.switch.metrics().drops("receive_buffers") > 0.0, "{}", lab.switch.metrics_text());
     assert!(lab.guest("web1").echo_tcp(db1, 5432, "hello", 5), "web1 and db1 do not notice");
 
-    lab.guest("web2").qmp().command("cont");
+    lab.guest("web2").thaw();
     assert!(lab.guest("web1").can_ping(web2, 5), "web2 goes on where it was");
     lab.balanced_books();
 }
@@ -58,9 +58,11 @@ fn a_front_end_that_talks_nonsense_hurts_nobody() {
         ("nothing", Vec::new()),
     ];
     let mut held = Vec::new();
-    for (what, bytes) in &nonsense {
-        // on a port whose guest is not there, and on one whose guest is
-        for port in ["db1", "web2"] {
+    for (index, (what, bytes)) in nonsense.iter().enumerate() {
+        // On a port whose guest is not there, and on one whose guest is: there they wait in the listener's queue, which
+        // is short, so that a few are enough.
+        let ports = if index < 3 { &["db1", "web2"][..] } else { &["db1"] };
+        for port in ports {
             let connected = UnixStream::connect(lab.socket(port));
             let mut stream = connected.unwrap_or_else(|error| panic!("{port} after {what}: {error}"));
             // The switch may hang up before the end, which is an answer too.
