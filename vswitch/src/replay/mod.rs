@@ -20,13 +20,16 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use inspect::inspector::{Mode, Settings};
 use inspect::signature::{Loaded, RuleFile, RuleSet, Vars};
-use inspect::wire::Checksums;
+use inspect::wire::{Checksums, Malformed};
 
 use capture::{Capture, CaptureError};
 use player::{Player, Tally};
 
 /// Bytes of packets that are read before the engine gets them, so that reading does not count as the engine's time.
 const BATCH_BYTES: usize = 4 << 20;
+
+/// Frames that show whether a capture's checksums mean anything.
+const CHECKSUM_SAMPLE_FRAMES: usize = 1000;
 
 /// Refused rules that are told one by one.
 const REFUSALS_TOLD_MAX: usize = 20;
@@ -49,9 +52,10 @@ pub struct ReplayArguments {
     /// Follow TCP connections whose beginning is not in the capture
     #[arg(long)]
     pub midstream: bool,
-    /// Leave out packets with wrong checksums; captures from the sending machine often have such
-    #[arg(long, value_enum, default_value_t = Switch::On, value_name = "on|off")]
-    pub checksum_validation: Switch,
+    /// Whether TCP segments with wrong checksums are left out; if not given, they are unless most have such, as in captures
+    /// taken on the sending machine
+    #[arg(long, value_enum, value_name = "on|off")]
+    pub checksum_validation: Option<Switch>,
     /// File for the events, one JSON object per line
     #[arg(long, value_name = "FILE")]
     pub eve: Option<PathBuf>,
@@ -143,11 +147,17 @@ pub fn replay(
         ..Settings::default()
     };
     let checksums = match arguments.checksum_validation {
-        Switch::On => Checksums::VerifyCaptured,
-        Switch::Off => Checksums::Unchecked,
+        Some(Switch::On) | None => Checksums::VerifyCaptured,
+        Some(Switch::Off) => Checksums::Unchecked,
     };
     let eve = arguments.eve.as_deref().map(create).transpose()?;
-    let mut run = Run { player: Player::new(&rules, settings, checksums), rules: &rules, eve, time: Duration::ZERO };
+    let mut run = Run {
+        player: Player::new(&rules, settings, checksums),
+        rules: &rules,
+        eve,
+        time: Duration::ZERO,
+        is_sample_due: arguments.checksum_validation.is_none(),
+    };
     let played = run.play(capture);
     let written = run.finish();
     // Nobody reads the figures if the output is gone; the events are what counts.
@@ -205,6 +215,8 @@ struct Run<'a> {
     eve: Option<BufWriter<File>>,
     /// CPU time of the engine so far.
     time: Duration,
+    /// The first frames have yet to show whether checksums mean anything.
+    is_sample_due: bool,
 }
 
 impl Run<'_> {
@@ -233,6 +245,9 @@ impl Run<'_> {
     }
 
     fn play_batch(&mut self, batch: &[u8], ends: &[(usize, u64)]) -> io::Result<()> {
+        if std::mem::take(&mut self.is_sample_due) && has_meaningless_checksums(batch, ends) {
+            self.player.ignore_checksums();
+        }
         let before = cpu_time();
         let mut start = 0;
         for &(end, at_ns) in ends {
@@ -260,6 +275,20 @@ impl Run<'_> {
         }
         Ok(())
     }
+}
+
+/// Whether the checksums of the first frames say that they were captured before the sending hardware computed them. Frames
+/// and share are those of Suricata's automatic choice.
+fn has_meaningless_checksums(batch: &[u8], ends: &[(usize, u64)]) -> bool {
+    let Some(sample) = ends.get(..CHECKSUM_SAMPLE_FRAMES) else { return false };
+    let mut start = 0;
+    let mut wrong_count = 0;
+    for &(end, _) in sample {
+        let parsed = inspect::wire::parse(&batch[start..end], Checksums::VerifyCaptured);
+        wrong_count += usize::from(parsed == Err(Malformed::TransportChecksum));
+        start = end;
+    }
+    wrong_count * 10 > sample.len()
 }
 
 /// CPU time of this thread.
