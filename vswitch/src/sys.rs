@@ -2,19 +2,10 @@
 
 use std::ops::{Deref, DerefMut};
 
-/// Types whose all-zero bytes are a value, so that fresh pages from the kernel are an array of them.
-///
-/// # Safety
-/// All-zero bytes must be a valid value, and the type must need no drop.
-pub unsafe trait Zeroable: Copy {}
-
-// SAFETY: zero is a u64, and u64 needs no drop.
-unsafe impl Zeroable for u64 {}
-
-/// An array in its own mapping, zeroed, on huge pages where the kernel has them (a large table on 4 KiB pages costs a TLB
+/// An array in its own mapping, on huge pages where the kernel has them (a large table on 4 KiB pages costs a TLB
 /// miss beside each cache miss). Its size is fixed at start.
 #[derive(Debug)]
-pub struct HugeArray<T: Zeroable> {
+pub struct HugeArray<T: Copy> {
     start: std::ptr::NonNull<T>,
     len: usize,
     mapped_len: usize,
@@ -23,12 +14,13 @@ pub struct HugeArray<T: Zeroable> {
 /// Length of a huge page on x86-64, in bytes.
 const HUGE_PAGE_LEN: usize = 2 << 20;
 
-impl<T: Zeroable> HugeArray<T> {
-    /// Maps `len` zeroed elements, at least one.
+impl<T: Copy> HugeArray<T> {
+    /// Maps `len` elements, at least one, and writes `value` to each, so that all its memory is there from the start.
     ///
     /// # Errors
     /// What the kernel said when it refused the mapping.
-    pub fn zeroed(len: usize) -> std::io::Result<Self> {
+    pub fn filled(len: usize, value: T) -> std::io::Result<Self> {
+        const { assert!(align_of::<T>() <= 4096) };
         let len = len.max(1);
         let wanted = len
             .checked_mul(size_of::<T>())
@@ -51,35 +43,39 @@ impl<T: Zeroable> HugeArray<T> {
         // SAFETY: advice on the mapping just made; it may be ignored, and changes no contents.
         unsafe { libc::madvise(address, wanted, libc::MADV_HUGEPAGE) };
         let start = std::ptr::NonNull::new(address.cast()).ok_or(std::io::ErrorKind::OutOfMemory)?;
+        for index in 0..len {
+            // SAFETY: the mapping is page-aligned and has room for `len` elements; nobody else knows of it yet.
+            unsafe { start.add(index).write(value) };
+        }
         Ok(Self { start, len, mapped_len: wanted })
     }
 }
 
-impl<T: Zeroable> Deref for HugeArray<T> {
+impl<T: Copy> Deref for HugeArray<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
-        // SAFETY: `start` is page-aligned, valid for `len` elements for as long as self lives, and zero bytes are a T.
+        // SAFETY: `start` is page-aligned, valid for `len` elements for as long as self lives, all of them written by `filled`.
         unsafe { std::slice::from_raw_parts(self.start.as_ptr(), self.len) }
     }
 }
 
-impl<T: Zeroable> DerefMut for HugeArray<T> {
+impl<T: Copy> DerefMut for HugeArray<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         // SAFETY: as in `deref`, and `&mut self` makes the access exclusive.
         unsafe { std::slice::from_raw_parts_mut(self.start.as_ptr(), self.len) }
     }
 }
 
-impl<T: Zeroable> Drop for HugeArray<T> {
+impl<T: Copy> Drop for HugeArray<T> {
     fn drop(&mut self) {
-        // SAFETY: the mapping was made by `zeroed` with this length and nothing borrows it any more.
+        // SAFETY: the mapping was made by `filled` with this length and nothing borrows it any more.
         unsafe { libc::munmap(self.start.as_ptr().cast(), self.mapped_len) };
     }
 }
 
 // SAFETY: the array owns its mapping alone, as a Vec owns its buffer.
-unsafe impl<T: Zeroable + Send> Send for HugeArray<T> {}
+unsafe impl<T: Copy + Send> Send for HugeArray<T> {}
 
 /// Asks the processor to fetch a value's cache line for writing. A hint: it cannot fail and changes nothing.
 #[inline(always)]

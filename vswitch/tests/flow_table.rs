@@ -31,7 +31,7 @@ fn step() -> impl Strategy<Value = Step> {
 /// The key of flow `n`; both directions occur.
 fn key(n: u16) -> (TableKey, bool) {
     let (near, far) = (IpAddr::from([10, 0, 0, 1 + (n % 3) as u8]), IpAddr::from([10, 0, 0, 9]));
-    let (from, to) = if n % 2 == 0 { (near, far) } else { (far, near) };
+    let (from, to) = if n.is_multiple_of(2) { (near, far) } else { (far, near) };
     let (key, way) = FlowKey::between(from, 1_000 + n, to, 53, 17);
     let is_low = way == inspect::flow_key::Way::LowToHigh;
     (TableKey::new(&key, way, PortId(n % 4), PortId(7)), is_low)

@@ -89,6 +89,7 @@ pub struct Inspector {
     candidates: Candidates,
     pool: Pool,
     /// Flows that have ended, for those that begin.
+    #[allow(clippy::vec_box, reason = "boxes move between here and the flows' slots; what is in them stays put")]
     spare: Vec<Box<Flow>>,
     /// Bytes that all flows hold in windows, buffers and bodies.
     held_bytes: usize,

@@ -78,7 +78,7 @@ impl Guest {
         }
     }
 
-    fn buffer(&self, ring: usize, slot: u16, len: usize) -> &mut [u8] {
+    fn buffer(&mut self, ring: usize, slot: u16, len: usize) -> &mut [u8] {
         assert!(len <= STRIDE);
         // SAFETY: within the mapping; the switch serves this memory from the same thread, never during this borrow.
         unsafe { std::slice::from_raw_parts_mut(self.ring(ring).add(BUFFERS + usize::from(slot) * STRIDE), len) }

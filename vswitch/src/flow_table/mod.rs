@@ -18,7 +18,7 @@ use inspect::stream::tcp_state::TcpState;
 
 use crate::counters::PORTS_MAX;
 use crate::frame::PortId;
-use crate::sys::{self, HugeArray, Zeroable};
+use crate::sys::{self, HugeArray};
 
 mod key;
 
@@ -80,9 +80,6 @@ struct Entry {
 
 const _: () = assert!(size_of::<Entry>() == 64);
 const _: () = assert!(size_of::<TcpState>() <= 48);
-
-// SAFETY: integers only; zero bytes are a free entry that nobody passed.
-unsafe impl Zeroable for Entry {}
 
 impl Entry {
     #[inline(always)]
@@ -180,7 +177,7 @@ impl FlowTable {
         let limit = limit.max(1);
         let homes = u64::from(limit) + u64::from(limit) / 4 + 1;
         Ok(Self {
-            entries: HugeArray::zeroed(homes as usize + PROBE_MAX)?,
+            entries: HugeArray::filled(homes as usize + PROBE_MAX, FREE_ENTRY)?,
             homes,
             secret,
             tcp: Vec::with_capacity(limit as usize),

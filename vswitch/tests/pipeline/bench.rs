@@ -192,7 +192,7 @@ impl Bench {
                 return;
             }
             let turn = Turn { generation: &self.generation, ingress: port, now_us: self.now_us, worker: 0 };
-            self.pipeline.walk(&turn, &mut batch, &mut self.egress);
+            self.pipeline.walk(&turn, &batch, &mut self.egress);
         }
     }
 

@@ -1,4 +1,5 @@
-//! Turns the syntax tree of a rule into a [`Signature`]: the meaning of protocols and keywords.
+//! Turns the syntax tree of a rule into a [`Signature`](super::definition::Signature): the meaning of protocols and
+//! keywords.
 //!
 //! Every keyword is known here or the rule is refused; nothing is passed over. The keywords are grouped by what they
 //! describe, one file each: [`contents`] (patterns), [`headers`] (packet headers), [`about`] (texts and rates).
