@@ -69,7 +69,8 @@ impl Candidates {
         direction: Direction,
         work: &mut u64,
     ) {
-        let payload = facts.payload;
+        let is_sealed = flow.as_ref().is_some_and(|flow| flow.is_sealed());
+        let payload = if is_sealed { &[] } else { facts.payload };
         let mut direct = None;
         let side = Candidate::NO_SIDE;
         let mut fresh_stream = false;

@@ -4,7 +4,7 @@ use crate::inspector::memory::FlowNotes;
 use crate::inspector::transactions::Transactions;
 use crate::inspector::{Direction, FlowSlot};
 use crate::limits::{DIRECT_MAX, FLOW_SLOTS_MAX, STREAM_WINDOW_BYTES, WAITING_MAX, WORK_SAVED_FIRST};
-use crate::protocol::Conversation;
+use crate::protocol::{AppProtocol, Conversation, Status};
 use crate::signature::{Facts, PacketGroup, RuleSet, ends_match};
 use crate::stream::{Stream, StreamMemory};
 
@@ -213,6 +213,13 @@ impl Flow {
         let size = |stream: &Option<Stream>| stream.as_ref().map_or(0, |stream| stream.next_offset().0);
         let [client, server] = &self.streams;
         (client.is_some() || server.is_some()).then(|| (size(client), size(server)))
+    }
+
+    /// Whether what the flow carries is encrypted from here on, as both ends have shown by their handshake: no pattern can
+    /// be found in it but by chance. One end alone cannot bring this about.
+    #[inline]
+    pub(crate) fn is_sealed(&self) -> bool {
+        matches!(self.conversation.status(), Status::Opaque(AppProtocol::Tls | AppProtocol::Ssh))
     }
 
     /// Bytes held in windows, buffers and bodies.

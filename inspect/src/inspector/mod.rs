@@ -300,6 +300,7 @@ impl Inspector {
         let (own, other) = (index(direction), index(direction.reversed()));
         let is_syn = tcp.flags.contains(TcpFlags::SYN);
         let first_seq = if is_syn { tcp.seq.wrapping_add(1) } else { tcp.seq };
+        let reads_streams = look.rules.selection.reads_streams && !flow.is_sealed();
         let Flow { streams, windows, conversation, transactions, .. } = flow;
         if streams[own].is_none() && (is_syn || self.settings.midstream) {
             streams[own] = Some(Stream::new(0, first_seq));
@@ -312,7 +313,7 @@ impl Inspector {
         let Some(stream) = &mut streams[own] else { return Ok(conversation.status()) };
         let settings = &self.settings.protocol;
         let mut sink = Collector { rules: look.rules, transactions, pool: &mut self.pool };
-        let (window, reads_streams) = (&mut windows[own], look.rules.selection.reads_streams);
+        let window = &mut windows[own];
         let consume = |_, bytes: &[u8]| {
             if reads_streams {
                 window.append(bytes);
