@@ -15,6 +15,7 @@
 mod candidates;
 mod decide;
 mod flow;
+mod follow;
 mod judge;
 mod memory;
 mod settings;
@@ -27,14 +28,13 @@ use crate::alert::Alert;
 use crate::limits::{
     FLOW_BYTES_MAX, FLOW_SLOTS_MAX, FLOWS_BYTES_MAX, POOL_MAX, WORK_PER_BYTE, WORK_PER_PACKET, WORK_SAVED_MAX,
 };
-use crate::protocol::Status;
-use crate::signature::{Facts, FlowFacts, PacketGroup, Rates, RegexCaches, RuleSet, Transports};
-use crate::stream::{Progress, Stream, StreamMemory};
+use crate::signature::{Facts, FlowFacts, PacketGroup, Rates, RegexCaches, RuleSet};
+use crate::stream::StreamMemory;
 use crate::verdict::{Refused, Verdict};
-use crate::wire::{Packet, TcpFlags, TcpView};
+use crate::wire::Packet;
 
 use candidates::Candidates;
-use flow::{Flow, Flows, Kept, index};
+use flow::{Flow, Flows, Kept};
 use memory::AddressBits;
 pub use settings::{ExceptionPolicy, Mode, Settings};
 use transactions::{Collector, Pool};
@@ -89,7 +89,7 @@ pub struct Inspector {
     candidates: Candidates,
     pool: Pool,
     /// Flows that have ended, for those that begin.
-    #[allow(clippy::vec_box, reason = "boxes move between here and the flows' slots; what is in them stays put")]
+    #[expect(clippy::vec_box, reason = "the boxes are what is kept: they go back into the table as they are")]
     spare: Vec<Box<Flow>>,
     /// Bytes that all flows hold in windows, buffers and bodies.
     held_bytes: usize,
@@ -267,90 +267,6 @@ impl Inspector {
         self.held_bytes = self.held_bytes + held - flow.counted_bytes;
         flow.counted_bytes = held;
         held > FLOW_BYTES_MAX || self.held_bytes > FLOWS_BYTES_MAX || flow.transactions.is_overrun
-    }
-
-    /// Takes the packet's bytes into the flow's stream and protocol.
-    fn follow(&mut self, look: &Look<'_>, flow: &mut Flow) -> Result<(), Decision> {
-        let direction = look.view.direction;
-        let status = if look.facts.transport == Transports::UDP {
-            let Flow { conversation, transactions, .. } = flow;
-            conversation.datagram(
-                direction,
-                look.facts.payload,
-                &mut Collector { rules: look.rules, transactions, pool: &mut self.pool },
-            )
-        } else if let Some(tcp) = look.facts.packet.tcp() {
-            flow.windows[index(direction)].turn();
-            self.follow_segment(look, &tcp, flow)?
-        } else {
-            return Ok(());
-        };
-        match status {
-            Status::Broken(_) => {
-                let decision = self.settings.exception(self.settings.protocol_exception, Refused::Protocol);
-                if decision.stops() { Err(decision) } else { Ok(()) }
-            }
-            Status::Recognising | Status::Speaking(_) | Status::Opaque(_) | Status::Unrecognised => Ok(()),
-        }
-    }
-
-    /// Takes a TCP segment into its stream; what becomes readable by it goes into the window and to the parser.
-    fn follow_segment(&mut self, look: &Look<'_>, tcp: &TcpView<'_>, flow: &mut Flow) -> Result<Status, Decision> {
-        let direction = look.view.direction;
-        let (own, other) = (index(direction), index(direction.reversed()));
-        let is_syn = tcp.flags.contains(TcpFlags::SYN);
-        let first_seq = if is_syn { tcp.seq.wrapping_add(1) } else { tcp.seq };
-        let reads_streams = look.rules.selection.reads_streams && !flow.is_sealed();
-        let Flow { streams, windows, conversation, transactions, .. } = flow;
-        if streams[own].is_none() && (is_syn || self.settings.midstream) {
-            streams[own] = Some(Stream::new(0, first_seq));
-        }
-        if tcp.flags.contains(TcpFlags::ACK)
-            && let Some(acknowledged) = &mut streams[other]
-        {
-            acknowledged.acknowledge(tcp.ack, &mut self.streams);
-        }
-        let Some(stream) = &mut streams[own] else { return Ok(conversation.status()) };
-        let settings = &self.settings.protocol;
-        let mut sink = Collector { rules: look.rules, transactions, pool: &mut self.pool };
-        let window = &mut windows[own];
-        let consume = |_, bytes: &[u8]| {
-            if reads_streams {
-                window.append(bytes);
-            }
-            conversation.stream(direction, bytes, settings, &mut sink);
-        };
-        let has_fin = tcp.flags.contains(TcpFlags::FIN);
-        // A bare acknowledgement brings nothing; behind a FIN it stands one past the stream's end.
-        let progress = match (look.facts.payload, has_fin) {
-            ([], false) => Ok(Progress::Queued),
-            (payload, _) => stream.on_segment(first_seq, payload, has_fin, &mut self.streams, consume),
-        };
-        match progress {
-            Ok(Progress::Delivered(_)) if stream.is_finished() => {
-                conversation.closed(direction, settings, &mut sink);
-            }
-            Ok(Progress::Delivered(_) | Progress::Queued) => {}
-            Err(why) if why.is_fatal() => {
-                let decision = self.settings.exception(self.settings.stream_exception, Refused::Overlap);
-                if decision.verdict != Verdict::Forward {
-                    return Err(decision);
-                }
-            }
-            // The sender will repeat the segment, when there may be room.
-            Err(_) => {
-                let decision = self.settings.exception(self.settings.stream_exception, Refused::Memory);
-                if decision.verdict != Verdict::Forward {
-                    return Err(Decision { flow: FlowFate::Open, ..decision });
-                }
-            }
-        }
-        if tcp.flags.contains(TcpFlags::RST) {
-            for side in [direction, direction.reversed()] {
-                conversation.closed(side, settings, &mut sink);
-            }
-        }
-        Ok(conversation.status())
     }
 
     /// Memory for a flow of which nothing is known.

@@ -6,6 +6,7 @@ mod streams;
 
 use super::*;
 use crate::alert::Alert;
+use crate::inspector::flow::index;
 use crate::signature::{RuleFile, Vars};
 use crate::wire::{Checksums, parse};
 

@@ -7,6 +7,7 @@
 mod about;
 mod buffers;
 mod contents;
+mod finish;
 mod headers;
 mod memory;
 mod numbers;
@@ -15,21 +16,18 @@ mod values;
 use std::collections::HashMap;
 
 use super::cause::Cause;
-use super::definition::{
-    Absence, AppMatch, BufferCondition, FlowTest, HeaderPart, Moment, Scope, SignatureInfo, Target, Transports,
-};
+use super::definition::{Absence, AppMatch, FlowTest, HeaderPart, Moment, Scope, SignatureInfo, Target, Transports};
 use super::memory_test::{MemoryEffect, MemoryTest};
 use super::parse;
 use super::pcre;
-use super::program::{Interval, Op, PacketTest, Step, link};
+use super::program::{Interval, Op, PacketTest, Step};
 use super::ranges::{AddressSet, PortSet, Vars};
 use super::rate::Rate;
 use super::syntax::{Action, Rule, RuleOption};
 use super::text::RuleLine;
 use super::transform::Transform;
-use crate::inspector::Direction;
-use crate::limits::{NAMES_MAX, STEPS_PER_RULE_MAX};
-use crate::protocol::{Anomaly, AppProtocol, Buffer, Number, Sides};
+use crate::limits::NAMES_MAX;
+use crate::protocol::{Anomaly, AppProtocol, Buffer, Number};
 
 /// The bit of "no protocol that we know" in a mask of protocols.
 pub(crate) const UNRECOGNISED: u32 = 1 << 31;
@@ -312,132 +310,5 @@ impl<'n> Draft<'n> {
             self.last = Some((self.current, ops.len()));
         }
         ops.push(op);
-    }
-
-    /// Which program runs on what: Suricata's rules of thumb.
-    fn scope(&self) -> Scope {
-        let mut scope = self.needs;
-        scope.stream |= self.only_stream;
-        scope.packet |= self.no_stream;
-        if !self.transports.meets(Transports::TCP) {
-            return Scope { packet: true, stream: false };
-        }
-        if !scope.packet && !scope.stream {
-            let payload = &self.lists[0].ops;
-            let is_placed = |op: &Op| matches!(op, Op::Content(content) if content.offset.or(content.depth).is_some());
-            scope.stream = !payload.is_empty();
-            // A pattern at a fixed place is meant for the start of a packet as much as for the start of the stream.
-            scope.packet = !scope.stream
-                || payload.iter().any(is_placed)
-                || self.tests.iter().any(|test| matches!(test, PacketTest::StreamSize(_)));
-        }
-        scope
-    }
-
-    fn finish(mut self, rule: &Rule, sets: (AddressSet, PortSet, AddressSet, PortSet)) -> Result<Compiled, Cause> {
-        if self.lists.iter().map(|list| list.ops.len()).sum::<usize>() > STEPS_PER_RULE_MAX {
-            return Err(Cause::Limit("steps"));
-        }
-        let sid = self.sid.ok_or(Cause::NoSid)?;
-        let scope = self.scope();
-        self.close_base64()?;
-        let mut lists = std::mem::take(&mut self.lists);
-        let payload = link(std::mem::take(&mut lists[0].ops))?;
-        let mut header_parts = Vec::new();
-        let mut buffers = Vec::new();
-        for list in lists.drain(1..).filter(|list| !list.is_unused()) {
-            match list.place {
-                Place::Header(part) => header_parts.push((part, link(list.ops)?)),
-                Place::Buffer(buffer) => {
-                    let transforms = list.transforms.into_boxed_slice();
-                    buffers.push(BufferCondition { buffer, transforms, steps: link(list.ops)?, absence: list.absence });
-                }
-                Place::Payload | Place::Base64 => {}
-            }
-        }
-        let app = self.app(buffers)?;
-        let asks_packet = !payload.is_empty() || !header_parts.is_empty() || !self.tests.is_empty();
-        let is_about_protocol = self.names_protocol && !self.is_for_protocol && app.is_none() && !asks_packet;
-        let priority = self.priority.or_else(|| self.classtype.as_deref().map(super::classification::priority));
-        let (sources, source_ports, destinations, destination_ports) = sets;
-        let info = SignatureInfo {
-            sid,
-            gid: self.gid.unwrap_or(1),
-            rev: self.rev.unwrap_or(0),
-            msg: self.msg.unwrap_or_default(),
-            classtype: self.classtype,
-            priority: priority.unwrap_or(crate::limits::PRIORITY_DEFAULT),
-            action: self.action,
-            target: self.target,
-            metadata: self.metadata,
-            references: self.references,
-        };
-        Ok(Compiled {
-            info,
-            silent: self.silent,
-            transports: self.transports,
-            ip_version: self.ip_version,
-            sources,
-            destinations,
-            source_ports,
-            destination_ports,
-            bidirectional: rule.bidirectional,
-            flow: self.flow,
-            tests: self.tests.into_boxed_slice(),
-            payload,
-            header_parts: header_parts.into_boxed_slice(),
-            scope,
-            needs: self.needs,
-            protocols: self.protocols,
-            protocol_moments: self.protocol_moments.into_boxed_slice(),
-            is_about_protocol,
-            app,
-            asks: self.asks.into_boxed_slice(),
-            effects: self.effects.into_boxed_slice(),
-            rate: self.rate,
-        })
-    }
-
-    /// Puts the program over decoded base64 into the step that decodes it.
-    fn close_base64(&mut self) -> Result<(), Cause> {
-        let inner = self.lists.iter_mut().filter(|list| list.place == Place::Base64);
-        let inner: Vec<Op> = inner.flat_map(|list| std::mem::take(&mut list.ops)).collect();
-        let mut steps = Some(link(inner)?);
-        for op in self.lists.iter_mut().flat_map(|list| &mut list.ops) {
-            if let Op::Base64(base64) = op
-                && let Some(steps) = steps.take()
-            {
-                base64.steps = steps;
-            }
-        }
-        Ok(())
-    }
-
-    /// What the rule asks of transactions, and of which side.
-    fn app(&mut self, buffers: Vec<BufferCondition>) -> Result<Option<Box<AppMatch>>, Cause> {
-        if buffers.is_empty() && self.numbers.is_empty() && self.events.is_empty() {
-            return Ok(None);
-        }
-        let mut side = self.flow.direction;
-        for condition in &buffers {
-            let name = condition.buffer.name();
-            let own = match condition.buffer.sides() {
-                Sides::Client => Direction::ToServer,
-                Sides::Server => Direction::ToClient,
-                Sides::Both => continue,
-            };
-            if side.replace(own).is_some_and(|side| side != own) {
-                return Err(Cause::context(name, "no packet holds this buffer and what the rule asks beside it"));
-            }
-        }
-        for condition in &buffers {
-            let mask = buffers::protocols_of(condition.buffer);
-            if mask != 0 {
-                self.restrict_protocols(condition.buffer.name(), mask)?;
-            }
-        }
-        let numbers = std::mem::take(&mut self.numbers).into_boxed_slice();
-        let events = std::mem::take(&mut self.events).into_boxed_slice();
-        Ok(Some(Box::new(AppMatch { side, buffers: buffers.into_boxed_slice(), numbers, events })))
     }
 }

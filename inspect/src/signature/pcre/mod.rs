@@ -8,6 +8,7 @@
 //! (attack F07). The few expressions with lookaround, backreferences or atomic groups run on a backtracking engine
 //! with a limit of steps; a search that reaches it counts as "out of budget".
 
+mod class;
 mod translate;
 
 use std::collections::HashMap;

@@ -41,36 +41,29 @@ pub(crate) fn translate(pattern: &str, reading: Reading) -> Result<Translated, S
     Ok(Translated { pattern: translator.out, needs_backtracking: translator.needs_backtracking })
 }
 
-struct Translator<'p> {
-    input: &'p [u8],
-    at: usize,
-    out: String,
+/// A pattern while it is read.
+pub(super) struct Translator<'p> {
+    pub(super) input: &'p [u8],
+    pub(super) at: usize,
+    pub(super) out: String,
     reading: Reading,
     needs_backtracking: bool,
     /// The names of the capturing groups so far, empty for those without.
     groups: Vec<String>,
 }
 
-/// One member of a bracketed class.
-enum Member {
-    /// A byte, which may begin or end a range.
-    Byte(u8),
-    /// A class of its own, written out.
-    Class(&'static str),
-}
-
 impl Translator<'_> {
-    fn next(&mut self) -> Option<u8> {
+    pub(super) fn next(&mut self) -> Option<u8> {
         let byte = self.input.get(self.at).copied()?;
         self.at += 1;
         Some(byte)
     }
 
-    fn rest(&self) -> &[u8] {
+    pub(super) fn rest(&self) -> &[u8] {
         &self.input[self.at..]
     }
 
-    fn literal(&mut self, byte: u8) {
+    pub(super) fn literal(&mut self, byte: u8) {
         if byte.is_ascii_alphanumeric() {
             self.out.push(char::from(byte));
         } else {
@@ -282,7 +275,7 @@ impl Translator<'_> {
     }
 
     /// The byte that an escape stands for, the backslash and `byte` being read.
-    fn byte_escape(&mut self, byte: u8) -> Result<u8, String> {
+    pub(super) fn byte_escape(&mut self, byte: u8) -> Result<u8, String> {
         Ok(match byte {
             b'n' => b'\n',
             b'r' => b'\r',
@@ -323,99 +316,5 @@ impl Translator<'_> {
             return Err("\\x{ without its end".to_owned());
         }
         u8::try_from(value).map_err(|_| "a character beyond a byte".to_owned())
-    }
-
-    fn class(&mut self) -> Result<(), String> {
-        self.out.push('[');
-        if self.rest().first() == Some(&b'^') {
-            self.at += 1;
-            self.out.push('^');
-        }
-        let mut is_first = true;
-        loop {
-            let byte = self.next().ok_or("a class without its end")?;
-            if byte == b']' && !is_first {
-                self.out.push(']');
-                return Ok(());
-            }
-            is_first = false;
-            let member = self.member(byte)?;
-            let from = match member {
-                Member::Class(class) => {
-                    self.out.push_str(class);
-                    continue;
-                }
-                Member::Byte(byte) => byte,
-            };
-            if !matches!(*self.rest(), [b'-', next, ..] if next != b']') {
-                self.literal(from);
-                continue;
-            }
-            self.at += 1;
-            let byte = self.next().ok_or("a class without its end")?;
-            match self.member(byte)? {
-                Member::Byte(to) if from <= to => {
-                    self.literal(from);
-                    self.out.push('-');
-                    self.literal(to);
-                }
-                Member::Byte(_) => return Err("a range that runs backwards".to_owned()),
-                Member::Class(class) => {
-                    self.literal(from);
-                    self.literal(b'-');
-                    self.out.push_str(class);
-                }
-            }
-        }
-    }
-
-    /// One member of a class, its first byte being read.
-    fn member(&mut self, byte: u8) -> Result<Member, String> {
-        const POSIX: [&str; 14] = [
-            "[:alnum:]",
-            "[:alpha:]",
-            "[:ascii:]",
-            "[:blank:]",
-            "[:cntrl:]",
-            "[:digit:]",
-            "[:graph:]",
-            "[:lower:]",
-            "[:print:]",
-            "[:punct:]",
-            "[:space:]",
-            "[:upper:]",
-            "[:word:]",
-            "[:xdigit:]",
-        ];
-        if byte == b'[' {
-            let rest = &self.input[self.at - 1..];
-            if let Some(name) = POSIX.into_iter().find(|name| rest.starts_with(name.as_bytes())) {
-                self.at += name.len() - 1;
-                return Ok(Member::Class(name));
-            }
-            return Ok(Member::Byte(byte));
-        }
-        if byte != b'\\' {
-            return Ok(Member::Byte(byte));
-        }
-        let byte = self.next().ok_or("a backslash at the end")?;
-        Ok(match byte {
-            b'd' => Member::Class("\\d"),
-            b'D' => Member::Class("\\D"),
-            b'w' => Member::Class("\\w"),
-            b'W' => Member::Class("\\W"),
-            b's' => Member::Class("\\s"),
-            b'S' => Member::Class("\\S"),
-            b'h' => Member::Class("\\t\\x20"),
-            b'v' => Member::Class("\\n\\x0B\\x0C\\r"),
-            b'H' => Member::Class("[^\\t\\x20]"),
-            b'V' => Member::Class("[^\\n\\x0B\\x0C\\r]"),
-            b'R' => Member::Byte(b'R'),
-            b'p' | b'P' | b'N' | b'X' | b'Q' => {
-                return Err(format!("\\{} in a class is not supported", char::from(byte)));
-            }
-            b'b' => Member::Byte(0x08),
-            _ => Member::Byte(self.byte_escape(byte)?),
-        })
     }
 }

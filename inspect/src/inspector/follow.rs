@@ -1,0 +1,103 @@
+//! The packet's bytes on their way into the flow: into its stream, and what becomes readable into its protocol's parser.
+
+use crate::inspector::flow::{Flow, index};
+use crate::inspector::transactions::Collector;
+use crate::inspector::{Decision, FlowFate, Inspector, Look};
+use crate::protocol::Status;
+use crate::signature::Transports;
+use crate::stream::{Progress, Stream};
+use crate::verdict::{Refused, Verdict};
+use crate::wire::{TcpFlags, TcpView};
+
+impl Inspector {
+    /// Takes the packet's bytes into the flow's stream and protocol.
+    pub(super) fn follow(&mut self, look: &Look<'_>, flow: &mut Flow) -> Result<(), Decision> {
+        let direction = look.view.direction;
+        let status = if look.facts.transport == Transports::UDP {
+            let Flow { conversation, transactions, .. } = flow;
+            conversation.datagram(
+                direction,
+                look.facts.payload,
+                &mut Collector { rules: look.rules, transactions, pool: &mut self.pool },
+            )
+        } else if let Some(tcp) = look.facts.packet.tcp() {
+            flow.windows[index(direction)].turn();
+            self.follow_segment(look, &tcp, flow)?
+        } else {
+            return Ok(());
+        };
+        match status {
+            Status::Broken(_) => {
+                let decision = self.settings.exception(self.settings.protocol_exception, Refused::Protocol);
+                if decision.stops() { Err(decision) } else { Ok(()) }
+            }
+            Status::Recognising | Status::Speaking(_) | Status::Opaque(_) | Status::Unrecognised => Ok(()),
+        }
+    }
+
+    /// Takes a TCP segment into its stream; what becomes readable by it goes into the window and to the parser.
+    fn follow_segment(&mut self, look: &Look<'_>, tcp: &TcpView<'_>, flow: &mut Flow) -> Result<Status, Decision> {
+        let direction = look.view.direction;
+        let (own, other) = (index(direction), index(direction.reversed()));
+        let is_syn = tcp.flags.contains(TcpFlags::SYN);
+        let first_seq = if is_syn { tcp.seq.wrapping_add(1) } else { tcp.seq };
+        let reads_streams = look.rules.selection.reads_streams && !flow.is_sealed();
+        let Flow { streams, windows, conversation, transactions, .. } = flow;
+        if streams[own].is_none() && (is_syn || self.settings.midstream) {
+            streams[own] = Some(Stream::new(domain(look.facts.source), first_seq));
+        }
+        if tcp.flags.contains(TcpFlags::ACK)
+            && let Some(acknowledged) = &mut streams[other]
+        {
+            acknowledged.acknowledge(tcp.ack, &mut self.streams);
+        }
+        let Some(stream) = &mut streams[own] else { return Ok(conversation.status()) };
+        let settings = &self.settings.protocol;
+        let mut sink = Collector { rules: look.rules, transactions, pool: &mut self.pool };
+        let window = &mut windows[own];
+        let consume = |_, bytes: &[u8]| {
+            if reads_streams {
+                window.append(bytes);
+            }
+            conversation.stream(direction, bytes, settings, &mut sink);
+        };
+        let has_fin = tcp.flags.contains(TcpFlags::FIN);
+        // A bare acknowledgement brings nothing; behind a FIN it stands one past the stream's end.
+        let progress = match (look.facts.payload, has_fin) {
+            ([], false) => Ok(Progress::Queued),
+            (payload, _) => stream.on_segment(first_seq, payload, has_fin, &mut self.streams, consume),
+        };
+        match progress {
+            Ok(Progress::Delivered(_)) if stream.is_finished() => {
+                conversation.closed(direction, settings, &mut sink);
+            }
+            Ok(Progress::Delivered(_) | Progress::Queued) => {}
+            Err(why) if why.is_fatal() => {
+                let decision = self.settings.exception(self.settings.stream_exception, Refused::Overlap);
+                if decision.verdict != Verdict::Forward {
+                    return Err(decision);
+                }
+            }
+            // The sender will repeat the segment, when there may be room.
+            Err(_) => {
+                let decision = self.settings.exception(self.settings.stream_exception, Refused::Memory);
+                if decision.verdict != Verdict::Forward {
+                    return Err(Decision { flow: FlowFate::Open, ..decision });
+                }
+            }
+        }
+        if tcp.flags.contains(TcpFlags::RST) {
+            for side in [direction, direction.reversed()] {
+                conversation.closed(side, settings, &mut sink);
+            }
+        }
+        Ok(conversation.status())
+    }
+}
+
+/// Who pays for the memory of a stream: its sender, by address. Where addresses are bound to ports, one port's streams
+/// cannot take the room of another's.
+fn domain(sender: u128) -> u32 {
+    let folded = sender ^ (sender >> 64);
+    (folded ^ (folded >> 32)) as u32
+}
