@@ -226,15 +226,20 @@ impl<'a> Player<'a> {
     fn judge(&mut self, packet: &Packet<'_>, view: &FlowView) {
         self.alerts.clear();
         let verdict = self.inspector.inspect(self.rules, packet, view, self.now_ms, &mut self.alerts);
-        self.report(packet);
+        self.report(packet, view);
         if let Verdict::Drop(why) = verdict {
             self.stopped(packet, super::record::reason(why));
         }
     }
 
-    fn report(&mut self, packet: &Packet<'_>) {
+    fn report(&mut self, packet: &Packet<'_>, view: &FlowView) {
+        if self.alerts.is_empty() {
+            return;
+        }
+        let protocol = view.slot.and_then(|slot| self.inspector.protocol_of(slot));
         for alert in &self.alerts {
-            self.records.push(Record { at_ns: self.at_ns, ends: Ends::of(packet), what: What::Alert(*alert) });
+            let what = What::Alert(*alert, protocol, view.direction);
+            self.records.push(Record { at_ns: self.at_ns, ends: Ends::of(packet), what });
         }
     }
 
@@ -273,7 +278,7 @@ impl<'a> Player<'a> {
             };
             self.alerts.clear();
             self.inspector.flow_finished(self.rules, &packet, &view, self.now_ms, &mut self.alerts);
-            self.report(&packet);
+            self.report(&packet, &view);
         }
         self.inspector.flow_ended(flow.slot);
     }

@@ -5,6 +5,8 @@ use std::io::{self, Write};
 use std::net::IpAddr;
 
 use inspect::alert::{Alert, AlertAction};
+use inspect::inspector::Direction;
+use inspect::protocol::AppProtocol;
 use inspect::signature::{RuleSet, SignatureInfo};
 use inspect::verdict::Refused;
 use inspect::wire::{Packet, Transport};
@@ -76,8 +78,8 @@ pub struct Drop {
 /// What is reported.
 #[derive(Clone, Copy, Debug)]
 pub enum What {
-    /// A signature matched.
-    Alert(Alert),
+    /// A signature matched, in a flow that speaks this protocol, on a packet in this direction.
+    Alert(Alert, Option<AppProtocol>, Direction),
     /// A packet was stopped.
     Drop(Drop),
 }
@@ -123,6 +125,10 @@ struct Line<'a> {
     icmp_code: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tx_id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_proto: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     alert: Option<AlertPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -188,14 +194,21 @@ pub fn write(record: &Record, rules: &RuleSet, out: &mut impl Write) -> io::Resu
         icmp_type: ends.icmp.map(|(kind, _)| kind),
         icmp_code: ends.icmp.map(|(_, code)| code),
         tx_id: None,
+        app_proto: None,
+        direction: None,
         alert: None,
         drop: None,
     };
     match &record.what {
-        What::Alert(alert) => {
+        What::Alert(alert, protocol, direction) => {
             let Some(info) = rules.signature(alert.signature) else { return Ok(()) };
             line.event_type = "alert";
             line.tx_id = alert.transaction;
+            line.app_proto = protocol.map(AppProtocol::name);
+            line.direction = Some(match direction {
+                Direction::ToServer => "to_server",
+                Direction::ToClient => "to_client",
+            });
             line.alert = Some(alert_part(alert, info));
         }
         What::Drop(drop) => {
