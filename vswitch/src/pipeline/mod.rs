@@ -17,7 +17,7 @@ use crate::counters::WorkerCounters;
 use crate::drop_reason::DropReason;
 use crate::event::{Event, EventKind, Tuple};
 use crate::event_log::EventLog;
-use crate::flow_table::FlowTable;
+use crate::flow_table::{FlowId, FlowTable};
 use crate::forward::{Egress, Outbound};
 use crate::frame::{BURST_MAX, Batch, Offload, PortId};
 use crate::generation::{Generation, PortView};
@@ -30,6 +30,8 @@ mod egress;
 mod fragments;
 mod offload;
 mod storm;
+#[cfg(test)]
+mod tests;
 
 use decide::{Denied, Flows, Keyed};
 use egress::Route;
@@ -106,6 +108,8 @@ pub struct Pipeline {
     ended: u64,
     // Why the last frame was dropped, for those that end with it.
     last_drop: DropReason,
+    // The flow whose packet inspection is looking at.
+    judging: Option<FlowSlot>,
 }
 
 impl Pipeline {
@@ -129,6 +133,7 @@ impl Pipeline {
             entered: 0,
             ended: 0,
             last_drop: DropReason::Fragment,
+            judging: None,
         }
     }
 
@@ -209,11 +214,15 @@ impl Pipeline {
         }
     }
 
-    /// Closes the books on a burst whose walk panicked: every frame that had not ended is dropped.
+    /// Closes the books on a burst whose walk panicked: every frame that had not ended is dropped. If inspection panicked, what
+    /// it knew of the flow is lost, so the flow is refused for good: its stream could not be followed any more.
     pub fn recover(&mut self, ingress: PortId) {
         let missing = self.entered.saturating_sub(self.ended);
         self.counters.port(ingress).drops[DropReason::Panic as usize].add(missing);
         self.ended = self.entered;
+        if let Some(slot) = self.judging.take() {
+            self.flows.refuse(FlowId(slot.0));
+        }
     }
 
     /// Ends flows whose time is over, in at most `places` places of the table, and counts lost events.
@@ -336,7 +345,9 @@ impl Pipeline {
             }
         };
         hit(turn, admitted.decider);
+        self.judging = admitted.view.slot;
         let verdict = self.inspection.judge(&turn.generation.rules, candidate, &admitted.view, turn.now_ms());
+        self.judging = None;
         if !self.inspection.alerts().is_empty() {
             self.report_alerts(turn, port, &packet, keyed.hash);
         }
