@@ -29,6 +29,8 @@ pub(crate) struct Flow {
     pub(crate) saved_work: u64,
     /// Bytes held, as counted among those of all flows.
     pub(crate) counted_bytes: usize,
+    /// When its first packet came.
+    pub(crate) opened_ms: u64,
 }
 
 /// Signatures of a group that are looked at for each packet, less those that the flow's addresses and ports rule out.
@@ -177,6 +179,7 @@ impl Flow {
             notes: FlowNotes::default(),
             saved_work: WORK_SAVED_FIRST,
             counted_bytes: 0,
+            opened_ms: 0,
         }
     }
 

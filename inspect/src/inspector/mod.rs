@@ -151,7 +151,7 @@ impl Inspector {
             Kept::Passed(_) | Kept::Nothing | Kept::Refused => None,
         };
         if kept.is_none() && flow.slot.is_some() && follows {
-            kept = Some(self.begin(rules));
+            kept = Some(self.begin(rules, now_ms));
         }
         let decision = self.look(&look, group, kept.as_deref_mut(), alerts);
         self.settle(flow, kept, decision.flow, rules);
@@ -270,14 +270,16 @@ impl Inspector {
     }
 
     /// Memory for a flow of which nothing is known.
-    fn begin(&mut self, rules: &RuleSet) -> Box<Flow> {
-        match self.spare.pop() {
+    fn begin(&mut self, rules: &RuleSet, now_ms: u64) -> Box<Flow> {
+        let mut flow = match self.spare.pop() {
             Some(mut used) => {
                 used.renew(rules);
                 used
             }
             None => Box::new(Flow::new(rules)),
-        }
+        };
+        flow.opened_ms = now_ms;
+        flow
     }
 
     /// Gives back the memory of a flow.
@@ -369,6 +371,7 @@ impl Look<'_> {
             direction: self.view.direction,
             established: self.view.established,
             stream_sizes: flow.and_then(Flow::stream_sizes),
+            age_ms: flow.map(|flow| self.now_ms.saturating_sub(flow.opened_ms)),
         }
     }
 }

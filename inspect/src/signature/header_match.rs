@@ -14,6 +14,8 @@ pub(crate) struct FlowFacts {
     pub(crate) established: bool,
     /// Bytes of TCP payload so far from the originator and from the responder, where a stream is followed.
     pub(crate) stream_sizes: Option<(u64, u64)>,
+    /// How long ago its first packet came, where the flow is followed.
+    pub(crate) age_ms: Option<u64>,
 }
 
 /// Tests direction, protocol, ports and addresses, the cheap ones first.
@@ -77,6 +79,7 @@ fn test_matches(test: &PacketTest, facts: &Facts<'_>, flow: &FlowFacts) -> bool 
         }
         PacketTest::IpOption(wanted) => ipv4_header(facts).is_some_and(|header| has_option(&header[20..], *wanted)),
         PacketTest::StreamSize(wanted) => stream_size_matches(wanted, flow),
+        PacketTest::FlowAge(seconds) => flow.age_ms.is_some_and(|age_ms| seconds.contains(age_ms / 1_000)),
     }
 }
 

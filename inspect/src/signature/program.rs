@@ -155,6 +155,8 @@ pub(crate) enum PacketTest {
     IpOption(Option<u8>),
     /// `stream_size`: bytes that have passed in the TCP stream.
     StreamSize(StreamSize),
+    /// `flow.age`: seconds since the flow's first packet.
+    FlowAge(Interval),
 }
 
 /// How a set of flag bits is compared.

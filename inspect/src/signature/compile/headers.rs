@@ -88,6 +88,7 @@ fn header_test(name: &str, value: Option<&str>) -> Result<Option<PacketTest>, Ca
         "fragbits" => PacketTest::FragmentBits(flags(name, needed(name, value)?, fragment_bit)?),
         "fragoffset" => PacketTest::FragmentOffset(word(needed(name, value)?)?),
         "ipopts" => PacketTest::IpOption(ip_option(name, needed(name, value)?)?),
+        "flow.age" => PacketTest::FlowAge(interval(name, needed(name, value)?, u64::from(u32::MAX))?),
         "stream_size" => PacketTest::StreamSize(stream_size(name, needed(name, value)?)?),
         _ => return Ok(None),
     };
