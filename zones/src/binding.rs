@@ -7,7 +7,8 @@
 //!
 //! - an entry with a MAC only leaves the IP addresses free, yet ARP and neighbour discovery inside must still name that MAC;
 //! - an entry that lists addresses allows those; a family of which it lists none is dropped altogether;
-//! - where IPv4 addresses are listed, 0.0.0.0 may still ask for a lease (DHCP, RFC 2131 clause 4.1) and probe for those addresses (RFC 5227);
+//! - where IPv4 addresses are listed, 0.0.0.0 may still ask for a lease (DHCP, RFC 2131 clause 4.1) and probe for those
+//!   addresses (RFC 5227);
 //! - where IPv6 addresses are listed, the link-local address made of the MAC (RFC 4291 appendix A) is the port's too, and
 //!   the unspecified address may still speak to link-local multicast groups: duplicate address detection and MLD reports
 //!   come before there is an address (RFC 4862 clause 5.4.2, RFC 3810 clause 5.2.13).

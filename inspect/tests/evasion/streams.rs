@@ -152,7 +152,10 @@ fn every_split_and_order() {
 
 fn actions() -> impl Strategy<Value = Vec<Action>> {
     // Decoys that reach the victims soon doom the flow; those that are lost behind the switch are the dangerous ones.
-    let copy = prop_oneof![12 => Just((false, false)), 2 => Just((false, true)), 4 => Just((true, true)), 1 => Just((true, false))];
+    let copy = prop_oneof![
+        12 => Just((false, false)), 2 => Just((false, true)),
+        4 => Just((true, true)), 1 => Just((true, false)),
+    ];
     let segment =
         (-2..60i64, prop_oneof![0..30usize, 1..4usize], copy, prop::bool::weighted(0.03), prop::bool::weighted(0.01));
     let segment = segment.prop_map(|(at, len, (is_decoy, is_lost), is_broken, has_fin)| Action::Segment {
@@ -181,7 +184,10 @@ proptest! {
 
     /// The same segments without the word and without decoys all pass, however they are cut and ordered.
     #[test]
-    fn the_harmless_are_not_stopped(initial in any::<u32>(), segments in proptest::collection::vec((0..60usize, 1..30usize), 1..60)) {
+    fn the_harmless_are_not_stopped(
+        initial in any::<u32>(),
+        segments in proptest::collection::vec((0..60usize, 1..30usize), 1..60),
+    ) {
         let stream: Vec<u8> = (0..64).map(|at| b'a' + at % 23).collect();
         let mut attack = Attack::new(initial);
         for (index, (at, len)) in segments.into_iter().enumerate() {

@@ -128,7 +128,9 @@ proptest! {
         prop_assert_eq!(&again.to_string(), &written);
         prop_assert_eq!((again.action, &again.source.addresses, &again.source.ports, again.bidirectional),
             (tree.action, &tree.source.addresses, &tree.source.ports, tree.bidirectional));
-        let pairs = |options: &[super::super::syntax::RuleOption]| options.iter().map(|o| (o.name.clone(), o.value.clone())).collect::<Vec<_>>();
+        let pairs = |options: &[super::super::syntax::RuleOption]| {
+            options.iter().map(|o| (o.name.clone(), o.value.clone())).collect::<Vec<_>>()
+        };
         prop_assert_eq!(pairs(&again.options), pairs(&tree.options));
     }
 
