@@ -5,7 +5,7 @@ use crate::inspector::transactions::Transactions;
 use crate::inspector::{Direction, FlowSlot};
 use crate::limits::{DIRECT_MAX, FLOW_SLOTS_MAX, STREAM_WINDOW_BYTES, WAITING_MAX, WORK_SAVED_FIRST};
 use crate::protocol::{AppProtocol, Conversation, Status};
-use crate::signature::{Facts, PacketGroup, RuleSet, ends_match};
+use crate::signature::{Facts, FlowCounts, PacketGroup, RuleSet, ends_match};
 use crate::stream::{Stream, StreamMemory};
 
 /// What is remembered of one flow.
@@ -25,12 +25,14 @@ pub(crate) struct Flow {
     pub(crate) has_new_protocol: bool,
     pub(crate) transactions: Transactions,
     pub(crate) notes: FlowNotes,
+    /// Time of the first packet.
+    pub(crate) began_ms: u64,
+    /// Packets and bytes of each direction.
+    pub(crate) passed: [(u64, u64); 2],
     /// Work that earlier packets were allowed and did not need.
     pub(crate) saved_work: u64,
     /// Bytes held, as counted among those of all flows.
     pub(crate) counted_bytes: usize,
-    /// When its first packet came.
-    pub(crate) opened_ms: u64,
 }
 
 /// Signatures of a group that are looked at for each packet, less those that the flow's addresses and ports rule out.
@@ -166,7 +168,7 @@ impl Window {
 }
 
 impl Flow {
-    pub(crate) fn new(rules: &RuleSet) -> Self {
+    pub(crate) fn new(rules: &RuleSet, now_ms: u64) -> Self {
         Self {
             fingerprint: rules.fingerprint(),
             streams: [None, None],
@@ -177,19 +179,23 @@ impl Flow {
             has_new_protocol: false,
             transactions: Transactions::default(),
             notes: FlowNotes::default(),
+            began_ms: now_ms,
+            passed: [(0, 0); 2],
             saved_work: WORK_SAVED_FIRST,
             counted_bytes: 0,
-            opened_ms: 0,
         }
     }
 
     /// Makes it as good as new, but for the memory that it holds.
-    pub(crate) fn renew(&mut self, rules: &RuleSet) {
+    pub(crate) fn renew(&mut self, rules: &RuleSet, now_ms: u64) {
         let [mut first, mut second] = std::mem::take(&mut self.windows);
         first.renew();
         second.renew();
-        *self =
-            Self { windows: [first, second], transactions: std::mem::take(&mut self.transactions), ..Self::new(rules) };
+        *self = Self {
+            windows: [first, second],
+            transactions: std::mem::take(&mut self.transactions),
+            ..Self::new(rules, now_ms)
+        };
     }
 
     /// Under another rule set, signatures have other numbers: what was noted under the old ones is forgotten, the bytes are
@@ -228,6 +234,16 @@ impl Flow {
     /// Bytes held in windows, buffers and bodies.
     pub(crate) fn held_bytes(&self) -> usize {
         self.windows.iter().map(|window| window.bytes.len()).sum::<usize>() + self.transactions.held_bytes()
+    }
+
+    /// What has passed so far.
+    pub(crate) fn counts(&self, now_ms: u64) -> FlowCounts {
+        let [(client_packets, client_bytes), (server_packets, server_bytes)] = self.passed;
+        FlowCounts {
+            age_s: now_ms.saturating_sub(self.began_ms) / 1000,
+            packets: (client_packets, server_packets),
+            bytes: (client_bytes, server_bytes),
+        }
     }
 
     /// Gives back what the streams hold.

@@ -225,6 +225,8 @@ impl Inspector {
         alerts: &mut Vec<Alert>,
     ) -> Decision {
         if let Some(flow) = flow.as_deref_mut() {
+            let (packets, bytes) = &mut flow.passed[flow::index(look.view.direction)];
+            (*packets, *bytes) = (*packets + 1, *bytes + look.facts.packet.frame().len() as u64);
             let before = flow.conversation.protocol();
             let followed = self.follow(look, flow);
             flow.has_new_protocol = flow.conversation.protocol() != before;
@@ -271,15 +273,13 @@ impl Inspector {
 
     /// Memory for a flow of which nothing is known.
     fn begin(&mut self, rules: &RuleSet, now_ms: u64) -> Box<Flow> {
-        let mut flow = match self.spare.pop() {
+        match self.spare.pop() {
             Some(mut used) => {
-                used.renew(rules);
+                used.renew(rules, now_ms);
                 used
             }
-            None => Box::new(Flow::new(rules)),
-        };
-        flow.opened_ms = now_ms;
-        flow
+            None => Box::new(Flow::new(rules, now_ms)),
+        }
     }
 
     /// Gives back the memory of a flow.
@@ -371,7 +371,7 @@ impl Look<'_> {
             direction: self.view.direction,
             established: self.view.established,
             stream_sizes: flow.and_then(Flow::stream_sizes),
-            age_ms: flow.map(|flow| self.now_ms.saturating_sub(flow.opened_ms)),
+            counts: flow.map(|flow| flow.counts(self.now_ms)),
         }
     }
 }

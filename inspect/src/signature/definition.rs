@@ -122,13 +122,17 @@ impl Signature {
     pub(crate) fn follows(&self, transport: Transports) -> bool {
         let reads_stream = transport == Transports::TCP && self.scope.stream && !self.payload.is_empty();
         let asks_flow =
-            self.app.is_some() || self.protocols != 0 || !self.protocol_moments.is_empty() || self.asks_of_flow();
+            self.app.is_some() || self.protocols != 0 || !self.protocol_moments.is_empty() || self.asks_counts();
         reads_stream || asks_flow || !self.asks.is_empty() || !self.effects.is_empty() || self.is_about_addresses
     }
 
-    /// Whether it asks how many bytes a stream has carried, or how old the flow is.
-    pub(crate) fn asks_of_flow(&self) -> bool {
-        self.tests.iter().any(|test| matches!(test, PacketTest::StreamSize(_) | PacketTest::FlowAge(_)))
+    /// Whether it asks what has passed of a flow or stream.
+    fn asks_counts(&self) -> bool {
+        self.tests.iter().any(|test| {
+            let of_flow =
+                matches!(test, PacketTest::FlowAge(_) | PacketTest::FlowPackets(_) | PacketTest::FlowBytes(_));
+            of_flow || matches!(test, PacketTest::StreamSize(_))
+        })
     }
 }
 

@@ -14,8 +14,19 @@ pub(crate) struct FlowFacts {
     pub(crate) established: bool,
     /// Bytes of TCP payload so far from the originator and from the responder, where a stream is followed.
     pub(crate) stream_sizes: Option<(u64, u64)>,
-    /// How long ago its first packet came, where the flow is followed.
-    pub(crate) age_ms: Option<u64>,
+    /// What has passed of the flow, where it is counted.
+    pub(crate) counts: Option<FlowCounts>,
+}
+
+/// What has passed of a flow.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct FlowCounts {
+    /// Seconds since the first packet.
+    pub(crate) age_s: u64,
+    /// Packets of the originator and of the responder.
+    pub(crate) packets: (u64, u64),
+    /// Their bytes.
+    pub(crate) bytes: (u64, u64),
 }
 
 /// Tests direction, protocol, ports and addresses, the cheap ones first.
@@ -78,8 +89,10 @@ fn test_matches(test: &PacketTest, facts: &Facts<'_>, flow: &FlowFacts) -> bool 
             facts.ip_version == 4 && offset.contains(u64::from(eighths))
         }
         PacketTest::IpOption(wanted) => ipv4_header(facts).is_some_and(|header| has_option(&header[20..], *wanted)),
-        PacketTest::StreamSize(wanted) => stream_size_matches(wanted, flow),
-        PacketTest::FlowAge(seconds) => flow.age_ms.is_some_and(|age_ms| seconds.contains(age_ms / 1_000)),
+        PacketTest::StreamSize(wanted) => flow.stream_sizes.is_some_and(|sizes| side_matches(wanted, sizes)),
+        PacketTest::FlowAge(age) => flow.counts.is_some_and(|counts| age.contains(counts.age_s)),
+        PacketTest::FlowPackets(wanted) => flow.counts.is_some_and(|counts| side_matches(wanted, counts.packets)),
+        PacketTest::FlowBytes(wanted) => flow.counts.is_some_and(|counts| side_matches(wanted, counts.bytes)),
     }
 }
 
@@ -127,10 +140,7 @@ fn has_option(mut options: &[u8], wanted: Option<u8>) -> bool {
     false
 }
 
-fn stream_size_matches(wanted: &StreamSize, flow: &FlowFacts) -> bool {
-    let Some((client, server)) = flow.stream_sizes else {
-        return false;
-    };
+fn side_matches(wanted: &StreamSize, (client, server): (u64, u64)) -> bool {
     let (client, server) = (wanted.size.contains(client), wanted.size.contains(server));
     match wanted.side {
         StreamSide::Client => client,

@@ -43,7 +43,7 @@ pub(crate) use compile::UNRECOGNISED;
 pub(crate) use definition::{Absence, AppMatch, BufferCondition, Moment, Signature, Transports};
 pub(crate) use evaluate::{Evaluation, Outcome};
 pub(crate) use facts::Facts;
-pub(crate) use header_match::{FlowFacts, ends_match, header_matches, header_part, tests_match};
+pub(crate) use header_match::{FlowCounts, FlowFacts, ends_match, header_matches, header_part, tests_match};
 pub(crate) use memory_test::{BitChange, BitTrack, IntChange, IntValue, MemoryEffect, MemoryTest};
 pub(crate) use pcre::RegexCaches;
 pub(crate) use program::{Op, Step};

@@ -157,6 +157,10 @@ pub(crate) enum PacketTest {
     StreamSize(StreamSize),
     /// `flow.age`: seconds since the flow's first packet.
     FlowAge(Interval),
+    /// `flow.pkts`: packets of the flow so far, this one included.
+    FlowPackets(StreamSize),
+    /// `flow.bytes`: bytes of the flow's packets so far, their link headers included.
+    FlowBytes(StreamSize),
 }
 
 /// How a set of flag bits is compared.
@@ -195,7 +199,7 @@ impl FlagTest {
     }
 }
 
-/// Whose stream `stream_size` measures.
+/// Whose stream, or packets, are measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StreamSide {
     /// What the originator sent.
@@ -208,7 +212,7 @@ pub(crate) enum StreamSide {
     Either,
 }
 
-/// `stream_size`.
+/// A count per side and what it must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StreamSize {
     pub(crate) side: StreamSide,

@@ -40,6 +40,23 @@ fn flow_numbers() {
 }
 
 #[test]
+fn flow_counts() {
+    let rules = rules(
+        r#"alert tcp any any -> any any (content:"x"; flow.age:>1; sid:1;)
+           alert tcp any any -> any any (content:"x"; flow.pkts_toserver:>3; sid:2;)
+           alert tcp any any -> any any (content:"x"; flow.bytes:toclient,<100; stream_size:client,>,1; sid:3;)"#,
+    );
+    let mut connection = Connection::new(&rules, detect());
+    connection.open();
+    for (wait_ms, expected) in [(0, vec![]), (0, vec![2, 3]), (3_000, vec![1, 2, 3])] {
+        connection.now_ms += wait_ms;
+        connection.say(&request("x"), 100);
+        connection.sids.sort_unstable();
+        assert_eq!(std::mem::take(&mut connection.sids), expected);
+    }
+}
+
+#[test]
 fn address_bits() {
     let text = r#"
         alert tcp any any -> any any (content:"mark"; xbits:set,bad,track ip_src,expire 10; sid:1;)

@@ -88,8 +88,16 @@ fn header_test(name: &str, value: Option<&str>) -> Result<Option<PacketTest>, Ca
         "fragbits" => PacketTest::FragmentBits(flags(name, needed(name, value)?, fragment_bit)?),
         "fragoffset" => PacketTest::FragmentOffset(word(needed(name, value)?)?),
         "ipopts" => PacketTest::IpOption(ip_option(name, needed(name, value)?)?),
+        "stream_size" => PacketTest::StreamSize(per_side(name, needed(name, value)?)?),
         "flow.age" => PacketTest::FlowAge(interval(name, needed(name, value)?, u64::from(u32::MAX))?),
-        "stream_size" => PacketTest::StreamSize(stream_size(name, needed(name, value)?)?),
+        "flow.pkts" => PacketTest::FlowPackets(per_side(name, needed(name, value)?)?),
+        "flow.bytes" => PacketTest::FlowBytes(per_side(name, needed(name, value)?)?),
+        "flow.pkts_toserver" | "flow.pkts_toclient" | "flow.bytes_toserver" | "flow.bytes_toclient" => {
+            let side = if name.ends_with("toserver") { StreamSide::Client } else { StreamSide::Server };
+            let size = interval(name, needed(name, value)?, u64::from(u32::MAX))?;
+            let wanted = StreamSize { side, size };
+            if name.starts_with("flow.pkts") { PacketTest::FlowPackets(wanted) } else { PacketTest::FlowBytes(wanted) }
+        }
         _ => return Ok(None),
     };
     Ok(Some(test))
@@ -172,12 +180,14 @@ fn ip_option(keyword: &str, value: &str) -> Result<Option<u8>, Cause> {
     }))
 }
 
-fn stream_size(keyword: &str, value: &str) -> Result<StreamSize, Cause> {
+/// `side,comparison,number`, or `side,comparison and number` in one.
+fn per_side(keyword: &str, value: &str) -> Result<StreamSize, Cause> {
     let error = || Cause::value(keyword, "server|client|both|either, a comparison and a number");
     let mut parts = value.split(',').map(str::trim);
     let side = match parts.next() {
-        Some("server") => StreamSide::Server,
-        Some("client") => StreamSide::Client,
+        // Of a flow, what goes to the server is what the client sends.
+        Some("server" | "toclient") => StreamSide::Server,
+        Some("client" | "toserver") => StreamSide::Client,
         Some("both") => StreamSide::Both,
         Some("either") => StreamSide::Either,
         _ => return Err(error()),
