@@ -14,7 +14,6 @@ const ALLOWED: [(&str, &[&str], &[&str]); 4] = [
     (
         "inspect",
         &[
-            "aho-corasick",
             "brotli-decompressor",
             "etherparse",
             "fancy-regex",
@@ -54,12 +53,10 @@ const ALLOWED: [(&str, &[&str], &[&str]); 4] = [
             "serde_json",
             "signal-hook",
             "signal-hook-mio",
-            "siphasher",
             "tracing",
             "tracing-subscriber",
             "vhost",
             "vhost-user-backend",
-            "virtio-bindings",
             "virtio-queue",
             "vm-memory",
             "vmm-sys-util",
