@@ -2,6 +2,19 @@
 //!
 //! The same engine, with the same reassembly and the same verdicts, sees the capture's packets as if they went between two
 //! ports. What it finds is written as EVE lines; how fast it was, in the engine's own CPU time, is said at the end.
+//!
+//! # Where it answers otherwise than Suricata 8
+//!
+//! Each is a choice, and none lets pass what Suricata stops:
+//!
+//! * Bodies are looked at to their end; Suricata's sample configuration stops at 100 KiB.
+//! * An SMB write over what was written before is an anomaly and begins a new file, which is looked at; Suricata ignores its
+//!   bytes, though a server takes them.
+//! * An anomaly belongs to the side whose bytes show it. Suricata shows it to rules of both directions, so that a rule
+//!   without a direction matches twice.
+//! * A RST that its receiver must obey (RFC 5961) ends the connection, and what follows is no part of it; Suricata takes some
+//!   for injected and reads on. `stream-event` rules are refused, as their events are Suricata's own.
+//! * A further change of protocol while one is under way (an HTTP upgrade within SMTP's STARTTLS) is no anomaly.
 
 mod capture;
 mod flows;
