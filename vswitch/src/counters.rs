@@ -93,6 +93,10 @@ pub struct WorkerCounters {
     pub sleeps: Cell,
     /// Bursts received.
     pub bursts: Cell,
+    /// Frames given to other workers, to be judged or to be sent out.
+    pub handed_over: Cell,
+    /// Frames that could not be, because all parcels to the other worker were under way.
+    pub parcels_missed: Cell,
     /// Cycles of the time-stamp counter spent in turns that moved frames.
     pub busy_cycles: Cell,
 }
@@ -111,6 +115,8 @@ impl Default for WorkerCounters {
             busy_polls: Cell::default(),
             sleeps: Cell::default(),
             bursts: Cell::default(),
+            handed_over: Cell::default(),
+            parcels_missed: Cell::default(),
             busy_cycles: Cell::default(),
         }
     }

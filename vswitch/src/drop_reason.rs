@@ -98,6 +98,8 @@ drop_reasons! {
     TooBig = "too_big",
     /// The port was isolated after it broke the rules of its ring or memory.
     PortFault = "port_fault",
+    /// The frame had to go on to another worker, and all parcels to that one were under way.
+    WorkerOverload = "worker_overload",
     /// A stage panicked over the frame.
     Panic = "panic",
 }

@@ -6,14 +6,44 @@ use crate::counters::WorkerCounters;
 use crate::drop_reason::DropReason;
 use crate::frame::{BURST_MAX, PortId};
 use crate::inspection::Cleared;
+use crate::pipeline::Parcel;
 use crate::port::{PortFault, Refusals};
 
-/// Index of an attached queue in its worker's table.
+/// Index of an attached queue in its worker's table, or another worker's number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueIndex(pub u16);
 
+/// Marks a [`QueueIndex`] that names a worker.
+const ELSEWHERE: u16 = 1 << 15;
+
+impl QueueIndex {
+    /// A queue that another worker serves.
+    pub fn of_worker(worker: usize) -> Self {
+        Self(ELSEWHERE | worker as u16)
+    }
+
+    /// The other worker that serves the queue; `None` for a queue of one's own.
+    #[inline(always)]
+    pub fn worker(self) -> Option<usize> {
+        (self.0 & ELSEWHERE != 0).then_some(usize::from(self.0 & !ELSEWHERE))
+    }
+}
+
 /// The queues that frames can leave by.
 pub trait Egress {
+    /// Whether there are other workers. If not, none of their code is in the walk.
+    const IS_SHARED: bool = false;
+
+    /// The other worker that owns flows with this hash; `None` if it is one's own flow.
+    fn owner(&self, _flow_hash: u64) -> Option<usize> {
+        None
+    }
+
+    /// A parcel to another worker with room for a frame; `None` when all of them are under way.
+    fn parcel(&mut self, _worker: usize) -> Option<&mut Parcel> {
+        None
+    }
+
     /// The queue that carries frames of a flow with this hash to a port; `None` while the port is not connected.
     fn queue(&self, port: PortId, flow_hash: u64) -> Option<QueueIndex>;
 

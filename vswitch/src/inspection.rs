@@ -45,6 +45,45 @@ impl<'batch> Cleared<'batch> {
     }
 }
 
+/// Cleared frames on the way to another worker, with bytes of their own: a [`Cleared`] goes in and the same comes out. Nothing
+/// else reaches the bytes, so what comes out is what was inspected.
+#[derive(Debug, Default)]
+pub struct ClearedFrames {
+    bytes: Vec<u8>,
+    frames: Vec<(std::ops::Range<usize>, Headers, Offload)>,
+}
+
+impl ClearedFrames {
+    /// Copies a frame in.
+    pub fn push(&mut self, cleared: &Cleared<'_>) {
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(cleared.frame);
+        self.frames.push((start..self.bytes.len(), *cleared.headers, cleared.offload));
+    }
+
+    /// The frame at a place, in the order in which they went in.
+    pub fn at(&self, index: usize) -> Option<Cleared<'_>> {
+        let (range, headers, offload) = self.frames.get(index)?;
+        Some(Cleared { frame: self.bytes.get(range.clone())?, headers, offload: *offload })
+    }
+
+    /// Frames held.
+    pub fn len(&self) -> usize {
+        self.frames.len()
+    }
+
+    /// Whether none is held.
+    pub fn is_empty(&self) -> bool {
+        self.frames.is_empty()
+    }
+
+    /// Forgets all frames.
+    pub fn clear(&mut self) {
+        self.bytes.clear();
+        self.frames.clear();
+    }
+}
+
 /// A frame that is about to be judged.
 #[derive(Clone, Copy, Debug)]
 pub struct Candidate<'batch> {

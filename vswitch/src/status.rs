@@ -186,6 +186,12 @@ pub struct WorkerRow {
     pub empty_polls: u64,
     /// Times it went to sleep.
     pub sleeps: u64,
+    /// Frames that it gave to other workers, to be judged or to be sent out.
+    #[serde(default)]
+    pub handed_over: u64,
+    /// Frames that it dropped because all parcels to another worker were under way.
+    #[serde(default)]
+    pub ring_full_drops: u64,
     /// Flows in its table.
     pub flows: u64,
     /// How many its table holds.

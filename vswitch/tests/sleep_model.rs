@@ -84,3 +84,46 @@ fn no_kick_is_lost() {
 fn without_the_workers_fence_a_kick_is_lost() {
     run(1, true, false);
 }
+
+/// What the bell is made of in the model.
+mod atomic {
+    pub(super) use loom::sync::atomic::{AtomicBool, Ordering, fence};
+}
+
+#[path = "../src/worker/bell.rs"]
+mod bell;
+
+/// Another worker hands parcels to one that goes to sleep, which works all of them off.
+#[test]
+fn no_parcel_waits_for_a_worker_that_sleeps() {
+    for parcels in 1..=2 {
+        let mut model = loom::model::Builder::new();
+        model.preemption_bound = Some(3);
+        model.check(move || {
+            let bell = Arc::new(bell::Bell::new());
+            let lane = Arc::new(AtomicU16::new(0));
+            let waker = Arc::new(Notify::new());
+            let ringer = {
+                let (bell, lane, waker) = (Arc::clone(&bell), Arc::clone(&lane), Arc::clone(&waker));
+                loom::thread::spawn(move || {
+                    for parcel in 1..=parcels {
+                        lane.store(parcel, Ordering::Release);
+                        if bell.must_ring() {
+                            waker.notify();
+                        }
+                    }
+                })
+            };
+            let mut seen = lane.load(Ordering::Acquire);
+            while seen < parcels {
+                bell.arm();
+                if lane.load(Ordering::Acquire) == seen {
+                    waker.wait();
+                }
+                bell.disarm();
+                seen = lane.load(Ordering::Acquire);
+            }
+            ringer.join().expect("the ringer");
+        });
+    }
+}

@@ -226,6 +226,8 @@ fn worker_row(cpu: usize, counters: &WorkerCounters, flow_limit: u64, generation
         busy_polls: counters.busy_polls.value(),
         empty_polls: counters.empty_polls.value(),
         sleeps: counters.sleeps.value(),
+        handed_over: counters.handed_over.value(),
+        ring_full_drops: counters.parcels_missed.value(),
         flows: counters.flows_opened.value().saturating_sub(counters.flows_ended.value()),
         flow_limit,
         generation,

@@ -96,12 +96,18 @@ fn between_uplinks(turn: &Turn<'_>, port: PortId) -> bool {
     is_uplink(turn.ingress) && is_uplink(port)
 }
 
+/// Whether a flood of a kind reaches a port, connected or not.
+pub(super) fn is_flooded(turn: &Turn<'_>, kind: Flood, port: PortId) -> bool {
+    port != turn.ingress
+        && turn.generation.port(port).is_some()
+        && (kind == Flood::Everybody || turn.generation.is_open_ended(port))
+        && !between_uplinks(turn, port)
+}
+
 /// The ports of a kind that are connected, less the one that the frame entered by. Empty when there is nobody.
 pub(super) fn flood(turn: &Turn<'_>, kind: Flood, egress: &impl Egress) -> ArrayVec<PortId, PORTS_MAX> {
     (0..turn.generation.ports.len() as u16)
         .map(PortId)
-        .filter(|port| *port != turn.ingress && turn.generation.port(*port).is_some())
-        .filter(|port| kind == Flood::Everybody || turn.generation.is_open_ended(*port))
-        .filter(|port| !between_uplinks(turn, *port) && egress.queue(*port, 0).is_some())
+        .filter(|port| is_flooded(turn, kind, *port) && egress.queue(*port, 0).is_some())
         .collect()
 }

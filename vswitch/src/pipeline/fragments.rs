@@ -10,7 +10,7 @@ use inspect::wire::{self, Checksums, Headers, Packet};
 
 use super::decide::{self, Keyed};
 use super::egress::{self, Route};
-use super::{DropDetail, Pipeline, Turn};
+use super::{DropDetail, Pipeline, Turn, parcel};
 use crate::drop_reason::DropReason;
 use crate::forward::{Egress, Outbound};
 use crate::frame::{BURST_MAX, Offload, PortId};
@@ -88,23 +88,27 @@ impl Pipeline {
         self.entered += copies;
         self.counters.port(turn.ingress).flood_copies.add(copies);
         for port in ports {
-            self.judge_whole(turn, port, whole, &headers, egress);
+            let mut keyed = Keyed::NONE;
+            decide::key(turn, &packet, port, &self.flows, &mut keyed);
+            match parcel::judge_elsewhere(&keyed, egress) {
+                Some(worker) => self.hand_over_whole(turn, (worker, port), &keyed, (whole, &headers), egress),
+                None => self.judge_whole(turn, (port, &keyed), whole, &headers, egress),
+            }
         }
     }
 
-    fn judge_whole<E: Egress>(
+    /// Judges a datagram for one port that it would leave by, and sends its fragments out.
+    pub(super) fn judge_whole<E: Egress>(
         &mut self,
         turn: &Turn<'_>,
-        port: PortId,
+        (port, keyed): (PortId, &Keyed),
         whole: &Whole,
         headers: &Headers,
         egress: &mut E,
     ) {
         let candidate = Candidate { frame: &whole.frame, headers, offload: Offload::None };
-        let mut keyed = Keyed::NONE;
-        decide::key(turn, &candidate.packet(), port, &self.flows, &mut keyed);
         let ended = self.ended;
-        let Some(cleared) = self.admit(turn, port, &keyed, &candidate) else {
+        let Some(cleared) = self.admit(turn, port, keyed, &candidate) else {
             // The verdict on the whole has ended one frame in the books; it stands for the others too.
             let others = whole.fragments.len() as u64 - (self.ended - ended);
             let reason = self.last_drop;
@@ -121,15 +125,18 @@ impl Pipeline {
                 chunk.iter().filter_map(|frame| wire::parse(frame, Checksums::Verify).ok()).collect();
             let mut outbound = Outbound::default();
             for (frame, headers) in chunk.iter().zip(&headers) {
-                outbound.push(Cleared::fragment_of(&cleared, frame, headers), port, queue);
+                let fragment = Cleared::fragment_of(&cleared, frame, headers);
+                match queue.worker() {
+                    Some(worker) => self.pass_on(turn, (worker, port), keyed.hash, &fragment, egress),
+                    None => outbound.push(fragment, port, queue),
+                }
             }
-            self.counters.cleared.add(outbound.len() as u64);
-            self.send(turn, &outbound, egress);
+            self.leave(turn, &outbound, egress);
         }
     }
 
     /// Ends all fragments of a datagram for one reason, with one record.
-    fn end_all(
+    pub(super) fn end_all(
         &mut self,
         turn: &Turn<'_>,
         egress: Option<PortId>,

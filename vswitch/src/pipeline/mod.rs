@@ -29,12 +29,14 @@ mod decide;
 mod egress;
 mod fragments;
 mod offload;
+mod parcel;
 mod storm;
 #[cfg(test)]
 mod tests;
 
 use decide::{Denied, Flows, Keyed};
 use egress::Route;
+pub use parcel::Parcel;
 pub use storm::FLOOD_FRAMES_PER_S;
 use storm::StormControl;
 
@@ -206,7 +208,11 @@ impl Pipeline {
         egress: &mut E,
     ) {
         let keyed = &mut line.keyed[line.items.len() % BURST_MAX];
-        decide::key(turn, &sighted.candidate(batch, at).packet(), port, &self.flows, keyed);
+        let candidate = sighted.candidate(batch, at);
+        decide::key(turn, &candidate.packet(), port, &self.flows, keyed);
+        if let Some(worker) = parcel::judge_elsewhere(keyed, egress) {
+            return self.hand_over(turn, (worker, port), keyed, &candidate, egress);
+        }
         self.flows.prefetch(keyed.hash);
         line.items.push((at, port));
         if line.items.is_full() {
@@ -294,20 +300,38 @@ impl Pipeline {
     fn judge<E: Egress>(&mut self, turn: &Turn<'_>, batch: &Batch, sighted: &Sighted, line: &mut Line, egress: &mut E) {
         let mut outbound = Outbound::default();
         for ((at, port), keyed) in line.items.iter().zip(&line.keyed) {
-            let candidate = sighted.candidate(batch, *at);
-            if let Some(cleared) = self.admit(turn, *port, keyed, &candidate) {
-                match egress.queue(*port, keyed.hash) {
-                    Some(queue) => outbound.push(cleared, *port, queue),
-                    None => {
-                        let packet = candidate.packet();
-                        self.end(turn, Some(*port), &packet, DropReason::PortDown, DropDetail::default());
-                    }
-                }
-            }
+            self.judge_one(turn, *port, keyed, &sighted.candidate(batch, *at), &mut outbound, egress);
         }
         line.items.clear();
+        self.leave(turn, &outbound, egress);
+    }
+
+    /// Stages 3 and 4 for one item, and where it leaves if it is cleared.
+    #[inline(always)]
+    fn judge_one<'batch, E: Egress>(
+        &mut self,
+        turn: &Turn<'_>,
+        port: PortId,
+        keyed: &Keyed,
+        candidate: &Candidate<'batch>,
+        outbound: &mut Outbound<'batch>,
+        egress: &mut E,
+    ) {
+        let Some(cleared) = self.admit(turn, port, keyed, candidate) else { return };
+        match egress.queue(port, keyed.hash) {
+            Some(queue) => match queue.worker().filter(|_| E::IS_SHARED) {
+                Some(worker) => self.pass_on(turn, (worker, port), keyed.hash, &cleared, egress),
+                None => outbound.push(cleared, port, queue),
+            },
+            None => self.end(turn, Some(port), &candidate.packet(), DropReason::PortDown, DropDetail::default()),
+        }
+    }
+
+    /// Counts what is cleared, and sends it out.
+    #[inline(always)]
+    fn leave<E: Egress>(&mut self, turn: &Turn<'_>, outbound: &Outbound<'_>, egress: &mut E) {
         self.counters.cleared.add(outbound.len() as u64);
-        self.send(turn, &outbound, egress);
+        self.send(turn, outbound, egress);
     }
 
     /// Stage 5: what is cleared leaves, and what its receiver did not take is dropped.

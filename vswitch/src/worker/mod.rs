@@ -23,10 +23,20 @@ use crate::mac_table::LearnedMacs;
 use crate::pipeline::Pipeline;
 use crate::port::QueueIo;
 
+mod bell;
 mod clock;
 mod fairness;
+mod peers;
 mod queues;
 mod run;
+
+/// What the bell is made of; its model replaces it.
+mod atomic {
+    pub(super) use std::sync::atomic::{AtomicBool, Ordering, fence};
+}
+
+use bell::Bell;
+use peers::{Directory, Doorbell, Peers};
 
 /// Names one attached queue pair: a port and the pair's number on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,6 +45,11 @@ pub struct QueueId {
     pub port: PortId,
     /// Number of the queue pair on the port, from 0.
     pub pair: u16,
+}
+
+/// The worker that serves a queue pair. Pairs of one port are spread over the workers, and so are ports with one pair.
+fn owner_of(id: QueueId, worker_count: usize) -> usize {
+    (id.port.index() + usize::from(id.pair)) % worker_count
 }
 
 /// How long a worker may take to give a queue back before the caller must assume that it never will.
@@ -102,7 +117,7 @@ pub(crate) enum Command {
 struct Handle {
     commands: Sender<Command>,
     has_commands: Arc<AtomicBool>,
-    waker: mio::Waker,
+    doorbell: Arc<Doorbell>,
     seen_generation: Arc<AtomicU32>,
     counters: Arc<WorkerCounters>,
     thread: Mutex<Option<JoinHandle<()>>>,
@@ -118,7 +133,7 @@ impl Handle {
 
     fn wake(&self) {
         self.has_commands.store(true, Ordering::Release);
-        if let Err(error) = self.waker.wake() {
+        if let Err(error) = self.doorbell.waker.wake() {
             tracing::error!(%error, "a worker could not be woken");
         }
     }
@@ -146,18 +161,32 @@ impl Workers {
     ) -> io::Result<Self> {
         let started = Instant::now();
         let count = config.cpus.len().max(1) as u32;
+        // One secret for all, so that they agree about whose a flow is.
+        let mut random = [0; 56];
+        getrandom::fill(&mut random).map_err(io::Error::other)?;
+        let secret = HashSecret::new(random);
+        let directory = Arc::new(Directory::new(config.cpus.len()));
+        let polls = config.cpus.iter().map(|_| mio::Poll::new()).collect::<io::Result<Vec<_>>>()?;
+        let doorbells = polls
+            .iter()
+            .map(|poll| {
+                let waker = mio::Waker::new(poll.registry(), run::WAKER)?;
+                Ok(Arc::new(Doorbell { bell: Bell::new(), waker }))
+            })
+            .collect::<io::Result<Vec<_>>>()?;
+        let peers = Peers::of(&doorbells, &directory);
         let handles = config
             .cpus
             .iter()
             .enumerate()
-            .map(|(index, cpu)| {
-                let mut random = [0; 56];
-                getrandom::fill(&mut random).map_err(io::Error::other)?;
+            .zip(polls)
+            .zip(peers)
+            .map(|(((index, cpu), poll), peers)| {
                 let flows = FlowTable::new(
                     config.flows_max.div_ceil(count),
                     config.flows_per_port_max,
                     config.timeouts,
-                    HashSecret::new(random),
+                    secret,
                 )?;
                 let counters = Arc::new(WorkerCounters::default());
                 let pipeline = Pipeline::new(
@@ -175,17 +204,25 @@ impl Workers {
                     started,
                     generation: Arc::clone(&generation),
                     learned: Arc::clone(&learned),
+                    directory: Arc::clone(&directory),
+                    doorbell: Arc::clone(&doorbells[index]),
                 };
-                Self::spawn(settings, pipeline, counters)
+                let peers = (config.cpus.len() > 1).then_some(peers);
+                Self::spawn(settings, pipeline, counters, poll, peers)
             })
             .collect::<io::Result<Vec<_>>>()?;
         Ok(Self { handles, generation, learned, started })
     }
 
-    fn spawn(settings: run::Settings, pipeline: Pipeline, counters: Arc<WorkerCounters>) -> io::Result<Handle> {
+    fn spawn(
+        settings: run::Settings,
+        pipeline: Pipeline,
+        counters: Arc<WorkerCounters>,
+        poll: mio::Poll,
+        peers: Option<Peers>,
+    ) -> io::Result<Handle> {
         let (commands, received): (Sender<Command>, Receiver<Command>) = bounded(COMMANDS_MAX);
-        let poll = mio::Poll::new()?;
-        let waker = mio::Waker::new(poll.registry(), run::WAKER)?;
+        let doorbell = Arc::clone(&settings.doorbell);
         let has_commands = Arc::new(AtomicBool::new(false));
         let seen_generation = Arc::new(AtomicU32::new(0));
         let mailbox = run::Mailbox {
@@ -197,8 +234,8 @@ impl Workers {
         let worker_counters = Arc::clone(&counters);
         let thread = std::thread::Builder::new()
             .name(name)
-            .spawn(move || run::Worker::new(settings, pipeline, worker_counters, poll, mailbox).run())?;
-        Ok(Handle { commands, has_commands, waker, seen_generation, counters, thread: Mutex::new(Some(thread)) })
+            .spawn(move || run::Worker::new(settings, pipeline, worker_counters, poll, mailbox, peers).run())?;
+        Ok(Handle { commands, has_commands, doorbell, seen_generation, counters, thread: Mutex::new(Some(thread)) })
     }
 
     /// Swaps the generation, and waits until every worker judges by it or a newer one. Answers whether they did in time; if
@@ -292,7 +329,7 @@ impl Workers {
     }
 
     fn worker_of(&self, id: QueueId) -> &Handle {
-        &self.handles[usize::from(id.pair) % self.handles.len()]
+        &self.handles[owner_of(id, self.handles.len())]
     }
 }
 

@@ -1,12 +1,14 @@
 //! The queues of one worker, and their use as egress.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
 use super::QueueId;
+use super::peers::Directory;
 use crate::counters::PORTS_MAX;
 use crate::forward::{Egress, QueueIndex};
 use crate::frame::PortId;
@@ -30,15 +32,15 @@ pub(super) struct Attached {
 pub(super) struct Queues {
     places: Vec<Option<Attached>>,
     by_port: Box<[ArrayVec<u16, PAIRS_MAX>]>,
-}
-
-impl Default for Queues {
-    fn default() -> Self {
-        Self { places: Vec::new(), by_port: (0..PORTS_MAX).map(|_| ArrayVec::new()).collect() }
-    }
+    directory: Arc<Directory>,
 }
 
 impl Queues {
+    /// No queues yet; those to come are announced in the directory.
+    pub(super) fn new(directory: Arc<Directory>) -> Self {
+        Self { places: Vec::new(), by_port: (0..PORTS_MAX).map(|_| ArrayVec::new()).collect(), directory }
+    }
+
     /// Takes a queue in and watches its wake-up descriptor. One that is attached under the same name already is replaced.
     pub(super) fn attach(&mut self, id: QueueId, queue: Box<dyn QueueIo>, registry: &Registry) {
         if self.detach(id, registry).is_some() {
@@ -56,6 +58,7 @@ impl Queues {
         }
         self.places[place] = Some(Attached { id, queue, fault: None, panic_count: 0, wake_fd });
         self.reindex();
+        self.directory.set(id, true);
     }
 
     /// Gives a queue back.
@@ -83,6 +86,7 @@ impl Queues {
 
     fn remove(&mut self, place: usize, registry: &Registry) -> Option<Attached> {
         let attached = self.places[place].take()?;
+        self.directory.set(attached.id, false);
         if let Some(fd) = attached.wake_fd {
             // It may be closed already, in which case the kernel has forgotten it.
             let _ = registry.deregister(&mut SourceFd(&fd));

@@ -21,6 +21,7 @@ use mio::{Events, Poll, Token};
 
 use super::clock::Clock;
 use super::fairness::Accounts;
+use super::peers::{Directory, Doorbell, PARCELS, Peers, SharedQueues};
 use super::queues::Queues;
 use super::{Command, PollMode};
 use crate::counters::WorkerCounters;
@@ -58,6 +59,8 @@ pub(super) struct Settings {
     pub(super) started: Instant,
     pub(super) generation: Arc<ArcSwap<Generation>>,
     pub(super) learned: Arc<LearnedMacs>,
+    pub(super) directory: Arc<Directory>,
+    pub(super) doorbell: Arc<Doorbell>,
 }
 
 /// Where a worker hears from others and answers.
@@ -75,6 +78,8 @@ pub(super) struct Worker {
     poll: Poll,
     mailbox: Mailbox,
     queues: Queues,
+    /// The other workers; `None` if there are none.
+    peers: Option<Peers>,
     accounts: Accounts,
     batch: Batch,
     first_place: usize,
@@ -88,14 +93,17 @@ impl Worker {
         counters: Arc<WorkerCounters>,
         poll: Poll,
         mailbox: Mailbox,
+        peers: Option<Peers>,
     ) -> Self {
+        let queues = Queues::new(Arc::clone(&settings.directory));
         Self {
             settings,
             pipeline,
             counters,
             poll,
             mailbox,
-            queues: Queues::default(),
+            queues,
+            peers,
             accounts: Accounts::default(),
             batch: Batch::new(),
             first_place: 0,
@@ -183,7 +191,11 @@ impl Worker {
             self.counters.bursts.add(1);
             let turn = Turn { generation, ingress: attached.id.port, now_us, worker: self.settings.index };
             let (pipeline, batch, queues) = (&mut self.pipeline, &mut self.batch, &mut self.queues);
-            if catch_unwind(AssertUnwindSafe(|| pipeline.walk(&turn, batch, queues))).is_err() {
+            let walk = || match &mut self.peers {
+                None => pipeline.walk(&turn, batch, queues),
+                Some(peers) => pipeline.walk(&turn, batch, &mut SharedQueues { queues, peers }),
+            };
+            if catch_unwind(AssertUnwindSafe(walk)).is_err() {
                 self.survive(place, &turn);
             }
             let now = sys::cycles();
@@ -192,10 +204,53 @@ impl Worker {
             cycles = now;
         }
         self.accounts.end_round();
+        if self.peers.is_some() {
+            had_frames |= self.work_off(generation, now_us);
+        }
         if self.queues.has_faulty() {
             self.queues.remove_faulty(self.poll.registry());
         }
         had_frames
+    }
+
+    /// Works off the parcels that other workers have sent, and sends them what this round had for them. Answers whether there
+    /// was any.
+    fn work_off(&mut self, generation: &Arc<Generation>, now_us: u64) -> bool {
+        let Some(peers) = &mut self.peers else { return false };
+        let mut had_parcels = false;
+        for lane in 0..peers.incoming.len() {
+            // Not more than a lane holds, so that own queues are looked at in between.
+            for _ in 0..PARCELS {
+                let Some(parcel) = peers.incoming[lane].take(generation.number) else { break };
+                had_parcels = true;
+                let turn = |ingress| Turn { generation, ingress, now_us, worker: self.settings.index };
+                let mut at = 0;
+                while let Some((ingress, run)) = parcel.waiting_run(at) {
+                    at = run.end;
+                    let turn = turn(ingress);
+                    let mut egress = SharedQueues { queues: &mut self.queues, peers };
+                    let judge = || self.pipeline.judge_handed(&turn, &parcel, run, &mut egress);
+                    if catch_unwind(AssertUnwindSafe(judge)).is_err() {
+                        tracing::error!(port = ingress.0, "a stage panicked; the frames are dropped");
+                        self.pipeline.recover(ingress);
+                    }
+                }
+                let mut at = 0;
+                while let Some((ingress, run)) = parcel.cleared_run(at) {
+                    at = run.end;
+                    let turn = turn(ingress);
+                    let mut egress = SharedQueues { queues: &mut self.queues, peers };
+                    let deliver = || self.pipeline.deliver_handed(&turn, &parcel, run, &mut egress);
+                    if catch_unwind(AssertUnwindSafe(deliver)).is_err() {
+                        tracing::error!(port = ingress.0, "a port panicked; the frames are dropped");
+                        self.pipeline.recover(ingress);
+                    }
+                }
+                peers.incoming[lane].give_back(parcel);
+            }
+        }
+        peers.flush();
+        had_parcels
     }
 
     /// A stage panicked over a burst: drop what is left of it, forget what inspection knew, and give up a queue that does it
@@ -254,6 +309,9 @@ impl Worker {
                 Err(fault) => attached.fault = Some(fault),
             }
         }
+        if let Some(peers) = &self.peers {
+            is_pending |= peers.arm();
+        }
         if !is_pending && !self.mailbox.has_commands.load(Ordering::Acquire) {
             self.counters.sleeps.add(1);
             let mut events = Events::with_capacity(64);
@@ -265,6 +323,9 @@ impl Worker {
         }
         for attached in self.queues.iter_mut() {
             attached.queue.disarm();
+        }
+        if let Some(peers) = &self.peers {
+            peers.disarm();
         }
     }
 }

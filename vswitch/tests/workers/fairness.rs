@@ -1,8 +1,8 @@
 //! One port floods, three others ask for less than their share, and lose nothing.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::time::{ClockId, clock_gettime};
 use vswitch::frame::{Batch, ClaimedOffload, PortId};
@@ -86,12 +86,6 @@ impl QueueIo for Guest {
 
 const SINK: u16 = 4;
 
-/// These tests compare what frames cost, so they do not run beside one another.
-fn alone() -> MutexGuard<'static, ()> {
-    static ALONE: Mutex<()> = Mutex::new(());
-    ALONE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 /// Nanoseconds of a worker's time in which each of four busy ports gets one ordinary frame through.
 fn share_ns() -> u64 {
     let switch = Switch::new(5, &[0], PollMode::Busy);
@@ -118,7 +112,6 @@ fn ordinary(from: u16) -> Vec<u8> {
 /// What the machine does meanwhile (another virtual machine on its core, a lower frequency) makes frames dearer than they were
 /// measured to be, so a loss counts only if it comes again and again.
 fn check(flood: Vec<u8>) {
-    let _alone = alone();
     let lost: Vec<u64> = (0..5).map(|_| lost_beside(&flood)).take_while(|lost| *lost > 0).collect();
     assert!(lost.len() < 5, "frames lost each time: {lost:?}");
 }
@@ -162,7 +155,6 @@ fn a_flood_of_costly_frames_takes_nothing_from_others() {
 
 #[test]
 fn a_storm_of_broadcasts_is_cut_down() {
-    let _alone = alone();
     let switch = Switch::new(5, &[0], PollMode::Busy);
     let mut storm = udp((3, 1_000), (SINK, 2_000), &[]);
     storm[..6].fill(0xff);

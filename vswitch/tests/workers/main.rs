@@ -2,5 +2,6 @@
 
 mod fairness;
 mod receivers;
+mod several;
 mod switch;
 mod wake_up;
