@@ -24,7 +24,7 @@ fn guests_go_on_when_the_switch_is_killed_and_started_again() {
     // two probes of what is denied, all the time: echo requests, and connections
     lab.guest("web1").must(&format!("ping -i 0.05 {db1} >/dev/null 2>&1 &"));
     let connect = format!("echo probe | timeout 0.3 nc {db1} 6666");
-    lab.guest("web1").must(&format!("while true; do {connect} >/dev/null 2>&1; sleep 0.1; done &"));
+    lab.guest("web1").must(&format!("(while true; do {connect}; sleep 0.1; done) >/dev/null 2>&1 &"));
     lab.guest("web1").must("sleep 1");
 
     for round in 1..=3 {
