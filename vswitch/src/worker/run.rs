@@ -3,10 +3,11 @@
 //! # Theory of operation
 //!
 //! While frames come, the worker polls in rounds: one burst from each queue whose port has not had more than its share of the
-//! worker's time (see [`super::fairness`]), from another queue on in each round. When no queue had a frame for [`SPIN_US`], it goes to sleep in four steps that cannot
-//! lose a wake-up: ask every peer to kick for its next frame ([`QueueIo::arm`], which ends with a full fence), look at every
-//! queue once more (arm says whether a frame waits), then block on the kick descriptors and the command descriptor. A frame
-//! that was offered before the peer saw the request is found by the second look; one offered later kicks.
+//! worker's time (see [`super::fairness`]), from another queue on in each round. When no queue had a frame for [`SPIN_US`], it
+//! goes to sleep in four steps that cannot lose a wake-up: ask every peer to kick for its next frame ([`QueueIo::arm`], which
+//! ends with a full fence), look at every queue once more (arm says whether a frame waits), then block on the kick descriptors
+//! and the command descriptor. A frame that was offered before the peer saw the request is found by the second look; one
+//! offered later kicks.
 //!
 //! [`QueueIo::arm`]: crate::port::QueueIo::arm
 
@@ -253,11 +254,13 @@ impl Worker {
         had_parcels
     }
 
-    /// A stage panicked over a burst: drop what is left of it, forget what inspection knew, and give up a queue that does it
-    /// again and again.
+    /// A stage panicked over a burst: drop what is left of it, and give up a queue that does it again and again.
     #[cold]
     fn survive(&mut self, place: usize, turn: &Turn<'_>) {
-        tracing::error!(port = turn.ingress.0, "a stage panicked; the burst is dropped and inspection starts afresh");
+        tracing::error!(
+            port = turn.ingress.0,
+            "a stage panicked; the burst is dropped, and the flow too if inspection panicked"
+        );
         self.pipeline.recover(turn.ingress);
         if let Some(attached) = self.queues.at(place) {
             attached.panic_count += 1;
