@@ -81,11 +81,14 @@ fn what_does_not_fit_the_batch_stays_in_the_ring() {
     for slot in 0..6 {
         driver.send(slot, &HEADER, &vec![slot as u8; FRAME_LEN_MAX]);
     }
+    // Long frames end a burst early, one at a time here; the arena takes four.
     batch.clear();
-    ring.receive(&mut batch).unwrap();
-    assert_eq!(batch.len(), 4, "the arena is full");
+    for expected in [1, 2, 3, 4, 4] {
+        ring.receive(&mut batch).unwrap();
+        assert_eq!(batch.len(), expected);
+    }
     batch.clear();
-    ring.receive(&mut batch).unwrap();
+    (0..2).for_each(|_| ring.receive(&mut batch).unwrap());
     assert_eq!(frames(&batch), [vec![4; FRAME_LEN_MAX], vec![5; FRAME_LEN_MAX]]);
     assert_eq!(driver.used().len(), 6);
 }
