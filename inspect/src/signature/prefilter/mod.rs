@@ -53,7 +53,6 @@ struct Pattern {
 struct Table {
     /// For the upper bits of the hash a word, in which each entry sets two bits.
     words: Box<[u64]>,
-    shift: u32,
     /// For the upper bits of the hash, where its entries start; one more at the end.
     starts: Box<[u32]>,
     starts_shift: u32,
@@ -168,14 +167,28 @@ fn bits(hash: u32) -> (u32, u32) {
     (hash >> 12 & 63, hash >> 6 & 63)
 }
 
+/// Odd when something may hang on the run.
+#[inline(always)]
+fn held<const WORDS_LOG2: u32, const WORDS: usize>(words: &[u64; WORDS], run: u32) -> u64 {
+    let hash = hash(run);
+    let word = words[(hash >> (32 - WORDS_LOG2)) as usize];
+    let (first, second) = bits(hash);
+    (word >> first) & (word >> second)
+}
+
 impl Table {
+    /// The sizes that tables come in, in words, as powers of two. Few and fixed, so that the pass is compiled for each and
+    /// knows without looking that a hash lies within.
+    const SIZES_LOG2: [u32; 4] = [6, 9, 12, 14];
+
     fn of(mut entries: Vec<Entry>) -> Option<Self> {
         if entries.is_empty() {
             return None;
         }
         // Thirty-two bits per entry, two of them set, keep false alarms below one in a hundred; the largest table is
         // 128 KiB.
-        let words_log2 = entries.len().div_ceil(2).next_power_of_two().trailing_zeros().clamp(4, 14);
+        let wanted = entries.len().div_ceil(2).next_power_of_two().trailing_zeros();
+        let words_log2 = Self::SIZES_LOG2.into_iter().find(|&size| wanted <= size).unwrap_or(Self::SIZES_LOG2[3]);
         let starts_log2 = entries.len().next_power_of_two().trailing_zeros().clamp(4, 16);
         let (shift, starts_shift) = (32 - words_log2, 32 - starts_log2);
         entries.sort_unstable_by_key(|entry| (hash(entry.run), entry.pattern));
@@ -190,16 +203,7 @@ impl Table {
         for index in 1..starts.len() {
             starts[index] += starts[index - 1];
         }
-        Some(Self { words: words.into(), shift, starts: starts.into(), starts_shift, entries: entries.into() })
-    }
-
-    /// 1 when something may hang on the run, else 0.
-    #[inline(always)]
-    fn held(&self, run: u32) -> u64 {
-        let hash = hash(run);
-        let word = self.words[(hash >> self.shift) as usize];
-        let (first, second) = bits(hash);
-        (word >> first) & (word >> second) & 1
+        Some(Self { words: words.into(), starts: starts.into(), starts_shift, entries: entries.into() })
     }
 
     fn entries(&self, run: u32) -> impl Iterator<Item = &Entry> {
@@ -238,12 +242,32 @@ impl Prefilter {
         }
     }
 
-    /// Asks the table about each `LENGTH` bytes of the text. Five places are asked at a time: the eight bytes that hold them
-    /// are read at once, and none of the questions waits for another.
-    #[inline]
+    /// Chooses the pass for the table's size.
     fn pass<const LENGTH: usize>(
         &self,
         table: &Table,
+        text: &[u8],
+        from: usize,
+        work: &mut u64,
+        found: &mut impl FnMut(u32, usize),
+    ) {
+        if let Ok(words) = <&[u64; 1 << 6]>::try_from(&*table.words) {
+            self.sized_pass::<LENGTH, 6, { 1 << 6 }>(table, words, text, from, work, found);
+        } else if let Ok(words) = <&[u64; 1 << 9]>::try_from(&*table.words) {
+            self.sized_pass::<LENGTH, 9, { 1 << 9 }>(table, words, text, from, work, found);
+        } else if let Ok(words) = <&[u64; 1 << 12]>::try_from(&*table.words) {
+            self.sized_pass::<LENGTH, 12, { 1 << 12 }>(table, words, text, from, work, found);
+        } else if let Ok(words) = <&[u64; 1 << 14]>::try_from(&*table.words) {
+            self.sized_pass::<LENGTH, 14, { 1 << 14 }>(table, words, text, from, work, found);
+        }
+    }
+
+    /// Asks the table about each `LENGTH` bytes of the text. Five places are asked at a time: the eight bytes that hold them
+    /// are read at once, and none of the questions waits for another.
+    fn sized_pass<const LENGTH: usize, const WORDS_LOG2: u32, const WORDS: usize>(
+        &self,
+        table: &Table,
+        words: &[u64; WORDS],
         text: &[u8],
         from: usize,
         work: &mut u64,
@@ -255,10 +279,10 @@ impl Prefilter {
         while let Some(bytes) = text.get(place..place + 8).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()) {
             let eight = u64::from_le_bytes(bytes) | FOLD_EIGHT;
             let run = |ahead: u32| (eight >> (8 * ahead)) as u32 & mask;
-            let held = [0, 1, 2, 3, 4].map(|ahead| table.held(run(ahead)));
-            if held.into_iter().fold(0, |any, held| any | held) != 0 {
+            let held = [0, 1, 2, 3, 4].map(|ahead| held::<WORDS_LOG2, WORDS>(words, run(ahead)));
+            if held.into_iter().fold(0, |any, held| any | held) & 1 != 0 {
                 for (ahead, held) in (0u32..).zip(held) {
-                    if held != 0 {
+                    if held & 1 != 0 {
                         self.compare(table, run(ahead), text, place + ahead as usize, work, found);
                     }
                 }
@@ -268,7 +292,7 @@ impl Prefilter {
         let rest = text.get(place..).unwrap_or_default();
         for (ahead, window) in rest.windows(LENGTH).enumerate() {
             let run = window.iter().rev().fold(0, |run, &byte| run << 8 | u32::from(byte | 0x20));
-            if table.held(run) != 0 {
+            if held::<WORDS_LOG2, WORDS>(words, run) & 1 != 0 {
                 self.compare(table, run, text, place + ahead, work, found);
             }
         }
