@@ -156,3 +156,18 @@ fn every_buffer_of_a_protocol_names_one_that_exists() {
         }
     }
 }
+
+/// What a flow costs at rest. The boxes of parsers come on top: none before a protocol is recognised.
+#[test]
+fn a_conversation_is_small() {
+    let sizes = [
+        ("conversation", size_of::<Conversation>(), 160),
+        ("http", size_of::<super::http1::Http1>(), 640),
+        ("tls", size_of::<super::tls::Tls>(), 320),
+        ("dns", size_of::<super::dns::Dns>(), 64),
+        ("smtp", size_of::<super::smtp::Smtp>(), 192),
+    ];
+    for (what, bytes, bytes_max) in sizes {
+        assert!(bytes <= bytes_max, "{what} takes {bytes} bytes");
+    }
+}
