@@ -9,13 +9,11 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use inspect::fragments::FragmentTable;
 use inspect::inspector::FlowSlot;
-use inspect::verdict::Refused;
 use inspect::wire::{self, Headers, Packet};
 use zones::policy::DeciderId;
 
 use crate::counters::WorkerCounters;
 use crate::drop_reason::DropReason;
-use crate::event::{Event, EventKind, Tuple};
 use crate::event_log::EventLog;
 use crate::flow_table::{FlowId, FlowTable};
 use crate::forward::{Egress, Outbound};
@@ -30,6 +28,7 @@ mod egress;
 mod fragments;
 mod offload;
 mod parcel;
+mod report;
 mod storm;
 #[cfg(test)]
 mod tests;
@@ -37,6 +36,7 @@ mod tests;
 use decide::{Denied, Flows, Keyed};
 use egress::Route;
 pub use parcel::Parcel;
+use report::DropDetail;
 pub use storm::FLOOD_FRAMES_PER_S;
 use storm::StormControl;
 
@@ -83,14 +83,6 @@ impl Sighted {
 struct Line {
     items: ArrayVec<(u8, PortId), BURST_MAX>,
     keyed: [Keyed; BURST_MAX],
-}
-
-/// What a record of a drop says beyond its reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-struct DropDetail {
-    decider: Option<u16>,
-    cause: Option<&'static str>,
-    signature: Option<u32>,
 }
 
 /// One worker's walk, with everything that it remembers between bursts.
@@ -383,86 +375,6 @@ impl Pipeline {
             }
         }
     }
-
-    #[cold]
-    fn refuse(&mut self, turn: &Turn<'_>, port: PortId, packet: &Packet<'_>, refused: Refused) {
-        let mut detail = DropDetail::default();
-        let reason = match refused {
-            Refused::Signature(signature) => {
-                detail.signature = Some(signature);
-                DropReason::Signature
-            }
-            Refused::FlowRefused => DropReason::FlowRefused,
-            Refused::Overlap => DropReason::Overlap,
-            Refused::Memory => DropReason::InspectionMemory,
-            Refused::Budget => DropReason::InspectionBudget,
-            Refused::Protocol => DropReason::ProtocolError,
-        };
-        self.end(turn, Some(port), packet, reason, detail);
-    }
-
-    #[cold]
-    fn report_alerts(&mut self, turn: &Turn<'_>, port: PortId, packet: &Packet<'_>, flow_id: u64) {
-        for index in 0..self.inspection.alerts().len() {
-            let alert = self.inspection.alerts()[index];
-            match alert.action {
-                inspect::alert::AlertAction::Allowed => self.counters.alerts_allowed.add(1),
-                inspect::alert::AlertAction::Blocked => self.counters.alerts_blocked.add(1),
-            }
-            let mut event = event_about(turn, EventKind::Alert(alert));
-            describe(&mut event, Some(port), packet);
-            event.flow_id = flow_id;
-            self.log.alert_event(event);
-        }
-    }
-
-    /// Ends one item with a drop.
-    #[cold]
-    fn end(
-        &mut self,
-        turn: &Turn<'_>,
-        egress: Option<PortId>,
-        packet: &Packet<'_>,
-        reason: DropReason,
-        detail: DropDetail,
-    ) {
-        self.drop_frame(turn, reason, detail, |event| describe(event, egress, packet));
-    }
-
-    /// Ends a frame whose headers cannot be trusted.
-    #[cold]
-    fn drop_unread(&mut self, turn: &Turn<'_>, frame: &[u8], reason: DropReason, detail: DropDetail) {
-        self.drop_frame(turn, reason, detail, |event| {
-            event.length = frame.len() as u32;
-            event.macs = macs(frame);
-        });
-    }
-
-    fn drop_frame(
-        &mut self,
-        turn: &Turn<'_>,
-        reason: DropReason,
-        detail: DropDetail,
-        describe: impl FnOnce(&mut Event),
-    ) {
-        self.ended += 1;
-        self.last_drop = reason;
-        self.counters.count_drop(turn.ingress, reason);
-        self.log.drop_event((turn.ingress, reason, detail), turn.now_us, |suppressed| {
-            let mut event = event_about(
-                turn,
-                EventKind::Drop {
-                    reason,
-                    decider: detail.decider.map(DeciderId),
-                    cause: detail.cause,
-                    signature: detail.signature,
-                    suppressed,
-                },
-            );
-            describe(&mut event);
-            event
-        });
-    }
 }
 
 fn hit(turn: &Turn<'_>, decider: Option<DeciderId>) {
@@ -470,42 +382,4 @@ fn hit(turn: &Turn<'_>, decider: Option<DeciderId>) {
     if let Some(cell) = decider.and_then(|decider| hits?.get(usize::from(decider.0))) {
         cell.add(1);
     }
-}
-
-fn event_about(turn: &Turn<'_>, kind: EventKind) -> Event {
-    Event {
-        at_us: turn.now_us,
-        generation: Arc::clone(turn.generation),
-        from: turn.ingress,
-        to: None,
-        tuple: None,
-        macs: None,
-        length: 0,
-        flow_id: 0,
-        kind,
-    }
-}
-
-fn describe(event: &mut Event, egress: Option<PortId>, packet: &Packet<'_>) {
-    event.to = egress;
-    event.length = packet.frame().len() as u32;
-    event.macs = Some((packet.source_mac(), packet.destination_mac()));
-    event.tuple = (packet.headers().network != wire::Network::Arp).then(|| {
-        let (source_port, destination_port) = match packet.icmp() {
-            Some(icmp) => (u16::from(icmp.kind), u16::from(icmp.code)),
-            None => (packet.source_port(), packet.destination_port()),
-        };
-        Tuple {
-            source: packet.source(),
-            destination: packet.destination(),
-            protocol: packet.headers().protocol,
-            source_port,
-            destination_port,
-        }
-    });
-}
-
-fn macs(frame: &[u8]) -> Option<([u8; 6], [u8; 6])> {
-    let (destination, rest) = frame.split_first_chunk()?;
-    Some((*rest.first_chunk()?, *destination))
 }
