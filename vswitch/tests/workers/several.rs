@@ -33,18 +33,20 @@ impl Ports {
             }
         }
         let ports = Self { switch, peers };
-        ports.settle(0);
+        let mut probes = 0;
         // Every pair is attached once each port has heard a broadcast by it.
         for (port, pairs) in (0..).zip(&ports.peers) {
             for peer in pairs {
                 wait_until("the queue is attached", || {
                     let before = ports.switch.totals().port(PortId(port)).received;
                     peer.send(&[0; 14]);
+                    probes += 1;
                     std::thread::sleep(Duration::from_millis(2));
                     ports.switch.totals().port(PortId(port)).received > before
                 });
             }
         }
+        ports.settle(probes);
         ports
     }
 
