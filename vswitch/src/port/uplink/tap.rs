@@ -1,7 +1,7 @@
 //! An uplink over a TAP interface: what the switch sends on it, the host's network receives, and the other way round.
 //!
 //! The interface keeps the virtio-net header, so that segments and partial checksums cross whole; its fields are built from
-//! [`Offload`] on the way out and read as claims on the way in, as with guests. The kernel completes what the next hop
+//! [`crate::frame::Offload`] on the way out and read as claims on the way in, as with guests. The kernel completes what the next hop
 //! cannot take.
 
 use std::fs::{File, OpenOptions};
@@ -9,15 +9,12 @@ use std::io::{self, IoSlice, Read, Write};
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::OpenOptionsExt;
 
-use inspect::wire::{Network, Transport};
-
 use crate::drop_reason::DropReason;
-use crate::frame::{Batch, ClaimedOffload, FRAME_LEN_MAX, FRAME_LEN_MIN, Offload};
+use crate::frame::{Batch, FRAME_LEN_MAX, FRAME_LEN_MIN};
 use crate::inspection::Cleared;
+use crate::port::vhost::Features;
+use crate::port::vhost::net_header::{self, HEADER_LEN_MAX, Handing};
 use crate::port::{PortFault, QueueIo, Refusals};
-
-/// Length of the virtio-net header with `num_buffers` (virtio 1.2 section 5.1.6), in bytes.
-const HEADER_LEN: usize = 12;
 
 /// Reads that a polling worker skips after one that found nothing: each read is a system call, and guests' rings are asked
 /// far more often. At a polling round of about a microsecond this bounds the delay to some 20 of them.
@@ -58,14 +55,14 @@ impl Tap {
         request.ifr_ifru.ifru_flags = (libc::IFF_TAP | libc::IFF_NO_PI | libc::IFF_VNET_HDR) as libc::c_short;
         // SAFETY: TUNSETIFF reads and writes one ifreq, which lives through the call.
         check(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, &mut request) })?;
-        let header_len = HEADER_LEN as libc::c_int;
+        let header_len = HEADER_LEN_MAX as libc::c_int;
         // SAFETY: TUNSETVNETHDRSZ reads one int, which lives through the call.
         check(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETVNETHDRSZ, &header_len) })?;
         let offloads = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
         // SAFETY: TUNSETOFFLOAD takes its argument by value.
         check(unsafe { libc::ioctl(file.as_raw_fd(), TUNSETOFFLOAD, offloads) })?;
         set_up(interface)?;
-        Ok(Self { file, received: vec![0; HEADER_LEN + FRAME_LEN_MAX].into_boxed_slice(), waiting: None, skip: 0 })
+        Ok(Self { file, received: vec![0; HEADER_LEN_MAX + FRAME_LEN_MAX].into_boxed_slice(), waiting: None, skip: 0 })
     }
 
     /// Reads the next frame into `received`; its length with the header.
@@ -104,39 +101,13 @@ fn set_up(interface: &str) -> io::Result<()> {
     check(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &mut request) })
 }
 
-/// Reads the fields of a header that claim something.
-fn claims(header: &[u8]) -> ClaimedOffload {
-    let word = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-    ClaimedOffload {
-        flags: header[0],
-        gso_type: header[1],
-        gso_size: word(4),
-        csum_start: word(6),
-        csum_offset: word(8),
+/// The header for a frame that leaves: as for a guest that takes every offload, which the kernel does. `None` for an offload
+/// that this kind of frame cannot have.
+fn header(cleared: &Cleared<'_>) -> Option<[u8; HEADER_LEN_MAX]> {
+    match net_header::handing(cleared.offload(), cleared.headers(), Features::ALL) {
+        Handing::Whole(header) => Some(header.bytes()),
+        Handing::CompleteChecksum | Handing::Segment(_) | Handing::Not => None,
     }
-}
-
-/// The header for a frame that leaves.
-fn header(cleared: &Cleared<'_>) -> [u8; HEADER_LEN] {
-    const NEEDS_CSUM: u8 = 1;
-    let headers = cleared.headers();
-    let mut bytes = [0; HEADER_LEN];
-    let (gso_type, gso_size) = match cleared.offload() {
-        Offload::None => return bytes,
-        Offload::Checksum => (0, 0),
-        Offload::Segments { size, ecn } => {
-            let family = if headers.network == Network::Ipv6 { 4 } else { 1 };
-            (family | if ecn { 0x80 } else { 0 }, size)
-        }
-    };
-    let csum_offset: u16 = if headers.transport == Transport::Udp { 6 } else { 16 };
-    bytes[0] = NEEDS_CSUM;
-    bytes[1] = gso_type;
-    bytes[2..4].copy_from_slice(&headers.payload_offset.to_le_bytes());
-    bytes[4..6].copy_from_slice(&gso_size.to_le_bytes());
-    bytes[6..8].copy_from_slice(&headers.transport_offset.to_le_bytes());
-    bytes[8..10].copy_from_slice(&csum_offset.to_le_bytes());
-    bytes
 }
 
 impl QueueIo for Tap {
@@ -150,11 +121,11 @@ impl QueueIo for Tap {
                 self.skip = SKIPPED_READS;
                 break;
             };
-            let frame = &self.received[HEADER_LEN.min(len)..len];
+            let frame = &self.received[HEADER_LEN_MAX.min(len)..len];
             if frame.len() < FRAME_LEN_MIN {
                 batch.reject(DropReason::Runt, frame.len() as u32);
             } else {
-                let claimed = claims(&self.received);
+                let claimed = self.received.first_chunk().map(net_header::claimed).unwrap_or_default();
                 batch.push_frame(frame, claimed);
             }
         }
@@ -163,9 +134,12 @@ impl QueueIo for Tap {
 
     fn transmit(&mut self, frames: &[Cleared<'_>], refused: &mut Refusals) -> Result<(), PortFault> {
         for (index, cleared) in frames.iter().enumerate() {
-            let header = header(cleared);
+            let Some(header) = header(cleared) else {
+                refused.push((index as u8, DropReason::TooBig));
+                continue;
+            };
             let parts = [IoSlice::new(&header), IoSlice::new(cleared.frame())];
-            let whole = HEADER_LEN + cleared.frame().len();
+            let whole = HEADER_LEN_MAX + cleared.frame().len();
             match self.file.write_vectored(&parts) {
                 Ok(written) if written == whole => {}
                 Ok(_) => refused.push((index as u8, DropReason::TooBig)),

@@ -16,7 +16,7 @@ mod gate;
 mod guest_files;
 mod hand_over;
 mod message;
-mod net_header;
+pub(crate) mod net_header;
 mod place;
 mod queue;
 mod ring;
