@@ -21,6 +21,8 @@ mod flows;
 mod link;
 mod player;
 mod record;
+#[cfg(test)]
+mod tests;
 mod tunnel;
 
 use std::fmt;

@@ -1,0 +1,125 @@
+//! Whole replays of captures made here.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use clap::Parser;
+use inspect::wire::emit;
+use serde_json::Value;
+
+use super::{ReplayArguments, ReplayError, replay};
+
+#[derive(Parser)]
+struct Command {
+    #[command(flatten)]
+    arguments: ReplayArguments,
+}
+
+fn ends() -> (SocketAddr, SocketAddr) {
+    (([10, 0, 0, 1], 40_000).into(), ([10, 0, 0, 2], 8_080).into())
+}
+
+/// A connection on which the client says `text`, cut into segments of `step` bytes.
+fn connection(text: &[u8], step: usize) -> Vec<Vec<u8>> {
+    let (client, server) = ends();
+    let mut frames = vec![
+        emit::tcp(client, server).syn().seq(99).build(),
+        emit::tcp(server, client).syn_ack().seq(7).ack(100).build(),
+        emit::tcp(client, server).seq(100).ack(8).build(),
+    ];
+    let mut seq = 100;
+    for part in text.chunks(step) {
+        frames.push(emit::tcp(client, server).seq(seq).ack(8).payload(part).build());
+        seq += part.len() as u32;
+        frames.push(emit::tcp(server, client).seq(8).ack(seq).build());
+    }
+    frames
+}
+
+fn pcap(frames: &[Vec<u8>]) -> Vec<u8> {
+    let mut out = b"\xd4\xc3\xb2\xa1\x02\0\x04\0\0\0\0\0\0\0\0\0\xff\xff\0\0\x01\0\0\0".to_vec();
+    for (second, frame) in frames.iter().enumerate() {
+        let length = (frame.len() as u32).to_le_bytes();
+        for word in [(second as u32).to_le_bytes(), [0; 4], length, length] {
+            out.extend_from_slice(&word);
+        }
+        out.extend_from_slice(frame);
+    }
+    out
+}
+
+/// Replays and gives the events' types with their signature ids or reasons, and the summary.
+fn run(dir: &Path, capture: &[u8], rules: &str, options: &[&str]) -> Result<(Vec<String>, String), ReplayError> {
+    let path = |name: &str| dir.join(name).display().to_string();
+    std::fs::write(path("c.pcap"), capture).unwrap();
+    std::fs::write(path("a.rules"), rules).unwrap();
+    // What an earlier run has left would be taken for this one's.
+    drop(std::fs::remove_file(path("eve.json")));
+    let (capture, rules, eve) = (path("c.pcap"), path("a.rules"), path("eve.json"));
+    let words = [&["replay", &capture, "--rule-file", &rules, "--eve", &eve], options].concat();
+    let mut summary = Vec::new();
+    let done = replay(&Command::parse_from(words).arguments, &mut summary, &mut Vec::new());
+    let text = std::fs::read_to_string(path("eve.json")).unwrap_or_default();
+    let events = text.lines().map(|line| {
+        let event: Value = serde_json::from_str(line).unwrap();
+        match event["event_type"].as_str() {
+            Some("alert") if event["dest_port"] == 8080 => {
+                format!("{} {}", event["alert"]["signature_id"], event["alert"]["action"])
+            }
+            _ => format!("{} {}", event["event_type"], event["drop"]["reason"]),
+        }
+    });
+    let events = events.collect();
+    done.map(|()| (events, String::from_utf8(summary).unwrap()))
+}
+
+const RULE: &str = "drop http any any -> $HOME_NET any (msg:\"m\"; flow:established,to_server; http.uri; \
+    content:\"/evil\"; metadata:k v; sid:5;)\n";
+const REQUEST: &[u8] = b"GET /x/../evil HTTP/1.1\r\nHost: h\r\n\r\nGET /evil HTTP/1.1\r\n\r\n";
+
+#[test]
+fn matches_are_told_and_in_ips_mode_end_the_flow() {
+    let dir = tempfile::tempdir().unwrap();
+    for step in [1000, 1, 7] {
+        let capture = pcap(&connection(REQUEST, step));
+        let (events, summary) = run(dir.path(), &capture, RULE, &[]).unwrap();
+        assert_eq!(events, ["5 \"allowed\"", "5 \"allowed\""], "in segments of {step}");
+        assert!(summary.contains("frames/s") && summary.contains(", 1 flows"), "{summary}");
+    }
+    let (events, _) = run(dir.path(), &pcap(&connection(REQUEST, 10)), RULE, &["--mode", "ips"]).unwrap();
+    assert_eq!(events[..2], ["5 \"blocked\"", "\"drop\" \"rules\""]);
+    assert!(events[2..].iter().all(|event| event == "\"drop\" \"flow drop\""), "{events:?}");
+}
+
+#[test]
+fn variables_and_midstream_are_heeded() {
+    let dir = tempfile::tempdir().unwrap();
+    let middle = pcap(&connection(REQUEST, 1000)[3..]);
+    assert_eq!(run(dir.path(), &middle, RULE, &[]).unwrap().0.len(), 0);
+    assert_eq!(run(dir.path(), &middle, RULE, &["--midstream"]).unwrap().0.len(), 2);
+    let capture = pcap(&connection(REQUEST, 1000));
+    assert_eq!(run(dir.path(), &capture, RULE, &["--var", "HOME_NET=[192.0.2.0/24]"]).unwrap().0.len(), 0);
+}
+
+#[test]
+fn wrong_checksums_are_left_out_unless_told_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut frames = connection(REQUEST, 1000);
+    frames[3][50] ^= 0xff;
+    let capture = pcap(&frames);
+    assert_eq!(run(dir.path(), &capture, RULE, &[]).unwrap().0.len(), 0);
+    assert_eq!(run(dir.path(), &capture, RULE, &["--checksum-validation", "off"]).unwrap().0.len(), 2);
+}
+
+#[test]
+fn what_cannot_be_read_or_loaded_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let capture = pcap(&connection(REQUEST, 1000));
+    assert!(matches!(run(dir.path(), b"no capture", RULE, &[]), Err(ReplayError::Capture(..))));
+    assert!(matches!(run(dir.path(), &capture, "drop nonsense\n", &[]), Err(ReplayError::NoRules)));
+    assert!(matches!(run(dir.path(), &capture, RULE, &["--rule-file", "/nowhere/a"]), Err(ReplayError::Read(..))));
+    // What comes before the damage is played and told.
+    let cut = &capture[..capture.len() - 3];
+    assert!(matches!(run(dir.path(), cut, RULE, &[]), Err(ReplayError::Capture(..))));
+    assert_eq!(std::fs::read_to_string(dir.path().join("eve.json")).unwrap().lines().count(), 2);
+}
