@@ -1,7 +1,7 @@
 //! Every bound of the crate, in one place, with the reason for each number.
 
-/// IPv6 extension headers walked before a packet is refused. Real stacks send at most three; the bound keeps the walk of a
-/// hostile chain constant (attack N03).
+/// IPv6 extension headers walked before a packet is refused. Real stacks send at most three; the bound keeps the walk
+/// of a hostile chain constant (attack N03).
 pub const EXTENSION_HEADERS_MAX: usize = 8;
 
 /// Alerts raised by one packet at most; the same number as Suricata's `packet-alert-max`. Further matches only count.
@@ -18,8 +18,8 @@ pub const IPV6_OPTIONS_PER_HEADER_MAX: usize = 16;
 /// Options in one neighbour discovery message. Router advertisements of real routers carry less than ten.
 pub const ND_OPTIONS_MAX: usize = 32;
 
-/// Frames that one super-segment may be cut into. 65,535 bytes at an MSS of 256 make that many; a smaller segment size on a
-/// larger frame is an amplifier, not a link (the least IPv6 MSS is 1,220, the least IPv4 default 536).
+/// Frames that one super-segment may be cut into. 65,535 bytes at an MSS of 256 make that many; a smaller segment size
+/// on a larger frame is an amplifier, not a link (the least IPv6 MSS is 1,220, the least IPv4 default 536).
 pub const SEGMENTS_PER_FRAME_MAX: usize = 256;
 /// Bytes of one rule. Suricata stops at 8,192; some sets have grown past that.
 pub const RULE_BYTES_MAX: usize = 65_536;
@@ -58,8 +58,8 @@ pub const REGEX_CACHES_MAX: usize = 512;
 /// Steps of one backtracking search; some 50 microseconds.
 pub const BACKTRACK_STEPS_MAX: usize = 2_000;
 
-/// Bytes of a pattern that the prefilter looks at: a longer one is cut to a window around its rarest bytes. Bounds what is
-/// carried over from one segment of a stream to the next.
+/// Bytes of a pattern that the prefilter looks at: a longer one is cut to a window around its rarest bytes. Bounds what
+/// is carried over from one segment of a stream to the next.
 pub const PREFILTER_PATTERN_BYTES_MAX: usize = 64;
 
 /// Bytes from a text's start within which a short pattern counts as standing near it.
@@ -88,8 +88,8 @@ pub const PRIORITY_DEFAULT: u8 = 3;
 /// number a flow that needs memory is refused.
 pub const FLOW_SLOTS_MAX: usize = 1 << 20;
 
-/// Fragments of one datagram held. The largest datagram at the least IPv6 MTU (1,280 bytes) makes 54; more is an attack on
-/// whoever puts them together (attack N04).
+/// Fragments of one datagram held. The largest datagram at the least IPv6 MTU (1,280 bytes) makes 54; more is an attack
+/// on whoever puts them together (attack N04).
 pub const FRAGMENTS_PER_DATAGRAM_MAX: usize = 64;
 
 /// Incomplete datagrams held per domain (the caller's port). NFS over UDP keeps some ten in flight.
@@ -101,22 +101,24 @@ pub const FRAGMENT_BYTES_PER_DOMAIN_MAX: usize = 512 * 1024;
 /// Bytes of fragments held in all, by one worker: 32 domains at their limit.
 pub const FRAGMENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How long an incomplete datagram is held, in milliseconds. Less than any receiver waits (Linux 30 s, RFC 8200 60 s), as
-/// IPv4 identifications come round soon; more than any path delays.
+/// How long an incomplete datagram is held, in milliseconds. Less than any receiver waits (Linux 30 s, RFC 8200 60 s),
+/// as IPv4 identifications come round soon; more than any path delays.
 pub const FRAGMENT_TIMEOUT_MS: u64 = 10_000;
 
-/// Bytes of one direction of a connection that were inspected but not yet acknowledged: what a sender may have in flight
-/// through the switch. A round trip of 1 ms at 8 Gbit/s takes that much; more in flight is dropped, and TCP adapts.
+/// Bytes of one direction of a connection that were inspected but not yet acknowledged: what a sender may have in
+/// flight through the switch. A round trip of 1 ms at 8 Gbit/s takes that much; more in flight is dropped, and TCP
+/// adapts.
 pub const STREAM_UNACKED_BYTES_MAX: usize = 1024 * 1024;
 
-/// Bytes of one direction that wait behind a gap. Beyond it segments are dropped, and sent again when the gap is filled.
+/// Bytes of one direction that wait behind a gap. Beyond it segments are dropped, and sent again when the gap is
+/// filled.
 pub const STREAM_QUEUED_BYTES_MAX: usize = 256 * 1024;
 
 /// Unacknowledged bytes per domain (the caller's port): 32 connections at their limit.
 pub const STREAM_UNACKED_BYTES_PER_DOMAIN_MAX: usize = 32 * 1024 * 1024;
 
-/// Bytes behind gaps per domain: 32 connections at their limit. Kept apart from the unacknowledged ones, since what waits
-/// behind gaps must never take the room that filling the gaps needs.
+/// Bytes behind gaps per domain: 32 connections at their limit. Kept apart from the unacknowledged ones, since what
+/// waits behind gaps must never take the room that filling the gaps needs.
 pub const STREAM_QUEUED_BYTES_PER_DOMAIN_MAX: usize = 8 * 1024 * 1024;
 
 /// Unacknowledged bytes in all, by one worker.
@@ -129,8 +131,8 @@ pub const STREAM_QUEUED_BYTES_TOTAL_MAX: usize = 32 * 1024 * 1024;
 /// oldest judged as it stands.
 pub const TRANSACTION_SIDES_MAX: usize = 64;
 
-/// Bytes of whole buffers kept per side of a transaction: header fields end at 64 KiB with the parsers, and appear in four
-/// or five buffers.
+/// Bytes of whole buffers kept per side of a transaction: header fields end at 64 KiB with the parsers, and appear in
+/// four or five buffers.
 pub const TRANSACTION_BYTES_MAX: usize = 512 << 10;
 
 /// Last bytes of a body that signatures look at together; Suricata's inspection window for bodies is 16 KiB.
@@ -146,8 +148,8 @@ pub const FLOW_BYTES_MAX: usize = 2 << 20;
 /// Bytes of these that all flows of one worker may hold.
 pub const FLOWS_BYTES_MAX: usize = 512 << 20;
 
-/// Signatures that wait for more of one transaction side or of one stream direction. Benign flows have some ten; forgetting
-/// one of them would be a way past it, so beyond this number the exception policy decides.
+/// Signatures that wait for more of one transaction side or of one stream direction. Benign flows have some ten;
+/// forgetting one of them would be a way past it, so beyond this number the exception policy decides.
 pub const WAITING_MAX: usize = 256;
 
 /// Bits, and numbers, that signatures can set on one flow.

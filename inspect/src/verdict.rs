@@ -17,7 +17,8 @@ pub enum Refused {
     Signature(u32),
     /// An earlier packet of the flow was refused for good, so the rest of the flow is too.
     FlowRefused,
-    /// Data that overlaps what was already accepted, with other bytes (RFC 5722 for fragments; first data wins in streams).
+    /// Data that overlaps what was already accepted, with other bytes (RFC 5722 for fragments; first data wins in
+    /// streams).
     Overlap,
     /// A limit on stream or fragment memory was reached and the exception policy is to drop.
     Memory,

@@ -121,8 +121,8 @@ impl Window {
         self.base + self.bytes.len() as u64
     }
 
-    /// What a scan has to read so that it finds each pattern that ends in the fresh bytes: the bytes, and how many of them
-    /// are not fresh.
+    /// What a scan has to read so that it finds each pattern that ends in the fresh bytes: the bytes, and how many of
+    /// them are not fresh.
     pub(crate) fn scanned(&self, overlap: usize) -> (&[u8], usize) {
         let from = self.fresh_from.saturating_sub(overlap);
         (&self.bytes[from..], self.fresh_from - from)
@@ -148,8 +148,8 @@ impl Window {
         self.waiting.iter().map(|&(signature, _)| signature)
     }
 
-    /// The bytes that a signature is to look at, and their place in the stream. One that has no pattern to tell it what is
-    /// new looks only at what has come since it matched last, so that the same bytes do not make it match again.
+    /// The bytes that a signature is to look at, and their place in the stream. One that has no pattern to tell it what
+    /// is new looks only at what has come since it matched last, so that the same bytes do not make it match again.
     pub(crate) fn unmatched(&self, signature: u32, is_stale: bool) -> (&[u8], u64) {
         let matched = self.matched.iter().find(|&&(matched, end)| is_stale && matched == signature && end > self.base);
         let from = matched.map_or(0, |&(_, end)| usize::try_from(end - self.base).unwrap_or(0));
@@ -198,8 +198,8 @@ impl Flow {
         };
     }
 
-    /// Under another rule set, signatures have other numbers: what was noted under the old ones is forgotten, the bytes are
-    /// not.
+    /// Under another rule set, signatures have other numbers: what was noted under the old ones is forgotten, the bytes
+    /// are not.
     pub(crate) fn meet(&mut self, rules: &RuleSet) {
         if self.fingerprint == rules.fingerprint() {
             return;
@@ -224,8 +224,8 @@ impl Flow {
         (client.is_some() || server.is_some()).then(|| (size(client), size(server)))
     }
 
-    /// Whether what the flow carries is encrypted from here on, as both ends have shown by their handshake: no pattern can
-    /// be found in it but by chance. One end alone cannot bring this about.
+    /// Whether what the flow carries is encrypted from here on, as both ends have shown by their handshake: no pattern
+    /// can be found in it but by chance. One end alone cannot bring this about.
     #[inline]
     pub(crate) fn is_sealed(&self) -> bool {
         matches!(self.conversation.status(), Status::Opaque(AppProtocol::Tls | AppProtocol::Ssh))

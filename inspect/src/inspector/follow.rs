@@ -1,4 +1,5 @@
-//! The packet's bytes on their way into the flow: into its stream, and what becomes readable into its protocol's parser.
+//! The packet's bytes on their way into the flow: into its stream, and what becomes readable into its protocol's
+//! parser.
 
 use crate::inspector::flow::{Flow, index};
 use crate::inspector::transactions::Collector;

@@ -5,7 +5,8 @@
 //! A packet of a flow that was refused ends here; one that no signature can concern goes on at once. For the rest:
 //!
 //! 1. its bytes go into the flow's stream, and what becomes readable by it, or the datagram, to the protocol's parser;
-//! 2. prefilters say which signatures are worth a look, for the payload and for each buffer that is new ([`candidates`]);
+//! 2. prefilters say which signatures are worth a look, for the payload and for each buffer that is new
+//!    ([`candidates`]);
 //! 3. those are looked at one by one, in the order pass, drop, reject, alert ([`judge`]);
 //! 4. matches are counted, remembered, reported, and decide about the packet and the flow ([`decide`]).
 //!
@@ -59,8 +60,8 @@ impl Direction {
     }
 }
 
-/// The place of a flow in the caller's flow table. The inspector keeps what it must remember of a flow under this number
-/// until [`Inspector::flow_ended`] gives it back.
+/// The place of a flow in the caller's flow table. The inspector keeps what it must remember of a flow under this
+/// number until [`Inspector::flow_ended`] gives it back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowSlot(pub u32);
 
@@ -113,7 +114,8 @@ impl Inspector {
     }
 
     /// Looks at one packet and answers for it. Alerts are appended to `alerts`, at most
-    /// [`crate::limits::ALERTS_PER_PACKET_MAX`] of them. `now_ms` is a monotonic time in milliseconds that never goes back.
+    /// [`crate::limits::ALERTS_PER_PACKET_MAX`] of them. `now_ms` is a monotonic time in milliseconds that never goes
+    /// back.
     pub fn inspect(
         &mut self,
         rules: &RuleSet,
@@ -158,9 +160,9 @@ impl Inspector {
         decision.verdict
     }
 
-    /// Tells what the end of a flow completes: bodies that end with their connection, handshakes that will not come. To be
-    /// called before [`Inspector::flow_ended`] by who wants those alerts, with any packet of the flow, whose payload is not
-    /// looked at again, and its direction.
+    /// Tells what the end of a flow completes: bodies that end with their connection, handshakes that will not come. To
+    /// be called before [`Inspector::flow_ended`] by who wants those alerts, with any packet of the flow, whose payload
+    /// is not looked at again, and its direction.
     pub fn flow_finished(
         &mut self,
         rules: &RuleSet,

@@ -1,12 +1,12 @@
-//! What protocol parsers have said about a flow and signatures have not done with: the buffers, numbers and events of each
-//! side of each open transaction.
+//! What protocol parsers have said about a flow and signatures have not done with: the buffers, numbers and events of
+//! each side of each open transaction.
 //!
 //! # Theory of operation
 //!
-//! A signature may ask for several buffers of a transaction, which arrive packet by packet. So what a parser delivers is
-//! kept until that side of the transaction is over, as far as any signature asks for it: whole buffers as they are, bodies
-//! as a window of their last bytes. A signature whose fast pattern was found but of which something is still missing
-//! waits with the transaction. When the side is over, its memory goes back to a pool.
+//! A signature may ask for several buffers of a transaction, which arrive packet by packet. So what a parser delivers
+//! is kept until that side of the transaction is over, as far as any signature asks for it: whole buffers as they are,
+//! bodies as a window of their last bytes. A signature whose fast pattern was found but of which something is still
+//! missing waits with the transaction. When the side is over, its memory goes back to a pool.
 
 use crate::inspector::Direction;
 use crate::limits::{

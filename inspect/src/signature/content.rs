@@ -154,7 +154,8 @@ impl Content {
         self.distance.is_some() || self.within.is_some()
     }
 
-    /// The region of a text of `length` bytes in which the pattern may lie, `at` being the end of the previous match and
+    /// The region of a text of `length` bytes in which the pattern may lie, `at` being the end of the previous match
+    /// and
     /// `base` the place of the text's first byte in its buffer. `None` when there is no such region.
     pub(crate) fn region(
         &self,

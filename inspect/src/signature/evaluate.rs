@@ -3,9 +3,9 @@
 //! # Theory of operation
 //!
 //! Steps run in order and each starts from where the one before it ended. When a later step that is relative fails, the
-//! pattern before it is looked for further on, and the rest is tried again: the classic backtracking of the rule language,
-//! which a hostile buffer can make expensive. So everything that is done adds to a count of work, and past what the packet
-//! is allowed the answer is "out of budget", which the inspector turns into its policy.
+//! pattern before it is looked for further on, and the rest is tried again: the classic backtracking of the rule
+//! language, which a hostile buffer can make expensive. So everything that is done adds to a count of work, and past
+//! what the packet is allowed the answer is "out of budget", which the inspector turns into its policy.
 
 use super::content::{Content, Operand};
 use super::number::At;
@@ -224,8 +224,8 @@ impl<'w> Evaluation<'w> {
     }
 }
 
-/// Decodes base64 (RFC 4648 section 4) as mail readers do: white space is passed over, and the first other byte that is not
-/// of the alphabet ends it.
+/// Decodes base64 (RFC 4648 section 4) as mail readers do: white space is passed over, and the first other byte that is
+/// not of the alphabet ends it.
 fn decode_base64(encoded: &[u8]) -> Vec<u8> {
     let mut decoded = Vec::with_capacity(encoded.len() / 4 * 3 + 3);
     let (mut bits, mut bit_count) = (0u32, 0u32);

@@ -3,8 +3,8 @@
 use super::definition::Transports;
 use crate::inspector::Direction;
 
-/// The number of a group within its rule set. A flow table may remember it per flow and direction as long as the rule set
-/// is the same.
+/// The number of a group within its rule set. A flow table may remember it per flow and direction as long as the rule
+/// set is the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GroupId(pub u8);
 

@@ -1,8 +1,8 @@
 //! Signatures in Suricata's rule language: read, compiled into an immutable set, matched.
 //!
 //! In the order in which a rule meets them: [`text`] cuts files into lines, [`parse`] turns a line into the tree of
-//! [`syntax`], [`compile`] gives its keywords a meaning ([`program`], [`content`], [`number`], [`ranges`], [`rate`]) or a
-//! [`cause`] of refusal, [`ruleset`] collects the results, and [`group`] says which of them a packet can match.
+//! [`syntax`], [`compile`] gives its keywords a meaning ([`program`], [`content`], [`number`], [`ranges`], [`rate`]) or
+//! a [`cause`] of refusal, [`ruleset`] collects the results, and [`group`] says which of them a packet can match.
 //! [`header_match`] and [`evaluate`] then judge packets.
 
 mod cause;

@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! rule    = action protocol address port ("->" | "<>") address port "(" option* ")"
-//! option  = keyword [":" value] ";"          a backslash keeps a semicolon, a quote or a backslash from ending the value
-//! address = "any" | "$NAME" | ip | ip "/" prefix | ip "-" ip | "!" address | "[" address ("," address)* "]"
-//! port    = "any" | "$NAME" | number | [number] ":" [number] | "!" port | "[" port ("," port)* "]"
+//! option  = keyword [":" value] ";"          a backslash keeps a semicolon, a quote or a backslash from ending the
+//! value address = "any" | "$NAME" | ip | ip "/" prefix | ip "-" ip | "!" address | "[" address ("," address)* "]" port
+//! = "any" | "$NAME" | number | [number] ":" [number] | "!" port | "[" port ("," port)* "]"
 //! ```
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -153,8 +153,8 @@ impl<'t> Cursor<'t> {
     }
 }
 
-/// Offset of the semicolon that ends an option. As in Suricata, a semicolon counts even between quotes, unless a backslash
-/// stands before it.
+/// Offset of the semicolon that ends an option. As in Suricata, a semicolon counts even between quotes, unless a
+/// backslash stands before it.
 fn option_end(text: &str) -> Option<usize> {
     let bytes = text.as_bytes();
     (0..bytes.len()).find(|&index| bytes[index] == b';' && (index == 0 || bytes[index - 1] != b'\\'))

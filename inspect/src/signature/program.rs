@@ -92,8 +92,8 @@ impl Op {
     }
 }
 
-/// Marks the steps whose other occurrences are worth a try: those from whose end a later step starts, with no other search
-/// in between.
+/// Marks the steps whose other occurrences are worth a try: those from whose end a later step starts, with no other
+/// search in between.
 ///
 /// # Errors
 /// An expression that can be read forwards but not backwards.

@@ -129,8 +129,8 @@ impl<T: Step> RangeSet<T> {
     }
 }
 
-/// Addresses as 128-bit numbers; IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), which [`crate::wire`] refuses as real
-/// IPv6 addresses, so that the families cannot meet.
+/// Addresses as 128-bit numbers; IPv4 as IPv4-mapped IPv6 (RFC 4291 section 2.5.5.2), which [`crate::wire`] refuses as
+/// real IPv6 addresses, so that the families cannot meet.
 pub(crate) type AddressSet = RangeSet<u128>;
 
 /// Transport ports.
@@ -159,8 +159,8 @@ impl Vars {
         Self::default()
     }
 
-    /// The variables that rule sets in common use refer to, with the values that Suricata ships: private networks are home,
-    /// everything else is external, each server group is home, and the usual ports.
+    /// The variables that rule sets in common use refer to, with the values that Suricata ships: private networks are
+    /// home, everything else is external, each server group is home, and the usual ports.
     pub fn conventional() -> Self {
         let mut vars = Self::new();
         vars.set("HOME_NET", "[192.168.0.0/16,10.0.0.0/8,172.16.0.0/12]");

@@ -2,10 +2,10 @@
 //!
 //! # Theory of operation
 //!
-//! A tally is kept per signature and tracked address (or pair, or flow) in a table of fixed size. Time is cut into windows
-//! that start with the first match. When the table is full, the tally whose window started first gives way: a guest that
-//! matches from many addresses can shorten its own memory, never grow ours. Forgetting a tally makes `limit` speak again
-//! and `threshold` start counting anew.
+//! A tally is kept per signature and tracked address (or pair, or flow) in a table of fixed size. Time is cut into
+//! windows that start with the first match. When the table is full, the tally whose window started first gives way: a
+//! guest that matches from many addresses can shorten its own memory, never grow ours. Forgetting a tally makes `limit`
+//! speak again and `threshold` start counting anew.
 
 use std::collections::HashMap;
 use std::collections::VecDeque;
@@ -73,8 +73,8 @@ struct Tally {
 #[derive(Debug, Default)]
 pub(crate) struct Rates {
     tallies: HashMap<RateKey, Tally>,
-    /// Keys with the start of their window as it was when they were noted, oldest first. An entry whose tally has moved on
-    /// is stale and is passed over.
+    /// Keys with the start of their window as it was when they were noted, oldest first. An entry whose tally has moved
+    /// on is stale and is passed over.
     order: VecDeque<(u64, RateKey)>,
     /// Tallies that had to give way while their window was open.
     pub(crate) evicted_count: u64,

@@ -138,13 +138,14 @@ impl RuleSet {
         self.infos.get(index as usize)
     }
 
-    /// Tells sets apart that were compiled from different texts: what was remembered under one means nothing to another.
+    /// Tells sets apart that were compiled from different texts: what was remembered under one means nothing to
+    /// another.
     pub fn fingerprint(&self) -> u64 {
         self.fingerprint
     }
 
-    /// The group of signatures that packets of a flow can match in one direction; `None` when there is none, so that the
-    /// packets of this flow and direction need not be looked at. `protocol` is the IP protocol number.
+    /// The group of signatures that packets of a flow can match in one direction; `None` when there is none, so that
+    /// the packets of this flow and direction need not be looked at. `protocol` is the IP protocol number.
     #[inline]
     pub fn group(
         &self,

@@ -32,8 +32,8 @@ pub(crate) struct Selection {
 pub(crate) struct PacketGroup {
     /// By patterns in the payload, or in the stream.
     pub(crate) payload: Prefilter,
-    /// Without a pattern that is worth to be searched for: to be looked at for each packet, unless the flow's addresses and
-    /// ports rule them out.
+    /// Without a pattern that is worth to be searched for: to be looked at for each packet, unless the flow's addresses
+    /// and ports rule them out.
     pub(crate) direct: Box<[u32]>,
     /// With nothing but addresses to ask for: for the first packet of each direction of a flow.
     pub(crate) addresses_only: Box<[u32]>,

@@ -97,8 +97,8 @@ pub(crate) struct Compiled {
 }
 
 impl Compiled {
-    /// Whether it asks for nothing but addresses and memory: Suricata's "IP-only" signatures, which it looks at once per flow
-    /// and direction.
+    /// Whether it asks for nothing but addresses and memory: Suricata's "IP-only" signatures, which it looks at once
+    /// per flow and direction.
     pub(crate) fn is_about_addresses(&self) -> bool {
         let asks_packet = !self.payload.is_empty() || !self.header_parts.is_empty() || !self.tests.is_empty();
         let asks_protocol = self.protocols != 0 || !self.protocol_moments.is_empty();

@@ -40,8 +40,8 @@ pub(crate) struct Regex {
 
 #[derive(Clone, Debug)]
 enum Engine {
-    /// Linear in the text: an automaton that finds a match's end, and, for those who ask, one that runs backwards to its
-    /// start.
+    /// Linear in the text: an automaton that finds a match's end, and, for those who ask, one that runs backwards to
+    /// its start.
     Linear(Arc<dfa::DFA>, Option<Arc<dfa::DFA>>),
     Backtracking(Arc<fancy_regex::Regex>),
 }

@@ -1,8 +1,8 @@
 //! From the syntax of PCRE to that of the regex crates.
 //!
-//! Both look alike but differ in small things that rules rely on: which letters and marks may be escaped, what a bare `{`
-//! or a `[` within brackets means, what `$` does before a last line feed. So the pattern is read as PCRE reads it and
-//! written anew; every byte that is meant literally is written in a form that means nothing else.
+//! Both look alike but differ in small things that rules rely on: which letters and marks may be escaped, what a bare
+//! `{` or a `[` within brackets means, what `$` does before a last line feed. So the pattern is read as PCRE reads it
+//! and written anew; every byte that is meant literally is written in a form that means nothing else.
 
 /// A pattern written anew.
 #[derive(Clone, Debug, PartialEq, Eq)]

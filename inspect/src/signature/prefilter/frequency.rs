@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::OnceLock;
 
-/// Text as it passes by all day, in lower case, of our own making: what matters is which runs of four bytes it is full of.
+/// Text as it passes by all day, in lower case, of our own making: what matters is which runs of four bytes it is full
+/// of.
 const TYPICAL: &str = concat!(
     "get / http/1.1\r\nhost: www.example.com\r\nuser-agent: mozilla/5.0 (windows nt 10.0; win64; x64) applewebkit/537.36 ",
     "(khtml, like gecko) chrome/120.0.0.0 safari/537.36\r\naccept: text/html,application/xhtml+xml,application/xml;q=0.9,",

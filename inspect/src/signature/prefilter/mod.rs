@@ -2,17 +2,18 @@
 //!
 //! # Theory of operation
 //!
-//! Of each signature one pattern is searched for (its fast pattern); only when that occurs is the signature looked at as a
-//! whole. Of each such pattern, four bytes in a row are chosen that traffic rarely holds. The pass folds the case of each
-//! four bytes of the text, hashes them and asks one bit of a table that fits into the nearest caches: mostly the answer is
-//! no and the next byte is up. Where it is yes, the patterns that hang on these four bytes are compared whole.
+//! Of each signature one pattern is searched for (its fast pattern); only when that occurs is the signature looked at
+//! as a whole. Of each such pattern, four bytes in a row are chosen that traffic rarely holds. The pass folds the case
+//! of each four bytes of the text, hashes them and asks one bit of a table that fits into the nearest caches: mostly
+//! the answer is no and the next byte is up. Where it is yes, the patterns that hang on these four bytes are compared
+//! whole.
 //!
-//! Patterns of two and three bytes have no such four bytes. They have a table of pairs of their own, or rather two: nearly
-//! all of them may stand only within the first bytes of their text, and those need not be looked for in the rest.
-//! Signatures with nothing but single bytes are not for a prefilter.
+//! Patterns of two and three bytes have no such four bytes. They have a table of pairs of their own, or rather two:
+//! nearly all of them may stand only within the first bytes of their text, and those need not be looked for in the
+//! rest. Signatures with nothing but single bytes are not for a prefilter.
 //!
-//! A hostile text can be full of four bytes that patterns hang on, though it holds none of the patterns. What is compared
-//! adds to the packet's count of work, like all verification.
+//! A hostile text can be full of four bytes that patterns hang on, though it holds none of the patterns. What is
+//! compared adds to the packet's count of work, like all verification.
 
 mod frequency;
 
@@ -79,8 +80,8 @@ impl Builder {
     /// The shortest pattern that a prefilter takes.
     pub(crate) const LENGTH_MIN: usize = 2;
 
-    /// Adds a signature under a pattern of at least [`Builder::LENGTH_MIN`] bytes, in any case. `reach` is the place behind
-    /// which the pattern cannot end, where that is known.
+    /// Adds a signature under a pattern of at least [`Builder::LENGTH_MIN`] bytes, in any case. `reach` is the place
+    /// behind which the pattern cannot end, where that is known.
     pub(crate) fn add(&mut self, pattern: &[u8], reach: Option<usize>, signature: u32) {
         let near = reach.filter(|&reach| pattern.len() < 4 && reach <= PREFILTER_NEAR_BYTES_MAX);
         self.near_reach = self.near_reach.max(near.unwrap_or(0));
@@ -177,8 +178,8 @@ fn held<const WORDS_LOG2: u32, const WORDS: usize>(words: &[u64; WORDS], run: u3
 }
 
 impl Table {
-    /// The sizes that tables come in, in words, as powers of two. Few and fixed, so that the pass is compiled for each and
-    /// knows without looking that a hash lies within.
+    /// The sizes that tables come in, in words, as powers of two. Few and fixed, so that the pass is compiled for each
+    /// and knows without looking that a hash lies within.
     const SIZES_LOG2: [u32; 4] = [6, 9, 12, 14];
 
     fn of(mut entries: Vec<Entry>) -> Option<Self> {
@@ -225,8 +226,8 @@ impl Prefilter {
     }
 
     /// Calls `found` with each signature of which a pattern occurs in `text` and the place behind it, perhaps several
-    /// times. `near` is the part of the text that counts as its buffer's start. Adds what comparing costs to `work`; the
-    /// pass itself, which costs the same for every text, is not counted.
+    /// times. `near` is the part of the text that counts as its buffer's start. Adds what comparing costs to `work`;
+    /// the pass itself, which costs the same for every text, is not counted.
     pub(crate) fn scan(&self, text: &[u8], near: Range<usize>, work: &mut u64, found: &mut impl FnMut(u32, usize)) {
         if let Some(grams) = &self.grams {
             self.pass::<4>(grams, text, 0, work, found);
@@ -262,8 +263,8 @@ impl Prefilter {
         }
     }
 
-    /// Asks the table about each `LENGTH` bytes of the text. Five places are asked at a time: the eight bytes that hold them
-    /// are read at once, and none of the questions waits for another.
+    /// Asks the table about each `LENGTH` bytes of the text. Five places are asked at a time: the eight bytes that hold
+    /// them are read at once, and none of the questions waits for another.
     fn sized_pass<const LENGTH: usize, const WORDS_LOG2: u32, const WORDS: usize>(
         &self,
         table: &Table,

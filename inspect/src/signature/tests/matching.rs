@@ -140,7 +140,8 @@ fn flow_and_header_fields() {
     }
 }
 
-/// Shows packets one after another and compares the verdicts (`.` forward, `X` by signature, `F` flow refused) and alerts.
+/// Shows packets one after another and compares the verdicts (`.` forward, `X` by signature, `F` flow refused) and
+/// alerts.
 #[track_caller]
 fn check_sequence(text: &str, mode: Mode, drafts: &[Draft], expected: &[(char, &[u32])]) {
     let rules = rules(text);
