@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::netns::Netns;
 use crate::switch::Switch;
-use crate::tools::{stack_counter, wait_until};
+use crate::tools::{shell, stack_counter, succeeds, wait_until};
 
 /// The firewall's address on the guests' side.
 pub const FIREWALL_IP: &str = "10.0.0.1";
@@ -55,10 +55,7 @@ impl Firewall {
 
     /// Moves the switch's TAP into the router and gives it the guests' gateway addresses.
     pub(crate) fn take_tap(&self, switch: &Switch, tap: &str) {
-        let in_switch = |line: &str| {
-            let script = format!("PATH=$PATH:/usr/sbin:/sbin; {line}");
-            switch.command("sh").args(["-ec", &script]).output().is_ok_and(|output| output.status.success())
-        };
+        let in_switch = |line: &str| succeeds(shell(&mut switch.command("sh"), line));
         let there = wait_until(Duration::from_secs(5), || in_switch(&format!("ip link show {tap}")));
         assert!(there, "the switch has made no TAP {tap}; its log ends:\n{}", switch.log_tail());
         assert!(in_switch(&format!("ip link set {tap} netns {}", self.router.pid())), "{tap} cannot be moved");

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::Duration;
 
-use crate::tools::{run, tethered, wait_until};
+use crate::tools::{run, shell, succeeds, tethered, wait_until};
 
 /// A network namespace of the lab, gone with its last process when this value is dropped.
 #[derive(Debug)]
@@ -50,13 +50,12 @@ impl Netns {
     /// # Panics
     /// If it fails.
     pub fn run(&self, line: &str) -> String {
-        run(self.command("sh").args(["-ec", &format!("PATH=$PATH:/usr/sbin:/sbin; {line}")]))
+        run(shell(&mut self.command("sh"), line))
     }
 
     /// Whether a line of shell succeeds in the namespace.
     pub fn try_run(&self, line: &str) -> bool {
-        let script = format!("PATH=$PATH:/usr/sbin:/sbin; {line}");
-        self.command("sh").args(["-ec", &script]).output().is_ok_and(|output| output.status.success())
+        succeeds(shell(&mut self.command("sh"), line))
     }
 
     /// Calls `f` on a thread that has moved into the namespace: a socket made there stays a socket of the namespace.

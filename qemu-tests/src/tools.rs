@@ -75,6 +75,17 @@ pub fn run(command: &mut Command) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Has `sh`, which `command` starts, run a line of shell up to its first failure. The tools of a lab are found also where
+/// the caller's PATH lacks the system folders.
+pub fn shell<'a>(command: &'a mut Command, line: &str) -> &'a mut Command {
+    command.args(["-ec", &format!("PATH=$PATH:/usr/sbin:/sbin; {line}")])
+}
+
+/// Whether `command` can be started and succeeds; what it says goes nowhere.
+pub fn succeeds(command: &mut Command) -> bool {
+    command.output().is_ok_and(|output| output.status.success())
+}
+
 /// Asks `condition` until it holds; false when it still does not after `timeout`.
 pub fn wait_until(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + timeout;

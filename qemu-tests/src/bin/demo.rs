@@ -261,7 +261,8 @@ fn print_metrics(text: &str) {
     ];
     println!("\n/metrics (what is not zero; all of it is in target/demo/metrics.txt)");
     let is_shown = |line: &&str| SHOWN.iter().any(|name| line.starts_with(name)) && !line.ends_with(" 0");
-    for line in text.lines().filter(is_shown) {
+    let lines: std::collections::BTreeSet<&str> = text.lines().filter(is_shown).collect();
+    for line in lines {
         println!("  {line}");
     }
 }
