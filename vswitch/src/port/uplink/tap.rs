@@ -1,8 +1,8 @@
 //! An uplink over a TAP interface: what the switch sends on it, the host's network receives, and the other way round.
 //!
 //! The interface keeps the virtio-net header, so that segments and partial checksums cross whole; its fields are built from
-//! [`crate::frame::Offload`] on the way out and read as claims on the way in, as with guests. The kernel completes what the next hop
-//! cannot take.
+//! [`crate::frame::Offload`] on the way out and read as claims on the way in, as with guests. The kernel completes what the
+//! next hop cannot take.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice, Read, Write};
