@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 use super::fields::{Field, Next, Reader, is_named, is_space, is_token};
-use super::{FIELD_BYTES_MAX, FIELDS_MAX};
+use super::{Broken, FIELD_BYTES_MAX, FIELDS_MAX};
 use crate::inspector::Direction;
 use crate::protocol::anomaly::Anomaly;
 use crate::protocol::buffer::Buffer;
@@ -55,8 +55,21 @@ pub(super) fn content_length(value: &[u8]) -> Option<u64> {
 }
 
 impl<'a> Header<'a> {
+    /// Reads a message's whole block, and tells the sink what is wrong with it.
+    pub(super) fn read_of(
+        transaction: u32,
+        side: Direction,
+        block: &'a [u8],
+        sink: &mut dyn Sink,
+    ) -> Result<Self, Broken> {
+        Self::read(side, block, &mut |anomaly| sink.anomaly(transaction, side, anomaly)).map_err(|anomaly| {
+            sink.anomaly(transaction, side, anomaly);
+            Broken
+        })
+    }
+
     /// Reads a whole block. `report` hears of what is wrong, each thing once.
-    pub(super) fn read(side: Direction, block: &'a [u8], report: &mut dyn FnMut(Anomaly)) -> Result<Self, Anomaly> {
+    fn read(side: Direction, block: &'a [u8], report: &mut dyn FnMut(Anomaly)) -> Result<Self, Anomaly> {
         let mut header = Header::default();
         let mut reader = Reader::new(side, block, 0, true);
         let mut reported = Vec::new();

@@ -196,15 +196,7 @@ impl Http1 {
 
     fn request_block(&mut self, block: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Result<(), Broken> {
         let transaction = self.request.transaction;
-        let mut anomalies = Vec::new();
-        let header = Header::read(SIDE, block, &mut |anomaly| anomalies.push(anomaly));
-        for anomaly in anomalies {
-            sink.anomaly(transaction, SIDE, anomaly);
-        }
-        let header = header.map_err(|anomaly| {
-            sink.anomaly(transaction, SIDE, anomaly);
-            Broken
-        })?;
+        let header = Header::read_of(transaction, SIDE, block, sink)?;
         if self.request.state == State::Trailer {
             header.deliver_fields(transaction, SIDE, sink);
             self.request.state = State::Tail;

@@ -224,15 +224,7 @@ impl Http1 {
     /// Takes a header block; gives whether another protocol follows it.
     fn response_block(&mut self, block: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Result<bool, Broken> {
         let transaction = self.response.transaction;
-        let mut anomalies = Vec::new();
-        let header = Header::read(SIDE, block, &mut |anomaly| anomalies.push(anomaly));
-        for anomaly in anomalies {
-            sink.anomaly(transaction, SIDE, anomaly);
-        }
-        let header = header.map_err(|anomaly| {
-            sink.anomaly(transaction, SIDE, anomaly);
-            Broken
-        })?;
+        let header = Header::read_of(transaction, SIDE, block, sink)?;
         if self.response.state == State::Trailer {
             header.deliver_fields(transaction, SIDE, sink);
             self.response.state = State::Tail;
