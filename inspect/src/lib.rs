@@ -7,8 +7,9 @@
 //! 3. [`fragments`] and [`stream`] put datagrams and byte streams together again;
 //! 4. [`protocol`] recognises what is spoken and takes it apart into buffers;
 //! 5. [`signature`] holds the compiled signatures and matches them against packets, streams and buffers;
-//! 6. [`detect`] notices scans and floods, which no single packet betrays;
-//! 7. [`inspector`] drives all this for one worker and answers with a [`verdict::Verdict`] and [`alert::Alert`]s.
+//! 6. [`file_hashes`] knows files by their hash;
+//! 7. [`detect`] notices scans and floods, which no single packet betrays;
+//! 8. [`inspector`] drives all this for one worker and answers with a [`verdict::Verdict`] and [`alert::Alert`]s.
 //!
 //! Invariants of absence: no I/O, no clock, no thread, no log line, no `unsafe`. Nothing here knows of zones or of
 //! switch ports. Every table has its limit in [`limits`].
@@ -17,6 +18,7 @@
 pub mod alert;
 mod causes;
 pub mod detect;
+pub mod file_hashes;
 pub mod flow_key;
 pub mod fragments;
 pub mod inspector;

@@ -176,3 +176,15 @@ pub const POOLED_BYTES_MAX: usize = 64 << 10;
 
 /// Signatures without a pattern that are noted per flow and direction; when more are left, all are looked at.
 pub const DIRECT_MAX: usize = 64;
+
+/// Hashes in all lists of files together; 32 bytes each, so 320 MiB. Public feeds have some million.
+pub const HASHES_MAX: usize = 10_000_000;
+
+/// Bytes of one line of such a list: a hash, a path of the greatest length and as much again.
+pub const HASH_LINE_BYTES_MAX: usize = 8192;
+
+/// Pairs of addresses between which a listed file was stopped and that are remembered; 8 bytes each.
+pub const FILE_PAIRS_MAX: usize = 4096;
+
+/// Reports about files that one packet can raise. A packet that completes more of them carries files of some hundred bytes.
+pub const FILE_EVENTS_PER_PACKET_MAX: usize = 15;

@@ -175,6 +175,26 @@ impl Conversation {
         self.status()
     }
 
+    /// The bytes that one packet of a side has brought are over. To be called by who wants the hashes of files before their
+    /// receiver may have the whole of them.
+    pub fn pause(&mut self, side: Direction, sink: &mut dyn Sink) {
+        if let State::Speaking(parser) = &mut self.state {
+            parser.pause(side, sink);
+        }
+    }
+
+    /// Whether files can still be found in the flow.
+    pub fn may_carry_files(&self) -> bool {
+        match self.status() {
+            Status::Recognising => true,
+            Status::Speaking(protocol) => matches!(
+                protocol,
+                AppProtocol::Http1 | AppProtocol::Smtp | AppProtocol::Smb | AppProtocol::Ftp | AppProtocol::FtpData
+            ),
+            Status::Opaque(_) | Status::Broken(_) | Status::Unrecognised => false,
+        }
+    }
+
     /// One side has sent its last byte (FIN), or the connection is gone (RST, timeout): call for both sides then.
     pub fn closed(&mut self, side: Direction, settings: &Settings, sink: &mut dyn Sink) -> Status {
         if let State::Speaking(parser) = &mut self.state {

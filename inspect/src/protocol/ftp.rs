@@ -225,11 +225,17 @@ impl Parse for FtpData {
         self.transaction.wrapping_add(1)
     }
 
-    fn stream(&mut self, side: Direction, bytes: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Progress {
+    fn stream(&mut self, side: Direction, bytes: &[u8], _settings: &Settings, sink: &mut dyn Sink) -> Progress {
         let transaction = self.transaction;
         let file = &mut self.files[side as usize];
-        file.get_or_insert_with(|| FileStream::new(transaction, side, settings)).data(bytes, sink);
+        file.get_or_insert_with(|| FileStream::new(transaction, side, sink)).data(bytes, sink);
         Progress::More
+    }
+
+    fn pause(&mut self, side: Direction, sink: &mut dyn Sink) {
+        if let Some(file) = &mut self.files[side as usize] {
+            file.pause(sink);
+        }
     }
 
     fn gap(&mut self, side: Direction, _length: u64, _settings: &Settings, sink: &mut dyn Sink) -> Progress {
@@ -306,7 +312,7 @@ mod tests {
     fn a_data_connection_is_a_file() {
         let mut recorder = Recorder::default();
         let mut conversation = Conversation::ftp_data();
-        let settings = Settings { hash_files: true, ..Settings::default() };
+        let settings = Settings::default();
         conversation.stream(ToClient, b"abc", &settings, &mut recorder);
         conversation.stream(ToClient, b"def", &settings, &mut recorder);
         conversation.closed(ToClient, &settings, &mut recorder);

@@ -12,6 +12,8 @@ mod conversation;
 mod dhcp;
 mod dns;
 mod file;
+#[cfg(test)]
+mod file_tests;
 mod ftp;
 mod http1;
 mod line;
@@ -33,4 +35,4 @@ pub use app_protocol::AppProtocol;
 pub use buffer::{Buffer, Delivery, Sides};
 pub use conversation::{Conversation, Status};
 pub use settings::Settings;
-pub use sink::{Expectation, File, Number, Piece, Sink, Stage};
+pub use sink::{Expectation, File, FileProgress, Number, Piece, Sink, Stage};

@@ -90,6 +90,12 @@ macro_rules! parsers {
                 }
             }
 
+            pub(super) fn pause(&mut self, side: Direction, sink: &mut dyn Sink) {
+                match self {
+                    $(Parser::$variant(state) => state.pause(side, sink),)*
+                }
+            }
+
             pub(super) fn closed(&mut self, side: Direction, settings: &Settings, sink: &mut dyn Sink) {
                 match self {
                     $(Parser::$variant(state) => state.closed(side, settings, sink),)*
@@ -107,6 +113,8 @@ pub(super) trait Parse {
     fn gap(&mut self, _side: Direction, _length: u64, _settings: &Settings, _sink: &mut dyn Sink) -> Progress {
         Progress::Broken
     }
+    /// The bytes of a packet are over: what its receiver has now may be all that it will ever get.
+    fn pause(&mut self, _side: Direction, _sink: &mut dyn Sink) {}
     fn closed(&mut self, _side: Direction, _settings: &Settings, _sink: &mut dyn Sink) {}
 }
 

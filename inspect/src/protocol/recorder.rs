@@ -6,8 +6,9 @@
 use super::buffer::Buffer;
 use super::conversation::Conversation;
 use super::settings::Settings;
-use super::sink::{Expectation, File, Number, Piece, Sink, Stage};
+use super::sink::{Expectation, File, FileProgress, Number, Piece, Sink, Stage};
 use super::{Anomaly, AppProtocol};
+use crate::file_hashes::{Digests, HashesWanted};
 use crate::inspector::Direction;
 
 /// One side's bytes.
@@ -20,6 +21,10 @@ pub(super) struct Recorder {
     open: Vec<(u32, Direction, Buffer, Vec<u8>, usize)>,
     /// When not empty, only events of these names are written down.
     wanted: Vec<&'static str>,
+    /// What is asked for of files.
+    pub(super) hashes: Option<HashesWanted>,
+    /// Every hash that was shown, with what it is of.
+    pub(super) digests: Vec<(Vec<u8>, FileProgress, u64, Digests)>,
 }
 
 fn arrow(side: Direction) -> char {
@@ -88,9 +93,19 @@ impl Sink for Recorder {
         self.push("anomaly", format!("{transaction}{} !{}", arrow(side), anomaly.name()));
     }
 
-    fn file(&mut self, transaction: u32, side: Direction, file: &File) {
-        let end = if file.complete { "whole" } else { "cut" };
-        self.push("file", format!("{transaction}{} file({},{end})", arrow(side), file.length));
+    fn wants_hashes(&self) -> Option<HashesWanted> {
+        self.hashes
+    }
+
+    fn file(&mut self, transaction: u32, side: Direction, name: &[u8], file: &File) -> bool {
+        if !file.is_over && file.digests != Digests::default() {
+            self.digests.push((name.to_vec(), file.progress, file.length, file.digests));
+        }
+        if file.is_over && !file.is_aside {
+            let end = if file.progress == FileProgress::Complete { "whole" } else { "cut" };
+            self.push("file", format!("{transaction}{} file({},{end})", arrow(side), file.length));
+        }
+        false
     }
 
     fn expect(&mut self, expectation: Expectation) {

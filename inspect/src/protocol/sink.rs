@@ -16,6 +16,7 @@
 
 use super::anomaly::Anomaly;
 use super::buffer::Buffer;
+use crate::file_hashes::{Digests, HashesWanted};
 use crate::inspector::Direction;
 
 /// Where a call of [`Sink::buffer`] stands within its instance of the buffer.
@@ -101,19 +102,36 @@ impl Number {
     }
 }
 
-/// A file that has passed by.
+/// How far a file has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FileProgress {
+    /// It has ended, or the length that was announced is reached.
+    Complete,
+    /// More may come, or not.
+    SoFar,
+    /// A limit, a gap or a broken connection has ended it.
+    Cut,
+    /// It has grown beyond [`HashesWanted::size_max`] and is not hashed any more.
+    TooBig,
+    /// It has begun, and is not the whole of a file.
+    Part,
+}
+
+/// A file that passes by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct File {
     /// Bytes seen.
     pub length: u64,
-    /// Whether the file ended as its protocol says, rather than by a limit, a gap or a broken connection.
-    pub complete: bool,
-    /// SHA-256 of the bytes seen; `None` unless [`super::Settings::hash_files`] and the file is complete.
-    pub sha256: Option<[u8; 32]>,
-    /// SHA-1, likewise.
-    pub sha1: Option<[u8; 20]>,
-    /// MD5, likewise.
-    pub md5: Option<[u8; 16]>,
+    /// How far it has come.
+    pub progress: FileProgress,
+    /// Its bytes are another reading (packed as they came, or the whole of a form) of what is a file or body elsewhere.
+    pub is_aside: bool,
+    /// Nothing more will be said of it.
+    pub is_over: bool,
+    /// It was settled before, or told to be too big or a part.
+    pub is_told: bool,
+    /// The hashes of the bytes seen, as far as they are wanted; those of a file that is over were shown before.
+    pub digests: Digests,
 }
 
 /// A connection that a control connection has announced (FTP's PORT, PASV, EPRT, EPSV).
@@ -142,8 +160,15 @@ pub trait Sink {
     fn stage(&mut self, transaction: u32, side: Direction, stage: Stage);
     /// Something is not as the protocol wants it. Parsing goes on as far as sense can be made.
     fn anomaly(&mut self, transaction: u32, side: Direction, anomaly: Anomaly);
-    /// A file has ended; its bytes went by as [`Buffer::FileData`].
-    fn file(&mut self, _transaction: u32, _side: Direction, _file: &File) {}
+    /// The hashes of files that are wanted, if any are.
+    fn wants_hashes(&self) -> Option<HashesWanted> {
+        None
+    }
+    /// A file has come so far; its bytes went by as [`Buffer::FileData`]. The name is that of a file that is hashed, where it
+    /// has one. Gives whether the file is settled, so that its hashes are of no further interest.
+    fn file(&mut self, _transaction: u32, _side: Direction, _name: &[u8], _file: &File) -> bool {
+        false
+    }
     /// A further connection belongs to this one.
     fn expect(&mut self, _expectation: Expectation) {}
 }

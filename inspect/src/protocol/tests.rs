@@ -84,7 +84,7 @@ fn changed(seed: &[u8], changes: &[Change]) -> Vec<u8> {
 
 /// Feeds both sides in turn, in pieces of the given lengths, with a gap and an end.
 fn converse(client: &[u8], server: &[u8], steps: &[usize], gap_at: usize) {
-    let settings = Settings { hash_files: true, ..Settings::default() };
+    let settings = Settings::default();
     let mut recorder = Recorder::default();
     let mut conversation = Conversation::new();
     let mut sides: [(Direction, &[u8]); 2] = [(ToServer, client), (ToClient, server)];

@@ -23,6 +23,9 @@ pub(super) struct Body {
     out: Out,
     unpacker: Option<Unpacker>,
     has_reported_failure: bool,
+    is_part: bool,
+    /// The bytes as they came, where what is a file besides are others: a receiver may keep them as they are.
+    whole: Option<FileStream>,
 }
 
 /// Where unpacked bytes go.
@@ -55,6 +58,8 @@ impl Body {
             },
             unpacker: None,
             has_reported_failure: false,
+            is_part: false,
+            whole: None,
         }
     }
 
@@ -66,8 +71,8 @@ impl Body {
     }
 
     /// The body is one file of this name.
-    pub(super) fn is_file(&mut self, name: Vec<u8>, settings: &Settings) {
-        self.out.contents = Contents::File(FileStream::new(self.out.transaction, self.out.side, settings));
+    pub(super) fn is_file(&mut self, name: Vec<u8>, sink: &dyn Sink) {
+        self.out.contents = Contents::File(FileStream::new(self.out.transaction, self.out.side, sink));
         self.out.file_name = name;
     }
 
@@ -76,7 +81,32 @@ impl Body {
         self.out.contents = Contents::Parts(Box::new(Multipart::new(boundary)));
     }
 
+    /// The body is a part of a file (RFC 9110 section 14.4): its hash is not the file's.
+    pub(super) fn is_part(&mut self) {
+        self.is_part = true;
+    }
+
+    /// Tells what the first byte needs: a second reading of the bytes where they are packed or not one file.
+    fn begin(&mut self, sink: &mut dyn Sink) {
+        let out = &mut self.out;
+        if self.unpacker.is_some() || !matches!(out.contents, Contents::File(_)) {
+            self.whole = FileStream::aside(out.transaction, out.side, sink);
+        }
+        if let Some(whole) = &mut self.whole {
+            whole.name(&out.file_name, sink);
+        }
+        if let (true, Contents::File(file)) = (self.is_part, &mut out.contents) {
+            file.is_part();
+        }
+    }
+
     pub(super) fn data(&mut self, bytes: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Result<(), Bomb> {
+        if self.out.packed == 0 && !bytes.is_empty() {
+            self.begin(sink);
+        }
+        if let Some(whole) = &mut self.whole {
+            whole.data(bytes, sink);
+        }
         let out = &mut self.out;
         out.packed += bytes.len() as u64;
         let Some(unpacker) = &mut self.unpacker else {
@@ -102,6 +132,28 @@ impl Body {
         }
     }
 
+    /// What has passed may be all that there is.
+    pub(super) fn pause(&mut self, sink: &mut dyn Sink) {
+        if let Some(whole) = &mut self.whole {
+            whole.pause(sink);
+        }
+        match &mut self.out.contents {
+            Contents::Nothing => {}
+            Contents::File(file) => file.pause(sink),
+            Contents::Parts(parts) => parts.pause(sink),
+        }
+    }
+
+    /// What has passed is all that was announced; bytes that follow at once may count as body all the same.
+    pub(super) fn reached_its_length(&mut self, sink: &mut dyn Sink) {
+        if let Some(whole) = &mut self.whole {
+            whole.reached_its_length(sink);
+        }
+        if let Contents::File(file) = &mut self.out.contents {
+            file.reached_its_length(sink);
+        }
+    }
+
     /// The body is over; `complete` if it ended as announced.
     pub(super) fn end(self, complete: bool, settings: &Settings, sink: &mut dyn Sink) {
         let mut out = self.out;
@@ -113,6 +165,9 @@ impl Body {
         }
         if out.has_begun {
             sink.buffer(out.transaction, out.side, out.buffer(), Piece { first: false, last: true }, &[]);
+        }
+        if let Some(whole) = self.whole {
+            whole.end(complete, sink);
         }
         match out.contents {
             Contents::Nothing => {}
@@ -152,7 +207,7 @@ impl Out {
                 }
                 file.data(bytes, sink);
             }
-            Contents::Parts(parts) => parts.data(self.transaction, bytes, settings, sink),
+            Contents::Parts(parts) => parts.data(self.transaction, bytes, sink),
         }
     }
 }

@@ -173,7 +173,7 @@ impl Http1 {
         let body = self.half(side).body.get_or_insert_with(|| {
             let mut body = Body::new(transaction, side);
             if let Some(name) = file_name {
-                body.is_file(name, settings);
+                body.is_file(name, sink);
             }
             body
         });
@@ -200,6 +200,9 @@ impl Http1 {
                 self.body_data(side, bytes, settings, sink)?;
                 let left = left - count as u64;
                 self.half(side).state = if left == 0 { State::Tail } else { State::Length(left) };
+                if left == 0 {
+                    self.reached_its_length(side, sink);
+                }
             }
             State::UntilClose => {
                 self.body_data(side, input, settings, sink)?;
@@ -278,7 +281,17 @@ impl Http1 {
             sink.anomaly(transaction, side, anomaly);
         }
         self.half(side).state = if length == 0 { State::Trailer } else { State::Chunk(length) };
+        if length == 0 {
+            self.reached_its_length(side, sink);
+        }
         Ok(())
+    }
+
+    /// The body is over as far as its frame says, whatever follows at once.
+    fn reached_its_length(&mut self, side: Direction, sink: &mut dyn Sink) {
+        if let Some(body) = &mut self.half(side).body {
+            body.reached_its_length(sink);
+        }
     }
 
     /// There is no chunk where one should be. In a response, what follows is taken as it comes, as browsers do.
@@ -384,6 +397,12 @@ impl Parse for Http1 {
         Progress::More
     }
 
+    fn pause(&mut self, side: Direction, sink: &mut dyn Sink) {
+        if let Some(body) = &mut self.half(side).body {
+            body.pause(sink);
+        }
+    }
+
     fn closed(&mut self, side: Direction, settings: &Settings, sink: &mut dyn Sink) {
         match side {
             Direction::ToServer => self.request_closed(settings, sink),
@@ -434,4 +453,16 @@ fn encodings(header: &Header<'_>, layers_max: u32, report: &mut dyn FnMut(Anomal
         }
     }
     found
+}
+
+/// Whether a `Content-Range` (RFC 9110 section 14.4) is that of a whole, `bytes 0-99/100`.
+fn is_whole_range(value: &[u8]) -> bool {
+    let Some(range) = std::str::from_utf8(value).ok().and_then(|text| text.trim().split_once(' ')) else {
+        return false;
+    };
+    let Some((first, rest)) = range.1.split_once('-') else { return false };
+    let Some((last, length)) = rest.split_once('/') else { return false };
+    let number = |text: &str| text.trim().parse::<u64>().ok();
+    let is_bytes = range.0.eq_ignore_ascii_case("bytes");
+    is_bytes && number(first) == Some(0) && number(last).is_some_and(|last| number(length) == last.checked_add(1))
 }

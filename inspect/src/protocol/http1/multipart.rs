@@ -6,7 +6,6 @@
 use super::fields::{is_space, trim};
 use crate::inspector::Direction;
 use crate::protocol::file::FileStream;
-use crate::protocol::settings::Settings;
 use crate::protocol::sink::Sink;
 
 /// RFC 2046 allows 70 bytes; browsers accept more.
@@ -84,14 +83,21 @@ impl Multipart {
         Multipart { held: b"\r\n".to_vec(), delimiter, state: State::Data, file: None }
     }
 
-    pub(super) fn data(&mut self, transaction: u32, bytes: &[u8], settings: &Settings, sink: &mut dyn Sink) {
+    pub(super) fn data(&mut self, transaction: u32, bytes: &[u8], sink: &mut dyn Sink) {
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = match self.state {
                 State::Data => self.part(rest, sink),
-                State::Header => self.header(transaction, rest, settings, sink),
+                State::Header => self.header(transaction, rest, sink),
                 State::Over => return,
             };
+        }
+    }
+
+    /// What has passed may be all that there is.
+    pub(super) fn pause(&mut self, sink: &mut dyn Sink) {
+        if let Some(file) = &mut self.file {
+            file.pause(sink);
         }
     }
 
@@ -157,7 +163,7 @@ impl Multipart {
     }
 
     /// Takes the rest of a delimiter's line and the part's header fields.
-    fn header<'a>(&mut self, transaction: u32, rest: &'a [u8], settings: &Settings, sink: &mut dyn Sink) -> &'a [u8] {
+    fn header<'a>(&mut self, transaction: u32, rest: &'a [u8], sink: &mut dyn Sink) -> &'a [u8] {
         let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |at| at + 1);
         self.held.extend_from_slice(&rest[..end]);
         if self.held.starts_with(b"--") {
@@ -172,9 +178,12 @@ impl Multipart {
             self.state = State::Data;
             let name = file_name(&header);
             if name.is_some() || is_too_long {
-                let file = FileStream::new(transaction, Direction::ToServer, settings);
+                let mut file = FileStream::new(transaction, Direction::ToServer, sink);
                 file.name(name.unwrap_or_default(), sink);
                 self.file = Some(file);
+            } else {
+                // A field without a file name may hold a file as well.
+                self.file = FileStream::aside(transaction, Direction::ToServer, sink);
             }
         }
         &rest[end..]
@@ -203,7 +212,7 @@ mod tests {
             let mut recorder = Recorder::default();
             let mut form = Multipart::new(b"XX");
             for bytes in body.chunks(step) {
-                form.data(0, bytes, &Settings::default(), &mut recorder);
+                form.data(0, bytes, &mut recorder);
             }
             form.end(&mut recorder);
             assert_eq!(recorder.text(), expected, "in pieces of {step}");

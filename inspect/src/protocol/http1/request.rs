@@ -5,7 +5,9 @@ use super::fields::{is_space, mentions, trim};
 use super::header::{self, Header, Taken, TakenBlock, content_length, word};
 use super::multipart;
 use super::uri::{Target, is_host_name, normalise_host, split_host};
-use super::{Broken, CONNECT_BYTES_MAX, Http1, Method, PATH_BYTES_MAX, PIPELINE_MAX, State, Waiting, encodings};
+use super::{
+    Broken, CONNECT_BYTES_MAX, Http1, Method, PATH_BYTES_MAX, PIPELINE_MAX, State, Waiting, encodings, is_whole_range,
+};
 use crate::inspector::Direction;
 use crate::protocol::anomaly::Anomaly;
 use crate::protocol::buffer::Buffer;
@@ -254,9 +256,12 @@ impl Http1 {
             Some(boundary) => body.is_form(boundary),
             None if matches!(parts.method, b"POST" | b"PUT") => {
                 let path = self.waiting.back().map(|waiting| waiting.path.clone()).unwrap_or_default();
-                body.is_file(path, settings);
+                body.is_file(path, sink);
             }
             None => {}
+        }
+        if header.value(b"content-range").is_some_and(|range| !is_whole_range(range)) {
+            body.is_part();
         }
         self.request.body = (self.request.state != State::Tail).then_some(body);
         Ok(())

@@ -4,7 +4,7 @@ use super::body::Body;
 use super::fields::{is_space, mentions, trim};
 use super::header::{self, Header, Taken, TakenBlock, content_length, word};
 use super::multipart::parameter;
-use super::{Broken, Http1, Method, Outcome, State, Waiting, encodings};
+use super::{Broken, Http1, Method, Outcome, State, Waiting, encodings, is_whole_range};
 use crate::inspector::Direction;
 use crate::protocol::anomaly::Anomaly;
 use crate::protocol::buffer::Buffer;
@@ -311,7 +311,10 @@ impl Http1 {
         body.packed_with(&encodings(header, settings.encoding_layers_max, &mut report));
         let named = header.value(b"content-disposition").and_then(|value| parameter(value, b"filename"));
         let path = self.waiting.front().map(|waiting| waiting.path.as_slice()).unwrap_or_default();
-        body.is_file(named.unwrap_or(path).to_vec(), settings);
+        body.is_file(named.unwrap_or(path).to_vec(), sink);
+        if code == 206 && !header.value(b"content-range").is_some_and(is_whole_range) {
+            body.is_part();
+        }
         if let Some(before) = self.response.body.replace(body) {
             before.end(false, settings, sink);
         }

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use crate::inspector::Direction;
 use crate::protocol::anomaly::Anomaly;
 use crate::protocol::file::{FileStream, NAME_BYTES_MAX};
-use crate::protocol::settings::Settings;
 use crate::protocol::sink::{Sink, Stage};
 
 /// Files that are followed at once; the oldest goes.
@@ -91,7 +90,6 @@ impl Files {
         is_first: bool,
         bytes: &[u8],
         fresh: u32,
-        settings: &Settings,
         sink: &mut dyn Sink,
     ) -> bool {
         let known = self.open.iter().position(|open| open.side == side && open.handle == handle);
@@ -110,7 +108,10 @@ impl Files {
         if self.open.len() >= FILES_MAX {
             self.end(0, false, sink);
         }
-        let mut stream = FileStream::new(fresh, side, settings);
+        let mut stream = FileStream::new(fresh, side, sink);
+        if offset > 0 {
+            stream.is_part();
+        }
         if let Some((_, name)) = self.names.iter().find(|(known, _)| *known == handle) {
             stream.name(name, sink);
         }
@@ -118,6 +119,12 @@ impl Files {
         let next = offset.saturating_add(bytes.len() as u64);
         self.open.push_back(Open { side, handle, transaction: fresh, stream, next });
         true
+    }
+
+    pub(super) fn pause(&mut self, side: Direction, sink: &mut dyn Sink) {
+        for open in self.open.iter_mut().filter(|open| open.side == side) {
+            open.stream.pause(sink);
+        }
     }
 
     fn end(&mut self, place: usize, complete: bool, sink: &mut dyn Sink) {

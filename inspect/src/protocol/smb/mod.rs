@@ -95,13 +95,7 @@ impl Smb {
         transaction
     }
 
-    fn bytes(
-        &mut self,
-        side: Direction,
-        mut input: &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Result<(), End> {
+    fn bytes(&mut self, side: Direction, mut input: &[u8], sink: &mut dyn Sink) -> Result<(), End> {
         while !input.is_empty() {
             let half = &mut self.halves[side as usize];
             if half.left == 0 {
@@ -126,19 +120,13 @@ impl Smb {
             let (part, rest) = input.split_at(half.left.min(input.len()));
             input = rest;
             half.left -= part.len();
-            self.message(side, part, settings, sink)?;
+            self.message(side, part, sink)?;
         }
         Ok(())
     }
 
     /// Takes a part of a message.
-    fn message(
-        &mut self,
-        side: Direction,
-        mut part: &[u8],
-        settings: &Settings,
-        sink: &mut dyn Sink,
-    ) -> Result<(), End> {
+    fn message(&mut self, side: Direction, mut part: &[u8], sink: &mut dyn Sink) -> Result<(), End> {
         loop {
             let half = &mut self.halves[side as usize];
             if half.passed.is_none() {
@@ -152,7 +140,7 @@ impl Smb {
                 let head = std::mem::take(&mut half.head);
                 self.read_head(side, &head, sink)?;
                 let used = self.halves[side as usize].next_at.map_or(head.len(), |at| at.min(head.len()));
-                self.pass(side, &head[..used], settings, sink);
+                self.pass(side, &head[..used], sink);
                 let half = &mut self.halves[side as usize];
                 if half.next_at == Some(used) {
                     // The next command of the compound is in what was kept already.
@@ -160,7 +148,7 @@ impl Smb {
                     half.passed = None;
                     half.next_at = None;
                     part = &[];
-                    self.message(side, &behind, settings, sink)?;
+                    self.message(side, &behind, sink)?;
                 }
             }
             let half = &mut self.halves[side as usize];
@@ -168,7 +156,7 @@ impl Smb {
                 (Some(next), Some(passed)) => part.len().min(next.saturating_sub(passed)),
                 (_, _) => part.len(),
             };
-            self.pass(side, &part[..until], settings, sink);
+            self.pass(side, &part[..until], sink);
             part = &part[until..];
             if part.is_empty() {
                 return Ok(());
@@ -180,7 +168,7 @@ impl Smb {
     }
 
     /// Lets bytes of a message pass whose head has been read: those of its data go to their file.
-    fn pass(&mut self, side: Direction, part: &[u8], settings: &Settings, sink: &mut dyn Sink) {
+    fn pass(&mut self, side: Direction, part: &[u8], sink: &mut dyn Sink) {
         let half = &mut self.halves[side as usize];
         let from = half.passed.unwrap_or(0);
         let to = from + part.len();
@@ -192,7 +180,7 @@ impl Smb {
             let (handle, offset) = (data.handle, data.offset.saturating_add((start - data.start) as u64));
             let bytes = &part[start - from..end - from];
             let fresh = self.next;
-            if self.files.data(side, handle, offset, first, bytes, fresh, settings, sink) {
+            if self.files.data(side, handle, offset, first, bytes, fresh, sink) {
                 self.next = self.next.wrapping_add(1);
             }
         }
@@ -255,12 +243,16 @@ impl Parse for Smb {
         self.next
     }
 
-    fn stream(&mut self, side: Direction, bytes: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Progress {
-        match self.bytes(side, bytes, settings, sink) {
+    fn stream(&mut self, side: Direction, bytes: &[u8], _settings: &Settings, sink: &mut dyn Sink) -> Progress {
+        match self.bytes(side, bytes, sink) {
             Ok(()) => Progress::More,
             Err(End::Encrypted) => Progress::Opaque,
             Err(End::Broken) => Progress::Broken,
         }
+    }
+
+    fn pause(&mut self, side: Direction, sink: &mut dyn Sink) {
+        self.files.pause(side, sink);
     }
 
     fn closed(&mut self, side: Direction, _settings: &Settings, sink: &mut dyn Sink) {

@@ -8,7 +8,6 @@ use crate::protocol::anomaly::Anomaly;
 use crate::protocol::buffer::Buffer;
 use crate::protocol::file::FileStream;
 use crate::protocol::http1::parameter;
-use crate::protocol::settings::Settings;
 use crate::protocol::sink::{Piece, Sink};
 
 /// Bytes of one part's header.
@@ -55,7 +54,7 @@ pub(super) struct Mail {
 
 impl Mail {
     /// Takes bytes of the mail: a line, or a piece of one.
-    pub(super) fn bytes(&mut self, transaction: u32, piece: &[u8], settings: &Settings, sink: &mut dyn Sink) {
+    pub(super) fn bytes(&mut self, transaction: u32, piece: &[u8], sink: &mut dyn Sink) {
         if self.is_mid_line {
             self.is_mid_line = !piece.ends_with(b"\n");
             self.body_piece(transaction, piece, sink);
@@ -73,9 +72,16 @@ impl Mail {
                 self.body_piece(transaction, &line, sink);
             }
         } else if line.trim_ascii_end().is_empty() || self.header.len() > HEADER_BYTES_MAX {
-            self.header_over(transaction, settings, sink);
+            self.header_over(transaction, sink);
         } else {
             self.header.extend_from_slice(&line);
+        }
+    }
+
+    /// What has passed may be all that there is.
+    pub(super) fn pause(&mut self, sink: &mut dyn Sink) {
+        if let Some(file) = &mut self.file {
+            file.pause(sink);
         }
     }
 
@@ -111,7 +117,7 @@ impl Mail {
         true
     }
 
-    fn header_over(&mut self, transaction: u32, settings: &Settings, sink: &mut dyn Sink) {
+    fn header_over(&mut self, transaction: u32, sink: &mut dyn Sink) {
         if !self.is_in_part {
             self.deliver_fields(transaction, sink);
         }
@@ -145,10 +151,16 @@ impl Mail {
                 }
             }
         }
-        if let Some(name) = name.filter(|name| !name.is_empty() && self.is_in_body) {
-            let file = FileStream::new(transaction, SIDE, settings);
+        if !self.is_in_body {
+            return;
+        }
+        if let Some(name) = name.filter(|name| !name.is_empty()) {
+            let mut file = FileStream::new(transaction, SIDE, sink);
             file.name(&name, sink);
             self.file = Some(file);
+        } else {
+            // Mail programs save parts without a name too.
+            self.file = FileStream::aside(transaction, SIDE, sink);
         }
     }
 

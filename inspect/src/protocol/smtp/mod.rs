@@ -95,7 +95,7 @@ impl Smtp {
         }
     }
 
-    fn client(&mut self, mut input: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Result<(), Broken> {
+    fn client(&mut self, mut input: &[u8], sink: &mut dyn Sink) -> Result<(), Broken> {
         while !input.is_empty() {
             match self.state {
                 State::Command => {
@@ -113,7 +113,7 @@ impl Smtp {
                     };
                     let (piece, rest) = input.split_at(line);
                     input = rest;
-                    self.mail_bytes(piece, settings, sink);
+                    self.mail_bytes(piece, sink);
                 }
                 State::Chunk { left, is_last } => {
                     let count = usize::try_from(left).unwrap_or(usize::MAX).min(input.len());
@@ -121,7 +121,7 @@ impl Smtp {
                     input = rest;
                     let mail = self.mail.get_or_insert_with(Default::default);
                     for line in piece.split_inclusive(|&byte| byte == b'\n') {
-                        mail.bytes(self.transaction, line, settings, sink);
+                        mail.bytes(self.transaction, line, sink);
                     }
                     let left = left - count as u64;
                     self.state = State::Chunk { left, is_last };
@@ -138,11 +138,11 @@ impl Smtp {
     }
 
     /// Takes bytes of a mail, at most one line. The dot that ends it, and dots that were doubled, stand at line starts.
-    fn mail_bytes(&mut self, piece: &[u8], settings: &Settings, sink: &mut dyn Sink) {
+    fn mail_bytes(&mut self, piece: &[u8], sink: &mut dyn Sink) {
         let mail = self.mail.get_or_insert_with(Default::default);
         if self.is_mid_line {
             self.is_mid_line = !piece.ends_with(b"\n");
-            mail.bytes(self.transaction, piece, settings, sink);
+            mail.bytes(self.transaction, piece, sink);
             return;
         }
         let mut input = piece;
@@ -159,9 +159,9 @@ impl Smtp {
         if self.is_mid_line {
             sink.anomaly(self.transaction, CLIENT, Anomaly::SmtpMimeLongLine);
         }
-        mail.bytes(self.transaction, text, settings, sink);
+        mail.bytes(self.transaction, text, sink);
         if !input.is_empty() {
-            self.mail_bytes(input, settings, sink);
+            self.mail_bytes(input, sink);
         }
     }
 
@@ -296,9 +296,9 @@ impl Parse for Smtp {
         self.transaction.wrapping_add(u32::from(self.is_used))
     }
 
-    fn stream(&mut self, side: Direction, bytes: &[u8], settings: &Settings, sink: &mut dyn Sink) -> Progress {
+    fn stream(&mut self, side: Direction, bytes: &[u8], _settings: &Settings, sink: &mut dyn Sink) -> Progress {
         if side == CLIENT {
-            return match self.client(bytes, settings, sink) {
+            return match self.client(bytes, sink) {
                 Ok(()) => Progress::More,
                 Err(Broken) => Progress::Broken,
             };
@@ -314,6 +314,12 @@ impl Parse for Smtp {
             }
         }
         Progress::More
+    }
+
+    fn pause(&mut self, side: Direction, sink: &mut dyn Sink) {
+        if let (CLIENT, Some(mail)) = (side, &mut self.mail) {
+            mail.pause(sink);
+        }
     }
 
     fn closed(&mut self, side: Direction, _settings: &Settings, sink: &mut dyn Sink) {
