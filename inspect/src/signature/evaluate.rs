@@ -78,11 +78,11 @@ impl<'w> Evaluation<'w> {
                 Op::ByteJump(jump) => jump.target(data, self.at(at), &self.value()),
                 Op::ByteExtract(extract) => {
                     let read = extract.read(data, self.at(at), &self.value());
-                    self.remember(extract.variable, read).then_some(at)
+                    self.remember(extract.variable, read)
                 }
                 Op::ByteMath(math) => {
                     let read = math.read(data, self.at(at), &self.value());
-                    self.remember(math.variable, read).then_some(at)
+                    self.remember(math.variable, read)
                 }
                 Op::Regex(regex) if step.retry => {
                     return self.search_regex(regex, &steps[index + 1..], data, at);
@@ -111,15 +111,11 @@ impl<'w> Evaluation<'w> {
         At { here: signed(at as u64), origin: -signed(self.base) }
     }
 
-    /// Keeps a value under its variable; the place of the previous match stays where it is.
-    fn remember(&mut self, variable: u8, read: Option<u64>) -> bool {
-        match (read, self.variables.get_mut(usize::from(variable))) {
-            (Some(value), Some(slot)) => {
-                *slot = value;
-                true
-            }
-            _ => false,
-        }
+    /// Keeps a value under its variable. What follows counts from behind the bytes that it was read from.
+    fn remember(&mut self, variable: u8, read: Option<(u64, usize)>) -> Option<usize> {
+        let (value, behind) = read?;
+        *self.variables.get_mut(usize::from(variable))? = value;
+        Some(behind)
     }
 
     fn is_data_at(&self, count: Operand, relative: bool, data: &[u8], at: usize) -> bool {

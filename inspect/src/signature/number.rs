@@ -171,15 +171,15 @@ pub(crate) struct Extract {
 }
 
 impl Extract {
-    /// The value to remember.
-    pub(crate) fn read(&self, data: &[u8], at: At, value: &impl Fn(Operand) -> i64) -> Option<u64> {
-        let (number, _) = self.number.read(data, at, value)?;
+    /// The value to remember, and the offset behind the bytes that it was read from.
+    pub(crate) fn read(&self, data: &[u8], at: At, value: &impl Fn(Operand) -> i64) -> Option<(u64, usize)> {
+        let (number, behind) = self.number.read(data, at, value)?;
         let number = number.checked_mul(u64::from(self.multiplier))?;
         let number = match self.align {
             0 => number,
             align => number.checked_next_multiple_of(u64::from(align))?,
         };
-        Some(number)
+        Some((number, behind))
     }
 }
 
@@ -204,10 +204,10 @@ pub(crate) struct Math {
 }
 
 impl Math {
-    /// The value to remember.
-    pub(crate) fn read(&self, data: &[u8], at: At, value: &impl Fn(Operand) -> i64) -> Option<u64> {
+    /// The value to remember, and the offset behind the bytes that it was read from.
+    pub(crate) fn read(&self, data: &[u8], at: At, value: &impl Fn(Operand) -> i64) -> Option<(u64, usize)> {
         let unmasked = NumberAt { bitmask: None, ..self.number };
-        let (number, _) = unmasked.read(data, at, value)?;
+        let (number, behind) = unmasked.read(data, at, value)?;
         let other = value(self.value).cast_unsigned();
         let result = match self.arithmetic {
             Arithmetic::Add => number.wrapping_add(other),
@@ -222,6 +222,6 @@ impl Math {
             Some(mask) => (result & u64::from(mask)) >> mask.trailing_zeros().min(31),
             None => result,
         };
-        Some(result)
+        Some((result, behind))
     }
 }
