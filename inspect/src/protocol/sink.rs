@@ -83,8 +83,6 @@ numbers! {
     TlsNotBefore = "tls.notbefore";
     /// End of the first certificate's validity, seconds since 1970; clamped to 0 below.
     TlsNotAfter = "tls.notafter";
-    /// Length of an HTTP request target as sent.
-    HttpUriLengthRaw = "urilen.raw";
     /// Highest SMB dialect family on the wire: 1, 2 or 3.
     SmbVersion = "smb.version";
     /// DHCP lease time in seconds.
