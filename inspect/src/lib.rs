@@ -9,7 +9,8 @@
 //! 5. [`signature`] holds the compiled signatures and matches them against packets, streams and buffers;
 //! 6. [`file_hashes`] knows files by their hash;
 //! 7. [`detect`] notices scans and floods, which no single packet betrays;
-//! 8. [`inspector`] drives all this for one worker and answers with a [`verdict::Verdict`] and [`alert::Alert`]s.
+//! 8. [`inspector`] drives all this for one worker and answers with a [`verdict::Verdict`] and [`alert::Alert`]s, and with
+//!    [`record`]s of what was spoken, where the caller wants them.
 //!
 //! Invariants of absence: no I/O, no clock, no thread, no log line, no `unsafe`. Nothing here knows of zones or of
 //! switch ports. Every table has its limit in [`limits`].
@@ -24,6 +25,7 @@ pub mod fragments;
 pub mod inspector;
 pub mod limits;
 pub mod protocol;
+pub mod record;
 pub mod signature;
 pub mod stream;
 pub mod verdict;

@@ -188,3 +188,22 @@ pub const FILE_PAIRS_MAX: usize = 4096;
 
 /// Reports about files that one packet can raise. A packet that completes more of them carries files of some hundred bytes.
 pub const FILE_EVENTS_PER_PACKET_MAX: usize = 15;
+
+/// Bytes of one field of a transaction that are noted for the log: a longer request target or name is cut there, and said
+/// to be. What people search logs for stands at the beginning.
+pub const NOTE_FIELD_BYTES_MAX: usize = 1024;
+
+/// Fields, and further details, of one transaction that are noted; HTTP has ten, a DNS answer as many as it has records.
+pub const NOTE_FIELDS_MAX: usize = 64;
+
+/// Bytes of all fields of one transaction that are noted.
+pub const NOTE_BYTES_MAX: usize = 16 << 10;
+
+/// Transactions of one flow that are noted at a time; beyond it the oldest is told as it stands.
+pub const NOTE_TRANSACTIONS_MAX: usize = 64;
+
+/// Names of files on their way that are remembered per flow.
+pub const NOTE_FILES_MAX: usize = 8;
+
+/// Notes that one packet can raise. A super-segment of pipelined queries has some hundred.
+pub const NOTES_MAX: usize = 256;

@@ -1,10 +1,12 @@
 //! What is remembered of one flow, and the table of flows.
 
 use crate::inspector::memory::FlowNotes;
+use crate::inspector::observer::Observed;
 use crate::inspector::transactions::Transactions;
 use crate::inspector::{Direction, FlowSlot};
 use crate::limits::{DIRECT_MAX, FLOW_SLOTS_MAX, STREAM_WINDOW_BYTES, WAITING_MAX, WORK_SAVED_FIRST};
 use crate::protocol::{AppProtocol, Conversation, Status};
+use crate::record::FlowSummary;
 use crate::signature::{Facts, FlowCounts, PacketGroup, RuleSet, ends_match};
 use crate::stream::{Stream, StreamMemory};
 
@@ -24,6 +26,8 @@ pub(crate) struct Flow {
     /// The packet at hand has told what the flow speaks.
     pub(crate) has_new_protocol: bool,
     pub(crate) transactions: Transactions,
+    /// What is noted for the caller's log, if anything is wanted.
+    pub(crate) observed: Option<Box<Observed>>,
     pub(crate) notes: FlowNotes,
     /// Time of the first packet.
     pub(crate) began_ms: u64,
@@ -178,6 +182,7 @@ impl Flow {
             conversation: Conversation::new(),
             has_new_protocol: false,
             transactions: Transactions::default(),
+            observed: None,
             notes: FlowNotes::default(),
             began_ms: now_ms,
             passed: [(0, 0); 2],
@@ -233,7 +238,8 @@ impl Flow {
 
     /// Bytes held in windows, buffers and bodies.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.windows.iter().map(|window| window.bytes.len()).sum::<usize>() + self.transactions.held_bytes()
+        let observed = self.observed.as_ref().map_or(0, |observed| observed.held_bytes());
+        self.windows.iter().map(|window| window.bytes.len()).sum::<usize>() + self.transactions.held_bytes() + observed
     }
 
     /// What has passed so far.
@@ -241,6 +247,19 @@ impl Flow {
         let [(client_packets, client_bytes), (server_packets, server_bytes)] = self.passed;
         FlowCounts {
             age_s: now_ms.saturating_sub(self.began_ms) / 1000,
+            packets: (client_packets, server_packets),
+            bytes: (client_bytes, server_bytes),
+        }
+    }
+
+    /// What the caller's log is told of it.
+    pub(crate) fn summary(&self) -> FlowSummary {
+        let [(client_packets, client_bytes), (server_packets, server_bytes)] = self.passed;
+        let protocol = self.conversation.protocol();
+        FlowSummary {
+            protocol,
+            original: self.conversation.original_protocol().filter(|&original| protocol != Some(original)),
+            began_ms: self.began_ms,
             packets: (client_packets, server_packets),
             bytes: (client_bytes, server_bytes),
         }

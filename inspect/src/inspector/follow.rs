@@ -15,11 +15,12 @@ impl Inspector {
     pub(super) fn follow(&mut self, look: &Look<'_>, flow: &mut Flow) -> Result<(), Decision> {
         let direction = look.view.direction;
         let status = if look.facts.transport == Transports::UDP {
-            let Flow { conversation, transactions, .. } = flow;
+            let Flow { conversation, transactions, observed, .. } = flow;
+            let observed = observed.as_deref_mut();
             conversation.datagram(
                 direction,
                 look.facts.payload,
-                &mut Collector { rules: look.rules, transactions, pool: &mut self.pool },
+                &mut Collector { rules: look.rules, transactions, pool: &mut self.pool, observed },
             )
         } else if let Some(tcp) = look.facts.packet.tcp() {
             flow.windows[index(direction)].turn();
@@ -43,7 +44,7 @@ impl Inspector {
         let is_syn = tcp.flags.contains(TcpFlags::SYN);
         let first_seq = if is_syn { tcp.seq.wrapping_add(1) } else { tcp.seq };
         let reads_streams = look.rules.selection.reads_streams && !flow.is_sealed();
-        let Flow { streams, windows, conversation, transactions, .. } = flow;
+        let Flow { streams, windows, conversation, transactions, observed, .. } = flow;
         if streams[own].is_none() && (is_syn || self.settings.midstream) {
             streams[own] = Some(Stream::new(domain(look.facts.source), first_seq));
         }
@@ -54,7 +55,8 @@ impl Inspector {
         }
         let Some(stream) = &mut streams[own] else { return Ok(conversation.status()) };
         let settings = &self.settings.protocol;
-        let mut sink = Collector { rules: look.rules, transactions, pool: &mut self.pool };
+        let observed = observed.as_deref_mut();
+        let mut sink = Collector { rules: look.rules, transactions, pool: &mut self.pool, observed };
         let window = &mut windows[own];
         let consume = |_, bytes: &[u8]| {
             if reads_streams {

@@ -19,6 +19,8 @@ mod flow;
 mod follow;
 mod judge;
 mod memory;
+mod observer;
+mod report;
 mod settings;
 mod transactions;
 
@@ -29,6 +31,7 @@ use crate::alert::Alert;
 use crate::limits::{
     FLOW_BYTES_MAX, FLOW_SLOTS_MAX, FLOWS_BYTES_MAX, POOL_MAX, WORK_PER_BYTE, WORK_PER_PACKET, WORK_SAVED_MAX,
 };
+use crate::record::{Context, Note};
 use crate::signature::{Facts, FlowFacts, PacketGroup, Rates, RegexCaches, RuleSet};
 use crate::stream::StreamMemory;
 use crate::verdict::{Refused, Verdict};
@@ -97,6 +100,12 @@ pub struct Inspector {
     transformed: [Vec<u8>; 2],
     /// Alerts that [`crate::limits::ALERTS_PER_PACKET_MAX`] kept from being appended.
     suppressed_count: u64,
+    /// What there is to tell beside alerts, until the caller takes it.
+    told: Vec<Note>,
+    /// What is known of the flow of each alert of the last packet.
+    contexts: Vec<Context>,
+    /// Notes that had no room.
+    lost_notes: u64,
 }
 
 /// One packet under inspection, with what its caller knows.
@@ -127,15 +136,19 @@ impl Inspector {
         if flow.slot.is_some_and(|slot| self.flows.is_refused(slot)) {
             return Verdict::Drop(Refused::FlowRefused);
         }
-        if rules.is_empty() {
+        let is_noted = self.settings.records.follows_all() && self.is_noted(packet);
+        if rules.is_empty() && !is_noted {
             return Verdict::Forward;
         }
         let Some(facts) = Facts::of(packet) else { return Verdict::Forward };
         let protocol = packet.headers().protocol;
         let (source_port, destination_port) = (facts.source_port, facts.destination_port);
         let id = rules.group(protocol, source_port, destination_port, flow.direction);
-        let Some(group) = id.and_then(|id| rules.selection.packet_group(id)) else { return Verdict::Forward };
-        let follows = group.follows(source_port, destination_port);
+        let group = id.and_then(|id| rules.selection.packet_group(id));
+        if group.is_none() && !is_noted {
+            return Verdict::Forward;
+        }
+        let follows = is_noted || group.is_some_and(|group| group.follows(source_port, destination_port));
         // A flow that cannot be remembered cannot be followed.
         if follows && flow.slot.is_some_and(|slot| slot.0 as usize >= FLOW_SLOTS_MAX) {
             return self.settings.exception(self.settings.stream_exception, Refused::Memory).verdict;
@@ -155,7 +168,11 @@ impl Inspector {
         if kept.is_none() && flow.slot.is_some() && follows {
             kept = Some(self.begin(rules, now_ms));
         }
+        let known_alerts = alerts.len();
         let decision = self.look(&look, group, kept.as_deref_mut(), alerts);
+        if self.settings.records.is_anything() {
+            self.explain(&alerts[known_alerts..], kept.as_deref_mut());
+        }
         self.settle(flow, kept, decision.flow, rules);
         decision.verdict
     }
@@ -176,12 +193,12 @@ impl Inspector {
         let Kept::Open(mut open) = self.flows.take(slot) else { return };
         open.meet(rules);
         open.windows.iter_mut().for_each(flow::Window::turn);
-        let Flow { conversation, transactions, .. } = &mut *open;
+        let Flow { conversation, transactions, observed, .. } = &mut *open;
         for direction in [Direction::ToServer, Direction::ToClient] {
             conversation.closed(
                 direction,
                 &self.settings.protocol,
-                &mut Collector { rules, transactions, pool: &mut self.pool },
+                &mut Collector { rules, transactions, pool: &mut self.pool, observed: observed.as_deref_mut() },
             );
         }
         for side in &mut open.transactions.sides {
@@ -192,11 +209,16 @@ impl Inspector {
         self.candidates.clear();
         let work_max = WORK_SAVED_MAX;
         self.candidates.of_transactions(rules, &mut open, &mut work, work_max);
+        let known_alerts = alerts.len();
         let decision = self.decide(&look, Some(&mut open), &mut work, work_max, alerts);
+        if self.settings.records.is_anything() {
+            self.explain(&alerts[known_alerts..], Some(&mut open));
+        }
         self.settle(flow, Some(open), decision.flow, rules);
     }
 
-    /// Forgets everything about a flow whose slot is given back.
+    /// Forgets everything about a flow whose slot is given back. What was still to be told of it is in
+    /// [`Inspector::take_notes`] then.
     pub fn flow_ended(&mut self, slot: FlowSlot) {
         if let Kept::Open(open) = self.flows.take(slot) {
             self.end(open);
@@ -222,7 +244,7 @@ impl Inspector {
     fn look(
         &mut self,
         look: &Look<'_>,
-        group: &PacketGroup,
+        group: Option<&PacketGroup>,
         mut flow: Option<&mut Flow>,
         alerts: &mut Vec<Alert>,
     ) -> Decision {
@@ -248,7 +270,9 @@ impl Inspector {
         let work_max = WORK_PER_PACKET + WORK_PER_BYTE * look.facts.payload.len() as u64 + saved;
         let mut work = 0;
         self.candidates.clear();
-        self.candidates.of_packet(rules, group, &look.facts, flow.as_deref_mut(), direction, &mut work);
+        if let Some(group) = group {
+            self.candidates.of_packet(rules, group, &look.facts, flow.as_deref_mut(), direction, &mut work);
+        }
         if let Some(flow) = flow.as_deref_mut() {
             self.candidates.of_transactions(rules, flow, &mut work, work_max);
         }
@@ -275,17 +299,20 @@ impl Inspector {
 
     /// Memory for a flow of which nothing is known.
     fn begin(&mut self, rules: &RuleSet, now_ms: u64) -> Box<Flow> {
-        match self.spare.pop() {
+        let mut flow = match self.spare.pop() {
             Some(mut used) => {
                 used.renew(rules, now_ms);
                 used
             }
             None => Box::new(Flow::new(rules, now_ms)),
-        }
+        };
+        flow.observed = self.observer();
+        flow
     }
 
     /// Gives back the memory of a flow.
     fn end(&mut self, mut flow: Box<Flow>) {
+        self.tell_rest(&mut flow);
         flow.release(&mut self.streams);
         self.held_bytes -= std::mem::take(&mut flow.counted_bytes);
         flow.transactions.clear(&mut self.pool);

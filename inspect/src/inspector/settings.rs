@@ -1,6 +1,7 @@
 //! What operators choose about inspection, in Suricata's words.
 
 use crate::protocol;
+use crate::record::Wanted;
 
 /// Whether signatures may stop packets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -67,4 +68,6 @@ pub struct Settings {
     pub budget_exception: ExceptionPolicy,
     /// Bounds and choices of protocol parsing.
     pub protocol: protocol::Settings,
+    /// What is to be noted for the caller's log.
+    pub records: Wanted,
 }

@@ -9,10 +9,12 @@
 //! missing waits with the transaction. When the side is over, its memory goes back to a pool.
 
 use crate::inspector::Direction;
+use crate::inspector::observer::Observed;
 use crate::limits::{
     BODY_WINDOW_BYTES, POOL_MAX, POOLED_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SIDES_MAX, WAITING_MAX,
 };
-use crate::protocol::{Anomaly, Buffer, Delivery, Number, Piece, Sink, Stage};
+use crate::protocol::{Anomaly, Buffer, Delivery, File, Number, Piece, Sink, Stage};
+use crate::record::Detail;
 use crate::signature::RuleSet;
 
 /// One side of one transaction.
@@ -255,19 +257,23 @@ impl Transactions {
     }
 }
 
-/// Takes what a parser says, as far as the rule set asks for it.
+/// Takes what a parser says, as far as the rule set or the log asks for it.
 pub(crate) struct Collector<'a> {
     pub(crate) rules: &'a RuleSet,
     pub(crate) transactions: &'a mut Transactions,
     pub(crate) pool: &'a mut Pool,
+    pub(crate) observed: Option<&'a mut Observed>,
 }
 
 impl Sink for Collector<'_> {
     fn wants(&self, buffer: Buffer) -> bool {
-        self.rules.asks_for(buffer)
+        self.rules.asks_for(buffer) || self.observed.as_ref().is_some_and(|observed| observed.wants(buffer))
     }
 
     fn buffer(&mut self, transaction: u32, side: Direction, buffer: Buffer, piece: Piece, bytes: &[u8]) {
+        if let Some(observed) = &mut self.observed {
+            observed.buffer(transaction, side, buffer, bytes);
+        }
         if !self.rules.asks_for(buffer) {
             return;
         }
@@ -290,6 +296,9 @@ impl Sink for Collector<'_> {
     }
 
     fn number(&mut self, transaction: u32, side: Direction, number: Number, value: u64) {
+        if let Some(observed) = &mut self.observed {
+            observed.number(transaction, side, number, value);
+        }
         if self.rules.asks_for_values() {
             let numbers = &mut self.transactions.side(transaction, side, self.pool).numbers;
             if numbers.len() < WAITING_MAX {
@@ -299,6 +308,11 @@ impl Sink for Collector<'_> {
     }
 
     fn stage(&mut self, transaction: u32, side: Direction, stage: Stage) {
+        if stage == Stage::Complete
+            && let Some(observed) = &mut self.observed
+        {
+            observed.complete(transaction, side);
+        }
         let open = self.transactions.sides.iter().any(|open| open.number == transaction && open.side == side);
         if open || self.rules.asks_for_values() {
             let side = self.transactions.side(transaction, side, self.pool);
@@ -307,11 +321,31 @@ impl Sink for Collector<'_> {
     }
 
     fn anomaly(&mut self, transaction: u32, side: Direction, anomaly: Anomaly) {
+        if let Some(observed) = &mut self.observed {
+            observed.anomaly(transaction, side, anomaly);
+        }
         if self.rules.asks_for_values() {
             let events = &mut self.transactions.side(transaction, side, self.pool).events;
             if !events.contains(&anomaly) {
                 events.push(anomaly);
             }
         }
+    }
+
+    fn wants_details(&self) -> bool {
+        self.observed.is_some()
+    }
+
+    fn detail(&mut self, transaction: u32, detail: &Detail<'_>) {
+        if let Some(observed) = &mut self.observed {
+            observed.detail(transaction, detail);
+        }
+    }
+
+    fn file(&mut self, transaction: u32, side: Direction, _name: &[u8], file: &File) -> bool {
+        if let Some(observed) = &mut self.observed {
+            observed.file(transaction, side, file);
+        }
+        false
     }
 }

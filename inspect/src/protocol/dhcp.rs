@@ -5,11 +5,15 @@ use super::parser::{Parse, Progress};
 use super::settings::Settings;
 use super::sink::{Number, Sink, Stage};
 use crate::inspector::Direction;
+use crate::record::{Detail, DhcpDetail};
 
 /// BOOTP header, and the magic cookie behind it.
 const HEADER_BYTES: usize = 240;
 
 const PAD: u8 = 0;
+const HOST_NAME: u8 = 12;
+const REQUESTED: u8 = 50;
+const KIND: u8 = 53;
 const LEASE_TIME: u8 = 51;
 const RENEWAL_TIME: u8 = 58;
 const REBINDING_TIME: u8 = 59;
@@ -41,6 +45,7 @@ impl Parse for Dhcp {
         self.next = self.next.wrapping_add(1);
         let mut rest = bytes.get(HEADER_BYTES..).unwrap_or_default();
         let mut has_end = false;
+        let mut detail = sink.wants_details().then(|| header(bytes)).flatten();
         while let Some((&code, after)) = rest.split_first() {
             rest = after;
             match code {
@@ -58,6 +63,9 @@ impl Parse for Dhcp {
                 break;
             };
             rest = after;
+            if let Some(detail) = &mut detail {
+                option(detail, code, value);
+            }
             let number = match code {
                 LEASE_TIME => Number::DhcpLeaseTime,
                 RENEWAL_TIME => Number::DhcpRenewalTime,
@@ -69,10 +77,39 @@ impl Parse for Dhcp {
                 Err(_) => sink.anomaly(transaction, side, Anomaly::DhcpMalformedOptions),
             }
         }
+        if let Some(detail) = detail {
+            sink.detail(transaction, &Detail::Dhcp(detail));
+        }
         if !has_end {
             sink.anomaly(transaction, side, Anomaly::DhcpTruncatedOptions);
         }
         sink.stage(transaction, side, Stage::Complete);
+    }
+}
+
+/// What the fixed part of a message says.
+fn header(bytes: &[u8]) -> Option<DhcpDetail<'_>> {
+    let bytes = bytes.get(..HEADER_BYTES)?;
+    let word = |at: usize| u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]);
+    Some(DhcpDetail {
+        operation: bytes[0],
+        id: word(4),
+        client_mac: std::array::from_fn(|at| bytes[28 + at]),
+        client: word(12),
+        assigned: word(16),
+        kind: None,
+        requested: None,
+        host_name: None,
+    })
+}
+
+/// What an option adds to it. Of an option that is repeated, the last counts.
+fn option<'a>(detail: &mut DhcpDetail<'a>, code: u8, value: &'a [u8]) {
+    match (code, value) {
+        (KIND, &[kind]) => detail.kind = Some(kind),
+        (REQUESTED, &[a, b, c, d]) => detail.requested = Some(u32::from_be_bytes([a, b, c, d])),
+        (HOST_NAME, name) => detail.host_name = Some(name.into()),
+        _ => {}
     }
 }
 

@@ -4,12 +4,16 @@
 //! their labels and their compression pointers counted, so that neither loops nor fan-out cost more than a bound that
 //! grows with the message.
 
+use std::borrow::Cow;
+use std::net::IpAddr;
+
 use super::anomaly::Anomaly;
 use super::buffer::Buffer;
 use super::parser::{Parse, Progress};
 use super::settings::Settings;
 use super::sink::{Number, Piece, Sink, Stage};
 use crate::inspector::Direction;
+use crate::record::{Detail, DnsData};
 
 /// The fixed header of a message.
 pub(super) const HEADER_BYTES: usize = 12;
@@ -27,11 +31,14 @@ const NAMES_BYTES_MAX: usize = 64 * 1024;
 const FLAG_RESPONSE: u16 = 0x8000;
 const FLAG_Z: u16 = 0x0040;
 
+const TYPE_A: u16 = 1;
 const TYPE_NS: u16 = 2;
 const TYPE_CNAME: u16 = 5;
 const TYPE_SOA: u16 = 6;
 const TYPE_PTR: u16 = 12;
 const TYPE_MX: u16 = 15;
+const TYPE_TXT: u16 = 16;
+const TYPE_AAAA: u16 = 28;
 const TYPE_SRV: u16 = 33;
 
 /// Whether the bytes, as many as there are, can be the header of a message in this direction.
@@ -89,7 +96,8 @@ impl Dns {
         let transaction = self.next;
         self.next = self.next.wrapping_add(1);
         let mut name = Vec::new();
-        let mut message = Message { transaction, side, sink, walk: Walk::new(bytes, &mut name) };
+        let wants_details = sink.wants_details();
+        let mut message = Message { transaction, side, sink, walk: Walk::new(bytes, &mut name), wants_details };
         if let Err(anomaly) = message.deliver() {
             message.sink.anomaly(transaction, side, anomaly);
         }
@@ -147,6 +155,7 @@ struct Message<'a> {
     side: Direction,
     sink: &'a mut dyn Sink,
     walk: Walk<'a>,
+    wants_details: bool,
 }
 
 /// Which section of a message a record stands in.
@@ -177,6 +186,10 @@ impl Message<'_> {
         }
         self.sink.number(self.transaction, self.side, Number::DnsOpcode, u64::from(opcode));
         self.sink.number(self.transaction, self.side, Number::DnsRcode, u64::from(flags & 0xf));
+        if self.wants_details {
+            let id = self.walk.bytes.first_chunk().map_or(0, |id| u16::from_be_bytes(*id));
+            self.sink.detail(self.transaction, &Detail::DnsHeader { id, flags });
+        }
         for _ in 0..counts[0] {
             self.question()?;
         }
@@ -198,6 +211,10 @@ impl Message<'_> {
         self.buffer(Buffer::DnsQueriesRrname);
         let kind = self.walk.u16()?;
         self.walk.u16()?;
+        if self.wants_details {
+            let name = Cow::Borrowed(self.walk.name.as_slice());
+            self.sink.detail(self.transaction, &Detail::DnsQuestion { name, kind });
+        }
         if self.side == Direction::ToServer {
             self.sink.number(self.transaction, self.side, Number::DnsRrtype, u64::from(kind));
         }
@@ -212,8 +229,11 @@ impl Message<'_> {
             Section::Additional => Buffer::DnsAdditionalsRrname,
         });
         self.response_name();
+        let is_told = self.wants_details && section == Section::Answer;
+        let owner = if is_told { self.walk.name.clone() } else { Vec::new() };
         let kind = self.walk.u16()?;
-        self.walk.skip(6)?;
+        self.walk.u16()?;
+        let ttl = u32::from(self.walk.u16()?) << 16 | u32::from(self.walk.u16()?);
         let length = usize::from(self.walk.u16()?);
         let end = self.walk.at + length;
         if end > self.walk.bytes.len() {
@@ -222,6 +242,7 @@ impl Message<'_> {
         if section == Section::Answer && self.side == Direction::ToClient {
             self.sink.number(self.transaction, self.side, Number::DnsRrtype, u64::from(kind));
         }
+        let start = self.walk.at;
         let names = match kind {
             TYPE_NS | TYPE_CNAME | TYPE_PTR => 1,
             TYPE_SOA => 2,
@@ -242,6 +263,19 @@ impl Message<'_> {
             }
             self.name()?;
             self.response_name();
+        }
+        if is_told {
+            let strings;
+            let bytes = &self.walk.bytes[start..end];
+            let data = match (kind, bytes.len()) {
+                (TYPE_NS | TYPE_CNAME | TYPE_PTR | TYPE_MX, 1..) => DnsData::Name(self.walk.name.as_slice().into()),
+                (TYPE_TXT, _) => {
+                    strings = text(bytes);
+                    DnsData::Text(strings.as_slice().into())
+                }
+                _ => address(kind, bytes).map_or(DnsData::Other, DnsData::Address),
+            };
+            self.sink.detail(self.transaction, &Detail::DnsAnswer { name: owner.into(), kind, ttl, data });
         }
         self.walk.at = end;
         Ok(())
@@ -270,6 +304,26 @@ impl Message<'_> {
 
     fn anomaly(&mut self, anomaly: Anomaly) {
         self.sink.anomaly(self.transaction, self.side, anomaly);
+    }
+}
+
+/// The strings of a TXT record, each behind its length, one behind the other.
+fn text(mut bytes: &[u8]) -> Vec<u8> {
+    let mut strings = Vec::with_capacity(bytes.len());
+    while let Some((&length, rest)) = bytes.split_first() {
+        let (string, rest) = rest.split_at(usize::from(length).min(rest.len()));
+        strings.extend_from_slice(string);
+        bytes = rest;
+    }
+    strings
+}
+
+/// The address of an A or AAAA record.
+fn address(kind: u16, bytes: &[u8]) -> Option<IpAddr> {
+    match kind {
+        TYPE_A => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
+        TYPE_AAAA => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
+        _ => None,
     }
 }
 

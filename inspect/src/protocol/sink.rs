@@ -18,6 +18,7 @@ use super::anomaly::Anomaly;
 use super::buffer::Buffer;
 use crate::file_hashes::{Digests, HashesWanted};
 use crate::inspector::Direction;
+use crate::record::Detail;
 
 /// Where a call of [`Sink::buffer`] stands within its instance of the buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -158,6 +159,12 @@ pub trait Sink {
     fn stage(&mut self, transaction: u32, side: Direction, stage: Stage);
     /// Something is not as the protocol wants it. Parsing goes on as far as sense can be made.
     fn anomaly(&mut self, transaction: u32, side: Direction, anomaly: Anomaly);
+    /// Whether [`Sink::detail`] is listened to. Parsers need not make details that nobody wants.
+    fn wants_details(&self) -> bool {
+        false
+    }
+    /// What a message says that signatures have no words for.
+    fn detail(&mut self, _transaction: u32, _detail: &Detail<'_>) {}
     /// The hashes of files that are wanted, if any are.
     fn wants_hashes(&self) -> Option<HashesWanted> {
         None

@@ -1,6 +1,7 @@
 //! Whole conversations against rules: cut at every byte, out of order, repeated, and still the same answer.
 
 mod memory;
+mod notes;
 mod properties;
 mod streams;
 

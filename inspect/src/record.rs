@@ -1,0 +1,297 @@
+//! What there is to tell about a flow beside matches: its transactions, anomalies and files, as plain values for the
+//! caller's log. Nothing is noted that nobody asked for.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+
+use crate::inspector::Direction;
+use crate::protocol::{Anomaly, AppProtocol, Buffer, Number};
+
+/// What is to be noted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Wanted {
+    /// The transactions of protocols, a bit each (`1 << protocol as u32`).
+    pub protocols: u32,
+    /// Anomalies of the flows that are followed.
+    pub anomalies: bool,
+    /// Files of the flows that are followed.
+    pub files: bool,
+    /// What an alert's flow and transaction are.
+    pub context: bool,
+}
+
+impl Wanted {
+    /// Nothing.
+    pub const NOTHING: Self = Self { protocols: 0, anomalies: false, files: false, context: false };
+
+    /// The transactions of a protocol too. Every TCP and UDP flow is followed for it, whether or not a signature asks.
+    #[must_use]
+    pub const fn with_protocol(self, protocol: AppProtocol) -> Self {
+        Self { protocols: self.protocols | 1 << (protocol as u32), ..self }
+    }
+
+    /// Whether the transactions of a protocol are to be noted.
+    pub fn has_protocol(self, protocol: AppProtocol) -> bool {
+        self.protocols & 1 << (protocol as u32) != 0
+    }
+
+    /// Whether flows are to be followed that no signature asks for. A file is worth a record whoever else looks at it.
+    #[inline]
+    pub(crate) fn follows_all(self) -> bool {
+        self.protocols != 0 || self.files
+    }
+
+    /// Whether anything is to be noted.
+    #[inline]
+    pub(crate) fn is_anything(self) -> bool {
+        self.follows_all() || self.anomalies || self.context
+    }
+}
+
+/// One thing to tell about the flow of the packet that was looked at, or about a flow that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// A transaction is over, or will not go on.
+    Transaction(Box<Transaction>),
+    /// A protocol's bytes are not as they should be.
+    Anomaly {
+        /// Number of the transaction in its flow.
+        transaction: u32,
+        /// Whose bytes show it.
+        side: Direction,
+        /// What is wrong.
+        anomaly: Anomaly,
+    },
+    /// A file has passed.
+    File(Box<FileNote>),
+}
+
+/// A file that has passed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileNote {
+    /// Number of the transaction in its flow.
+    pub transaction: u32,
+    /// Who sent it.
+    pub side: Direction,
+    /// The protocol that carried it.
+    pub protocol: Option<AppProtocol>,
+    /// Its name, where it has one; cut to [`crate::limits::NOTE_FIELD_BYTES_MAX`].
+    pub name: Vec<u8>,
+    /// Its length and hashes.
+    pub file: crate::protocol::File,
+}
+
+/// What is known of one transaction. Fields are cut to [`crate::limits::NOTE_FIELD_BYTES_MAX`] bytes each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Transaction {
+    /// What is spoken.
+    pub protocol: AppProtocol,
+    /// Its number in the flow, from 0.
+    pub number: u32,
+    /// By direction (`Direction as usize`), whether that side of it is over.
+    pub is_over: [bool; 2],
+    /// By direction, bytes of its body, unpacked.
+    pub body_bytes: [u64; 2],
+    /// Numbers, in the order in which they came.
+    pub numbers: Vec<(Number, Direction, u64)>,
+    /// What signatures cannot ask for.
+    pub details: Vec<Detail<'static>>,
+    /// Fields or details came that had no room.
+    pub has_more: bool,
+    pub(crate) fields: Vec<FieldPlace>,
+    pub(crate) bytes: Vec<u8>,
+}
+
+/// Where a field's bytes stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct FieldPlace {
+    pub(crate) buffer: Buffer,
+    pub(crate) side: Direction,
+    pub(crate) start: u32,
+    pub(crate) end: u32,
+    pub(crate) is_cut: bool,
+}
+
+/// One field of a transaction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field<'a> {
+    /// What it is.
+    pub buffer: Buffer,
+    /// Whose bytes it is from.
+    pub side: Direction,
+    /// Its bytes, as the guest wrote them.
+    pub bytes: &'a [u8],
+    /// There were more of them.
+    pub is_cut: bool,
+}
+
+impl Transaction {
+    pub(crate) fn new(protocol: AppProtocol, number: u32) -> Self {
+        Self {
+            protocol,
+            number,
+            is_over: [false; 2],
+            body_bytes: [0; 2],
+            numbers: Vec::new(),
+            details: Vec::new(),
+            has_more: false,
+            fields: Vec::new(),
+            bytes: Vec::new(),
+        }
+    }
+
+    /// All fields, in the order in which they came.
+    pub fn fields(&self) -> impl Iterator<Item = Field<'_>> {
+        self.fields.iter().map(|place| Field {
+            buffer: place.buffer,
+            side: place.side,
+            bytes: &self.bytes[place.start as usize..place.end as usize],
+            is_cut: place.is_cut,
+        })
+    }
+
+    /// The first field of a kind.
+    pub fn field(&self, buffer: Buffer) -> Option<Field<'_>> {
+        self.fields().find(|field| field.buffer == buffer)
+    }
+
+    /// The first number of a kind.
+    pub fn number(&self, number: Number) -> Option<u64> {
+        self.numbers.iter().find(|(known, ..)| *known == number).map(|&(_, _, value)| value)
+    }
+
+    /// Whether nothing is known but that it was there.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.fields.is_empty() && self.details.is_empty() && self.numbers.is_empty()
+    }
+}
+
+/// What a message says that signatures have no words for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Detail<'a> {
+    /// The head of a DNS message.
+    DnsHeader {
+        /// Identifier that a response repeats.
+        id: u16,
+        /// The second 16-bit word (RFC 1035 section 4.1.1).
+        flags: u16,
+    },
+    /// A question of a DNS message.
+    DnsQuestion {
+        /// The name, labels joined by dots.
+        name: Cow<'a, [u8]>,
+        /// Type of the records asked for.
+        kind: u16,
+    },
+    /// A record of a DNS message's answer section.
+    DnsAnswer {
+        /// Its owner, labels joined by dots.
+        name: Cow<'a, [u8]>,
+        /// Its type.
+        kind: u16,
+        /// How long it may be kept, in seconds.
+        ttl: u32,
+        /// What it says, where the type is understood.
+        data: DnsData<'a>,
+    },
+    /// A DHCP message.
+    Dhcp(DhcpDetail<'a>),
+}
+
+/// What a DNS record says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DnsData<'a> {
+    /// A type that is not taken apart.
+    Other,
+    /// A, AAAA.
+    Address(IpAddr),
+    /// NS, CNAME, PTR, MX.
+    Name(Cow<'a, [u8]>),
+    /// TXT: its strings one behind the other.
+    Text(Cow<'a, [u8]>),
+}
+
+/// What a DHCP message says (RFC 2131 section 2, RFC 2132).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DhcpDetail<'a> {
+    /// `op`: 1 from a client, 2 from a server.
+    pub operation: u8,
+    /// `xid`, which the answer repeats.
+    pub id: u32,
+    /// `chaddr`, the client's Ethernet address.
+    pub client_mac: [u8; 6],
+    /// `ciaddr`, the address that the client has.
+    pub client: u32,
+    /// `yiaddr`, the address that the client is given.
+    pub assigned: u32,
+    /// Option 53.
+    pub kind: Option<u8>,
+    /// Option 50.
+    pub requested: Option<u32>,
+    /// Option 12.
+    pub host_name: Option<Cow<'a, [u8]>>,
+}
+
+impl Detail<'_> {
+    /// The same with bytes of its own, each text of at most `bytes_max`.
+    pub(crate) fn kept(&self, bytes_max: usize) -> Detail<'static> {
+        let keep = |text: &[u8]| Cow::Owned(text[..text.len().min(bytes_max)].to_vec());
+        match self {
+            Detail::DnsHeader { id, flags } => Detail::DnsHeader { id: *id, flags: *flags },
+            Detail::DnsQuestion { name, kind } => Detail::DnsQuestion { name: keep(name), kind: *kind },
+            Detail::DnsAnswer { name, kind, ttl, data } => {
+                let data = match data {
+                    DnsData::Other => DnsData::Other,
+                    DnsData::Address(address) => DnsData::Address(*address),
+                    DnsData::Name(name) => DnsData::Name(keep(name)),
+                    DnsData::Text(text) => DnsData::Text(keep(text)),
+                };
+                Detail::DnsAnswer { name: keep(name), kind: *kind, ttl: *ttl, data }
+            }
+            Detail::Dhcp(dhcp) => Detail::Dhcp(DhcpDetail {
+                host_name: dhcp.host_name.as_deref().map(keep),
+                ..DhcpDetail { host_name: None, ..*dhcp }
+            }),
+        }
+    }
+
+    /// Bytes of its texts.
+    pub(crate) fn byte_count(&self) -> usize {
+        match self {
+            Detail::DnsHeader { .. } => 0,
+            Detail::DnsQuestion { name, .. } => name.len(),
+            Detail::DnsAnswer { name, data, .. } => {
+                name.len()
+                    + match data {
+                        DnsData::Other | DnsData::Address(_) => 0,
+                        DnsData::Name(text) | DnsData::Text(text) => text.len(),
+                    }
+            }
+            Detail::Dhcp(dhcp) => dhcp.host_name.as_ref().map_or(0, |name| name.len()),
+        }
+    }
+}
+
+/// What an alert's flow was when the alert was raised.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// What the flow speaks, and has passed.
+    pub flow: FlowSummary,
+    /// The transaction that matched; without one, the newest.
+    pub transaction: Option<Box<Transaction>>,
+}
+
+/// What inspection knows of a flow that it follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct FlowSummary {
+    /// The protocol that it speaks, where it was recognised.
+    pub protocol: Option<AppProtocol>,
+    /// The protocol that it spoke first, where that is another (after CONNECT or STARTTLS).
+    pub original: Option<AppProtocol>,
+    /// When its first packet was looked at, in milliseconds on the caller's clock.
+    pub began_ms: u64,
+    /// Packets looked at, to the server and to the client.
+    pub packets: (u64, u64),
+    /// Their bytes, headers included.
+    pub bytes: (u64, u64),
+}
