@@ -296,9 +296,10 @@ fn socket(id: &str, path: &str, log: Option<&str>) -> String {
 }
 
 fn command_line(config: &GuestConfig) -> String {
-    // panic=-1: a guest whose init ends starts anew at once instead of hanging silently
+    // panic=-1: a guest whose init ends starts anew at once instead of hanging silently.
+    // no_timer_check: an emulated processor that gets too little time at boot takes its timer for broken, and gives up.
     format!(
-        "console=ttyS0 loglevel=1 panic=-1 guest.ip={} guest.gateway={}",
+        "console=ttyS0 loglevel=1 panic=-1 no_timer_check guest.ip={} guest.gateway={}",
         config.addresses.join(","),
         config.gateways.join(",")
     )

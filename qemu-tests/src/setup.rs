@@ -59,6 +59,11 @@ impl Member {
         Self::new("db1", "db", "52:54:00:00:02:21", "10.0.2.21", "fd00::2:21")
     }
 
+    /// The second guest of zone `db`.
+    pub const fn db2() -> Self {
+        Self::new("db2", "db", "52:54:00:00:02:22", "10.0.2.22", "fd00::2:22")
+    }
+
     /// QEMU listens and the switch dials.
     #[must_use]
     pub fn listening(mut self) -> Self {

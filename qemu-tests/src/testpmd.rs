@@ -32,17 +32,28 @@ impl Testpmd {
     /// # Panics
     /// If it is not installed or cannot be started.
     pub fn start(name: &str, dir: &Path, socket: &Path, mac: &str, queue_size: u16, arguments: &[&str]) -> Self {
+        let device = format!("--vdev=net_virtio_user0,path={},mac={mac},queue_size={queue_size}", socket.display());
+        let environment = ["--lcores", "0@0,1@1", "--no-huge", "-m", "256", "--single-file-segments", &device];
+        let rings = [format!("--txd={queue_size}"), format!("--rxd={queue_size}")];
+        let mut all = vec!["--nb-cores=1", "--total-num-mbufs=8192", &rings[0], &rings[1]];
+        all.extend(arguments);
+        Self::launch(name, dir, &environment, &all)
+    }
+
+    /// Starts a testpmd with any devices: arguments of DPDK's environment (`--vdev=`…), then its own (`--forward-mode=`…).
+    ///
+    /// # Panics
+    /// If it is not installed or cannot be started.
+    pub fn launch(name: &str, dir: &Path, environment: &[&str], arguments: &[&str]) -> Self {
         check_program("dpdk-testpmd", "dpdk-dev");
         let log = dir.join(format!("{name}.testpmd"));
         let file = std::fs::File::create(&log).expect("the lab's folder can be written");
-        let device = format!("--vdev=net_virtio_user0,path={},mac={mac},queue_size={queue_size}", socket.display());
         // stdbuf: into a file it would print by the block, and "Done." would never be seen
         let mut process = tethered("stdbuf")
-            .args(["-oL", "dpdk-testpmd"])
-            .args(["--lcores", "0@0,1@1", "--no-pci", "--no-huge", "-m", "256", "--single-file-segments"])
-            .args([&format!("--file-prefix={name}{}", std::process::id()), "--no-telemetry", &device])
-            .args(["--", "-i", "--nb-cores=1", "--total-num-mbufs=8192"])
-            .args([format!("--txd={queue_size}"), format!("--rxd={queue_size}")])
+            .args(["-oL", "dpdk-testpmd", "--no-pci", "--no-telemetry"])
+            .arg(format!("--file-prefix={name}{}", std::process::id()))
+            .args(environment)
+            .args(["--", "-i"])
             .args(arguments)
             .stdin(Stdio::piped())
             .stdout(file.try_clone().expect("a file can be shared"))
@@ -84,11 +95,16 @@ impl Testpmd {
         }
     }
 
-    fn text(&self) -> String {
+    /// All that it printed so far.
+    pub fn text(&self) -> String {
         std::fs::read(&self.log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
     }
 
-    fn wait_for(&self, text: &str, count: usize) {
+    /// Waits until it has printed a text so many times.
+    ///
+    /// # Panics
+    /// If that takes too long.
+    pub fn wait_for(&self, text: &str, count: usize) {
         let seen = wait_until(Duration::from_secs(20), || self.text().matches(text).count() >= count);
         assert!(seen, "testpmd did not print {text:?}:\n{}", self.report());
     }

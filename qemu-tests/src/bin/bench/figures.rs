@@ -1,0 +1,115 @@
+//! The figures that the switch is to reach, beside what was measured: the table of README.
+
+use crate::floor;
+use crate::footprint::{IDLE, MEMORY};
+use crate::in_process::{OPENS, SEGMENTS, WALK};
+use crate::latency::LATENCY;
+use crate::peers::Kind;
+use crate::results::{Results, number};
+use crate::throughput::{self, CYCLES, RATE};
+
+/// Adds all of them, in the order of the table.
+pub fn add(results: &mut Results) {
+    walk(results);
+    throughput(results);
+    opens(results);
+    segments(results);
+    latency(results);
+    footprint(results);
+}
+
+fn walk(results: &mut Results) {
+    let cases = [
+        ("60 B, 16 flows", "60 256 16 32", "1.0"),
+        ("1500 B, 16 flows", "1500 256 16 32", "1.0"),
+        ("60 B, 100k flows", "60 256 100000 32", "1.3"),
+        ("60 B, 1M flows", "60 256 1000000 32", "1.6"),
+    ];
+    for (what, case, most) in cases {
+        let name = format!("walk {case}");
+        let measured = results.median(WALK, &name).map(|cycles| {
+            let ratio = results.ratio(WALK, &name, &floor(&name));
+            let ratio = ratio.map_or("no floor in this run".to_owned(), |ratio| format!("{ratio:.2} x"));
+            format!("{ratio} ({cycles:.0} cycles)")
+        });
+        let what = format!("whole switch in one thread, {what}");
+        results.figure(&what, &format!("at most {most} x DPDK's vhost copy alone"), measured);
+    }
+}
+
+fn throughput(results: &mut Results) {
+    for (case, least) in throughput::CASES.iter().zip(["3", "4", "2.5", "4"]) {
+        let (size, flows) = case;
+        let cycles = |kind| results.median(CYCLES, &throughput::name(kind, *case));
+        let beside = |kind: Kind| {
+            let ours = throughput::name(Kind::Ours, *case);
+            let ratio = results.ratio(RATE, &ours, &throughput::name(kind, *case))?;
+            Some(format!("{ratio:.2} x {} ({:.0} cycles)", kind.name(), cycles(kind).unwrap_or(f64::NAN)))
+        };
+        let peers: Vec<String> = [Kind::DpdkIo, Kind::OvsCt].into_iter().filter_map(beside).collect();
+        let rate = results.median(RATE, &throughput::name(Kind::Ours, *case));
+        let measured = rate.map(|rate| {
+            let own =
+                format!("{}/s, {:.0} busy cycles per frame", number(rate), cycles(Kind::Ours).unwrap_or(f64::NAN));
+            [peers, vec![own]].concat().join("; ")
+        });
+        let what = format!("frames received by two DPDK guests, {size} B, {flows} flows");
+        results.figure(&what, &format!("at least 1.0 x dpdk-io, {least} x ovs-ct; fewer cycles than both"), measured);
+    }
+}
+
+fn opens(results: &mut Results) {
+    for (what, name) in [("UDP", "udp"), ("TCP", "tcp-syn")] {
+        let rate = |phase| results.median(OPENS, &format!("opens {name} {phase} flows/s")).map(number);
+        let measured =
+            rate("room").zip(rate("full")).map(|(room, full)| format!("{room}; {full} when the table is full"));
+        results.figure(&format!("new flows per second and core, {what}"), "at least 1 M", measured);
+    }
+}
+
+fn segments(results: &mut Results) {
+    let ratio = |base| results.ratio(SEGMENTS, "segments 64k-burst-4", &format!("segments 1514-{base}"));
+    let measured = ratio("partial").zip(ratio("checksummed")).map(|(partial, checksummed)| {
+        format!("{partial:.1} x (checksums left out in both), {checksummed:.1} x (written by the sender of frames)")
+    });
+    results.figure("TCP bytes per second in 64 KiB segments, beside frames of 1514 B", "at least 5 x", measured);
+}
+
+fn latency(results: &mut Results) {
+    let cases = [
+        ("one frame, every 20 us", "gap-20us"),
+        ("one frame, every ms (the switch has gone to sleep)", "gap-1ms"),
+        ("half of its own capacity", "half"),
+        ("half of ovs-ct's capacity", "half-of-ovs-ct"),
+    ];
+    for (what, case) in cases {
+        let of = |kind: Kind, case: &str| {
+            let [p50, p99] =
+                ["p50", "p99"].map(|word| results.median(LATENCY, &format!("{} {case} {word}", kind.name())));
+            Some(format!("{} / {}", number(p50? / 1e3), number(p99? / 1e3)))
+        };
+        let measured = of(Kind::OursAdaptive, case).map(|adaptive| {
+            let theirs = of(Kind::OvsCt, if case == "half-of-ovs-ct" { "half" } else { case });
+            let busy = of(Kind::Ours, case).unwrap_or_else(|| "-".into());
+            format!("{adaptive}; always polling {busy}; ovs-ct {}", theirs.unwrap_or_else(|| "-".into()))
+        });
+        results.figure(&format!("latency p50 / p99 in us, {what}"), "not worse than ovs-ct", measured);
+    }
+}
+
+fn footprint(results: &mut Results) {
+    let idle = results.first_of(IDLE).map(|share| format!("{share:.2} %"));
+    results.figure("time with four idle Linux guests", "under 0.5 % of a core", idle);
+    let resident = |name: &str| results.median(MEMORY, name).map(|size| format!("{size:.0} MiB"));
+    let measured = resident("resident, no guest")
+        .zip(resident("resident, 64 guests"))
+        .map(|(without, with)| format!("{without}; {with} with 64 guests connected, their rings included"));
+    results.figure("memory with 64 ports and the default tables", "report", measured);
+    let reserved = results.median(MEMORY, "per flow, reserved at start");
+    let full = ["udp", "tcp-syn"].map(|kind| results.median(OPENS, &format!("opens {kind} memory bytes/flow")));
+    let measured = reserved.map(|reserved| {
+        let [udp, tcp] = full.map(|bytes| bytes.map_or("-".to_owned(), |bytes| format!("{bytes:.0}")));
+        format!("{reserved:.0} reserved; a full table takes {udp} (UDP), {tcp} (TCP)")
+    });
+    results.figure("bytes of memory per flow", "at most 128, fixed at start", measured);
+}

@@ -1,0 +1,111 @@
+//! Bulk TCP from one guest to the other: in super-segments of 64 KiB, which guests with offloads exchange whole, and in frames
+//! of 1514 bytes, with their checksum left out (by the same guests) or written by the sender. Payload bytes per second of the
+//! switch's thread; the answers of the receiver are carried too, and not timed.
+
+use inspect::wire::{TcpFlags, emit};
+
+use crate::Effort;
+use crate::guest::{HEADER_LEN, Shape};
+use crate::report;
+use crate::rig::{ADDRESSES, GUESTS, Rig};
+
+/// Payload bytes of a frame of 1514 bytes.
+const SEGMENT_LEN: usize = 1_460;
+/// Segments in a super-segment: as many as an IP datagram holds.
+const SEGMENTS_MAX: usize = 44;
+const ENDS: [([u8; 4], u16); 2] = [(ADDRESSES[0], 40_000), (ADDRESSES[1], 5_001)];
+/// Where the sequence number is in a frame.
+const SEQ: std::ops::Range<usize> = 38..42;
+/// Where the checksum is in a frame.
+const CHECKSUM: std::ops::Range<usize> = 50..52;
+
+/// How the sender makes its frames.
+#[derive(Clone, Copy)]
+struct Manner {
+    name: &'static str,
+    segments: usize,
+    burst: usize,
+    has_offloads: bool,
+}
+
+const MANNERS: [Manner; 4] = [
+    Manner { name: "1514-checksummed", segments: 1, burst: 32, has_offloads: false },
+    Manner { name: "1514-partial", segments: 1, burst: 32, has_offloads: true },
+    Manner { name: "64k-burst-1", segments: SEGMENTS_MAX, burst: 1, has_offloads: true },
+    Manner { name: "64k-burst-4", segments: SEGMENTS_MAX, burst: 4, has_offloads: true },
+];
+
+fn from(guest: usize) -> emit::FrameBuilder {
+    emit::tcp(ENDS[guest], ENDS[1 - guest]).macs(GUESTS[guest].2, GUESTS[1 - guest].2)
+}
+
+/// Carries one frame that no offload concerns.
+fn say(rig: &mut Rig, guest: usize, frame: &[u8]) {
+    rig.guests[guest].send_chain([0; HEADER_LEN], frame);
+    rig.carry(guest, 1);
+    assert_eq!(rig.guests[1 - guest].take(), 1, "the handshake and acknowledgements pass");
+}
+
+/// The virtio-net header of a frame whose checksum is left out, of so many segments.
+fn offload_header(segments: usize) -> [u8; HEADER_LEN] {
+    let mut header = [0; HEADER_LEN];
+    // NEEDS_CSUM, from byte 34 on, written 16 bytes further on.
+    header[0] = 1;
+    header[6..8].copy_from_slice(&34u16.to_le_bytes());
+    header[8..10].copy_from_slice(&16u16.to_le_bytes());
+    if segments > 1 {
+        header[1] = 1;
+        header[2..4].copy_from_slice(&54u16.to_le_bytes());
+        header[4..6].copy_from_slice(&(SEGMENT_LEN as u16).to_le_bytes());
+    }
+    header
+}
+
+/// Sets the sequence number; a checksum that is written follows it (RFC 1624), one that is left out does not cover it.
+fn set_seq(frame: &mut [u8], seq: u32, is_checksummed: bool) {
+    if is_checksummed {
+        let word = |at: usize| u32::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
+        let old = (0xffff - word(SEQ.start)) + (0xffff - word(SEQ.start + 2));
+        let mut sum = (0xffff - word(CHECKSUM.start)) + old + (seq >> 16) + (seq & 0xffff);
+        sum = (sum & 0xffff) + (sum >> 16);
+        sum = (sum & 0xffff) + (sum >> 16);
+        frame[CHECKSUM].copy_from_slice(&(!(sum as u16)).to_be_bytes());
+    }
+    frame[SEQ].copy_from_slice(&seq.to_be_bytes());
+}
+
+fn transfer(effort: Effort, manner: Manner) -> f64 {
+    let shape = Shape { buffer_len: 4_096, has_offloads: manner.has_offloads, ..Shape::plain(256) };
+    let mut rig = Rig::new(shape);
+    say(&mut rig, 0, &from(0).syn().seq(0).ack(0).mss(1_460).window_scale(10).build());
+    say(&mut rig, 1, &from(1).syn_ack().seq(0).ack(1).mss(1_460).window_scale(10).build());
+    say(&mut rig, 0, &from(0).build());
+    // A window counts as scaled only from here on.
+    say(&mut rig, 1, &from(1).build());
+    let payload_len = manner.segments * SEGMENT_LEN;
+    let data = from(0).flags(TcpFlags::ACK).payload(vec![0x5a; payload_len]);
+    let mut frame = if manner.has_offloads { data.partial_checksum().build() } else { data.build() };
+    let header = if manner.has_offloads { offload_header(manner.segments) } else { [0; HEADER_LEN] };
+    let mut seq = 1u32;
+    let mut cycles = Vec::new();
+    for _ in 0..effort.rounds(if manner.segments > 1 { 8_000 } else { 30_000 }) {
+        for _ in 0..manner.burst {
+            set_seq(&mut frame, seq, !manner.has_offloads);
+            rig.guests[0].send_chain(header, &frame);
+            seq = seq.wrapping_add(payload_len as u32);
+        }
+        cycles.push((rig.carry(0, manner.burst) / manner.burst as u64) as u32);
+        assert_eq!(rig.guests[1].take(), manner.burst as u64, "every frame arrives, and whole");
+        say(&mut rig, 1, &from(1).ack(seq).build());
+        rig.now_us += 10;
+    }
+    report::cycles(&format!("segments {}", manner.name), &mut cycles);
+    let median = f64::from(report::percentile(&mut cycles, 50.0));
+    payload_len as f64 * report::cycles_per_s() / median
+}
+
+pub(super) fn measure(effort: Effort) {
+    for manner in MANNERS {
+        println!("segments {}: bytes/s {:.0}", manner.name, transfer(effort, manner));
+    }
+}
