@@ -61,7 +61,7 @@ const ALLOWED: [(&str, &[&str], &[&str]); 4] = [
             "vm-memory",
             "vmm-sys-util",
         ],
-        &["etherparse", "loom", "proptest", "tempfile", "virtio-queue"],
+        &["etherparse", "flate2", "loom", "proptest", "tempfile", "virtio-queue"],
     ),
     ("qemu-tests", &["rustix", "serde_json", "tempfile"], &[]),
 ];

@@ -7,6 +7,7 @@
 //! | `30*"a"` | a token thirty times |
 //! | `len16[ ... ]` | what is inside, its length before it: `len8`, `len16`, `len24`, `len32`, little-endian `le16`, `le32`, or ASN.1's `der` |
 //! | `gzip[ ... ]` | what is inside, packed: `gzip`, `zlib`, `deflate` |
+//! | `ip4[ ... ]` | an IPv4 header, its checksum put in |
 //! | `base64[ ... ]` | what is inside, as text in Base64 |
 //! | `dns"www.example.com"` | a name as labels, its root included |
 //! | `utf16"name"` | text in UTF-16, little-endian |
@@ -152,6 +153,7 @@ fn wrapped(word: &str, inside: Vec<u8>) -> Result<Vec<u8>, String> {
         "deflate" => {
             return packed(DeflateEncoder::new(Vec::new(), Compression::best()), &inside, DeflateEncoder::finish);
         }
+        "ip4" => return ipv4_header(inside),
         "base64" => return Ok(base64(&inside)),
         _ => return Err(format!("nothing is called {word}[...]")),
     };
@@ -160,6 +162,19 @@ fn wrapped(word: &str, inside: Vec<u8>) -> Result<Vec<u8>, String> {
         return Err(format!("{len} bytes are too many for {word}"));
     }
     Ok([before, inside].concat())
+}
+
+/// The header with its checksum (RFC 1071).
+fn ipv4_header(mut header: Vec<u8>) -> Result<Vec<u8>, String> {
+    if header.len() < 20 || !header.len().is_multiple_of(4) {
+        return Err(format!("{} bytes are no IPv4 header", header.len()));
+    }
+    header[10..12].fill(0);
+    let sum: u32 = header.chunks_exact(2).map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
+    let folded = (sum & 0xffff) + (sum >> 16);
+    let checksum = !((folded & 0xffff) + (folded >> 16)) as u16;
+    header[10..12].copy_from_slice(&checksum.to_be_bytes());
+    Ok(header)
 }
 
 fn packed<W: Write>(

@@ -10,10 +10,11 @@
 //! | `udp A B`, `icmp A B`, `ip A B 47` | two ends that exchange datagrams |
 //! | `tcp A B as name`, `on name` | names them; goes on with those that were named |
 //! | `> BYTES`, `< BYTES` | the client, the server says something; see [`super::bytes`]. TCP's are acknowledged |
-//! | `> at 5 ttl 1 BYTES` | with [`Options`]: sent just so in every variant |
+//! | `> at 5 ttl 1 BYTES` | with [`Options`]: sent just so in every variant. With `at`, `seq` or `badsum` it does not count as said |
 //! | `close >`, `reset <` | that side ends the connection, the other follows |
 //! | `wait 3000` | milliseconds pass |
-//! | `frame BYTES` | an Ethernet frame |
+//! | `times 9 > BYTES` | the same nine times, each with the next IP identification |
+//! | `frame > BYTES` | an Ethernet frame |
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -34,11 +35,11 @@ pub struct Script {
 enum Step {
     Open(Ends),
     On(usize),
-    Say(Say),
+    Say(Say, u16),
     Close(Direction),
     Reset(Direction),
     Wait(u64),
-    Frame(Vec<u8>),
+    Frame(Direction, Vec<u8>),
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +88,9 @@ pub struct Options {
     has_bad_sum: bool,
     /// `pad 20`: so many bytes behind the datagram.
     padding: usize,
+    /// `piece 8`: a fragment of the datagram, its bytes from there on; with `more` behind it.
+    piece: Option<u16>,
+    has_more: bool,
     /// ICMP's type, code and the four bytes behind its checksum.
     icmp_type: Option<u8>,
     icmp_code: u8,
@@ -98,6 +102,9 @@ pub struct Options {
 /// A frame of the script.
 #[derive(Clone, Debug)]
 pub struct Shown {
+    /// Whether the client or the server sends it.
+    #[allow(dead_code, reason = "inspection finds it out; the switch, which shares this file, has to know the port")]
+    pub by: Direction,
     /// Milliseconds since the script began.
     pub at_ms: u64,
     /// The Ethernet frame.
@@ -169,17 +176,23 @@ impl Script {
     /// Lengths of what is said over TCP and can be cut, in order: index for [`Cut::At`], length.
     pub fn cuttable(&self) -> Vec<(usize, usize)> {
         let says = self.steps.iter().filter_map(|step| match step {
-            Step::Say(say) => Some(say),
+            Step::Say(say, _) => Some(say),
             _ => None,
         });
         let cuttable = |(_, say): &(usize, &Say)| say.kind == Kind::Tcp && !say.options.is_set;
         says.enumerate().filter(cuttable).map(|(index, say)| (index, say.bytes.len())).collect()
     }
 
+    /// Whether sequence or acknowledgement numbers are written out, so that no others can be chosen.
+    pub fn has_fixed_numbers(&self) -> bool {
+        let is_fixed = |say: &Say| say.options.seq.is_some() || say.options.ack.is_some();
+        self.steps.iter().any(|step| matches!(step, Step::Say(say, _) if is_fixed(say)))
+    }
+
     /// Whether there are datagrams that can be fragmented.
     pub fn has_datagrams(&self) -> bool {
         let is_datagram = |say: &Say| matches!(say.kind, Kind::Udp | Kind::Icmp) && !say.options.is_set;
-        self.steps.iter().any(|step| matches!(step, Step::Say(say) if is_datagram(say)))
+        self.steps.iter().any(|step| matches!(step, Step::Say(say, _) if is_datagram(say)))
     }
 
     /// The frames, said in one way.
@@ -190,17 +203,17 @@ impl Script {
             match step {
                 Step::Open(ends) => stage.open(ends),
                 Step::On(index) => stage.current = *index,
-                Step::Say(say) => {
-                    stage.say(say, say_index);
+                Step::Say(say, times) => {
+                    (0..*times).for_each(|time| stage.say(say, say_index, time));
                     say_index += 1;
                 }
                 Step::Close(by) => stage.close(*by),
                 Step::Reset(by) => {
                     let builder = stage.segment(*by, stage.talk().sent[index(*by)], &[]);
-                    stage.show(builder.flags(TcpFlags::RST | TcpFlags::ACK).build());
+                    stage.show(*by, builder.flags(TcpFlags::RST | TcpFlags::ACK).build());
                 }
                 Step::Wait(ms) => stage.now_ms += ms,
-                Step::Frame(frame) => stage.show(frame.clone()),
+                Step::Frame(by, frame) => stage.show(*by, frame.clone()),
             }
         }
         stage.shown
@@ -224,19 +237,30 @@ impl Reader {
                 self.current = *self.names.get(rest.trim()).ok_or("nobody has this name")?;
                 Step::On(self.current)
             }
-            ">" | "<" => {
-                let kind = *self.kinds.get(self.current).ok_or("nobody is there to speak")?;
-                let (options, rest) = options(rest)?;
-                Step::Say(Say { kind, by: direction(word)?, options, bytes: bytes::parse(rest)? })
+            ">" | "<" => Step::Say(self.say(word, rest)?, 1),
+            "times" => {
+                let mut words = rest.splitn(3, ' ');
+                let mut word = || words.next().ok_or("a count, a direction and bytes");
+                let (times, direction, rest) = (number(word()?)?, word()?, word()?);
+                Step::Say(self.say(direction, rest)?, times)
             }
             "close" => Step::Close(direction(rest.trim())?),
             "reset" => Step::Reset(direction(rest.trim())?),
             "wait" => Step::Wait(number(rest)?),
-            "frame" => Step::Frame(bytes::parse(rest)?),
+            "frame" => {
+                let (word, rest) = rest.split_once(' ').ok_or("a direction and bytes")?;
+                Step::Frame(direction(word)?, bytes::parse(rest)?)
+            }
             _ => return Err(format!("nothing is called {word}")),
         };
         self.steps.push(step);
         Ok(())
+    }
+
+    fn say(&self, word: &str, rest: &str) -> Result<Say, String> {
+        let kind = *self.kinds.get(self.current).ok_or("nobody is there to speak")?;
+        let (options, rest) = options(rest)?;
+        Ok(Say { kind, by: direction(word)?, options, bytes: bytes::parse(rest)? })
     }
 
     fn open(&mut self, word: &str, rest: &str) -> Result<Step, String> {
@@ -303,6 +327,8 @@ fn options(text: &str) -> Result<(Options, &str), String> {
             "ack" => options.ack = Some(number(value)?),
             "urgent" => options.urgent = Some(number(value)?),
             "pad" => options.padding = number(value)?,
+            "piece" => options.piece = Some(number(value)?),
+            "more" => (options.has_more, takes_value) = (true, false),
             "type" => options.icmp_type = Some(number(value)?),
             "code" => options.icmp_code = number(value)?,
             "rest" => options.icmp_rest = bytes::hex(value)?,
@@ -358,8 +384,8 @@ impl Stage {
         &self.talks[self.current]
     }
 
-    fn show(&mut self, frame: Vec<u8>) {
-        self.shown.push(Shown { at_ms: self.now_ms, frame });
+    fn show(&mut self, by: Direction, frame: Vec<u8>) {
+        self.shown.push(Shown { by, at_ms: self.now_ms, frame });
         self.now_ms += 1;
     }
 
@@ -371,9 +397,9 @@ impl Stage {
         }
         let (client, server) = (ends.client, ends.server);
         let [own, other] = self.variant.initial;
-        self.show(emit::tcp(client, server).syn().seq(own).build());
+        self.show(Direction::ToServer, emit::tcp(client, server).syn().seq(own).build());
         let answer = emit::tcp(server, client).syn_ack().seq(other).ack(own.wrapping_add(1)).build();
-        self.show(answer);
+        self.show(Direction::ToClient, answer);
         self.acknowledge(Direction::ToServer);
     }
 
@@ -392,30 +418,33 @@ impl Stage {
 
     fn acknowledge(&mut self, by: Direction) {
         let frame = self.segment(by, self.talk().sent[index(by)], &[]).build();
-        self.show(frame);
+        self.show(by, frame);
     }
 
     fn close(&mut self, by: Direction) {
         for by in [by, by.reversed()] {
             let frame = self.segment(by, self.talk().sent[index(by)], &[]).fin().build();
-            self.show(frame);
+            self.show(by, frame);
             let current = self.current;
             self.talks[current].sent[index(by)] += 1;
         }
         self.acknowledge(by);
     }
 
-    fn say(&mut self, say: &Say, say_index: usize) {
+    fn say(&mut self, say: &Say, say_index: usize, time: u16) {
         if say.kind != Kind::Tcp {
-            return self.datagram(say);
+            return self.datagram(say, time);
         }
         let sent = self.talk().sent[index(say.by)];
         if say.options.is_set {
             let at = say.options.at.unwrap_or(sent);
             let builder = self.segment(say.by, at, &say.bytes);
-            self.show(finished(builder, &say.options));
-            let current = self.current;
-            self.talks[current].sent[index(say.by)] = sent.max(at + say.bytes.len() as u32);
+            self.show(say.by, finished(builder, &say.options));
+            let is_next = say.options.at.is_none() && say.options.seq.is_none() && !say.options.has_bad_sum;
+            if is_next {
+                let current = self.current;
+                self.talks[current].sent[index(say.by)] += say.bytes.len() as u32;
+            }
             return;
         }
         let cuts = match self.variant.cut {
@@ -429,13 +458,13 @@ impl Stage {
             .zip(ends)
             .map(|(start, end)| self.segment(say.by, sent + start as u32, &say.bytes[start..end]).build())
             .collect();
-        self.pieces(pieces);
+        self.pieces(say.by, pieces);
         let current = self.current;
         self.talks[current].sent[index(say.by)] += say.bytes.len() as u32;
         self.acknowledge(say.by.reversed());
     }
 
-    fn datagram(&mut self, say: &Say) {
+    fn datagram(&mut self, say: &Say, time: u16) {
         let Ends { client, server, .. } = self.talk().ends;
         let (from, to) = if say.by == Direction::ToServer { (client, server) } else { (server, client) };
         let options = &say.options;
@@ -449,31 +478,36 @@ impl Stage {
             }
             Kind::Udp | Kind::Tcp => emit::udp(from, to),
         };
+        let id = options.id.unwrap_or(0).wrapping_add(time);
+        if let Some(offset) = options.piece {
+            // The bytes are those of the datagram, its transport header included.
+            return self.show(say.by, builder.ip_id(id.into()).fragment(offset, options.has_more, &say.bytes));
+        }
         let builder = builder.payload(&say.bytes);
         match self.variant.cut {
             Cut::Fragments(len) if !say.options.is_set => {
                 // The identification tells datagrams apart.
                 let builder = builder.ip_id(self.now_ms as u32);
-                self.pieces(builder.fragments(len));
+                self.pieces(say.by, builder.fragments(len));
             }
-            _ => self.show(finished(builder, options)),
+            _ => self.show(say.by, finished(builder, options)),
         }
     }
 
-    fn pieces(&mut self, mut pieces: Vec<Vec<u8>>) {
+    fn pieces(&mut self, by: Direction, mut pieces: Vec<Vec<u8>>) {
         match self.variant.order {
             Order::AsSent => {}
             Order::Reversed => pieces.reverse(),
             Order::Swapped => pieces.chunks_exact_mut(2).for_each(|pair| pair.swap(0, 1)),
         }
         for piece in &pieces {
-            self.show(piece.clone());
+            self.show(by, piece.clone());
             if self.variant.repeated {
-                self.show(piece.clone());
+                self.show(by, piece.clone());
             }
         }
         if self.variant.repeated {
-            pieces.into_iter().for_each(|piece| self.show(piece));
+            pieces.into_iter().for_each(|piece| self.show(by, piece));
         }
     }
 }

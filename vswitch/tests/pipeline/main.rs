@@ -2,6 +2,7 @@
 
 mod bench;
 mod drops;
+mod evasions;
 mod flows;
 mod random;
 mod reasons;
