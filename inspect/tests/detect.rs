@@ -3,39 +3,66 @@
 use std::collections::BTreeMap;
 
 use inspect::detect::{
-    Anomaly, AnomalyKind, AnomalySet, DetectConfig, DetectConfigError, Detectors, Seed, Target, Threshold,
+    Anomaly, AnomalyKind, AnomalySet, Detectors, Seed, Target, Threshold, ThresholdError, Thresholds,
 };
 use inspect::limits::DETECT_SOURCES_MAX;
 use inspect::wire::emit::{self, FrameBuilder};
-use inspect::wire::{Checksums, Packet};
+use inspect::wire::{Checksums, Packet, TcpFlags, Transport};
 
 /// A watch with one threshold, and what it said.
 struct Bench {
     detectors: Detectors,
+    thresholds: Thresholds,
     events: Vec<Anomaly>,
 }
 
 impl Bench {
     fn new(kind: AnomalyKind, count_max: u32, window_ms: u32) -> Self {
-        let thresholds = BTreeMap::from([(kind, Threshold { count_max, window_ms })]);
-        let config = DetectConfig { thresholds, quiet_ms: 5000, seed: Seed([3, 4]) };
-        Self { detectors: Detectors::new(&config).expect("a sound configuration"), events: Vec::new() }
+        Self::with(BTreeMap::from([(kind, Threshold { count_max, window_ms, quiet_ms: 5000 })]))
     }
 
     fn default() -> Self {
-        let config = DetectConfig { seed: Seed([3, 4]), ..DetectConfig::default() };
-        Self { detectors: Detectors::new(&config).expect("a sound configuration"), events: Vec::new() }
+        Self::with(AnomalyKind::ALL.into_iter().map(|kind| (kind, kind.default_threshold())).collect())
+    }
+
+    fn with(thresholds: BTreeMap<AnomalyKind, Threshold>) -> Self {
+        let thresholds = Thresholds::new(&thresholds).expect("thresholds that can be kept");
+        Self { detectors: Detectors::new(16, Seed([3, 4])), thresholds, events: Vec::new() }
     }
 
     fn see(&mut self, now_ms: u64, frame: &FrameBuilder) -> AnomalySet {
         self.see_from(1, now_ms, frame, true)
     }
 
+    /// Shows one packet in all the ways in which it counts, as a switch does.
     fn see_from(&mut self, source: u32, now_ms: u64, frame: &FrameBuilder, opens_flow: bool) -> AnomalySet {
         let frame = frame.build();
         let packet = Packet::parse(&frame, Checksums::Verify).expect("sound");
-        self.detectors.observe(source, &packet, opens_flow, now_ms, &mut self.events)
+        let watching = self.detectors.watching(&self.thresholds, source, now_ms).expect("a source");
+        if let Some(found) = watching.asks(&packet, &mut self.events) {
+            return found;
+        }
+        let flood = match packet.headers().transport {
+            Transport::Tcp => packet.tcp().filter(|tcp| is_bare_syn(tcp.flags)).map(|_| AnomalyKind::SynFlood),
+            Transport::Udp => Some(AnomalyKind::UdpFlood),
+            Transport::Icmp4 | Transport::Icmp6 => Some(AnomalyKind::IcmpFlood),
+            Transport::None | Transport::Other => None,
+        };
+        let excess = flood.and_then(|kind| watching.flood(kind, 1));
+        if let (Some(kind), Some(excess)) = (flood, excess) {
+            watching.tell_flood(kind, excess, packet.destination(), &mut self.events);
+        }
+        let mut found = match opens_flow {
+            true => watching.opens(&packet, &mut self.events),
+            false => AnomalySet::default(),
+        };
+        flood.filter(|_| excess.is_some()).into_iter().for_each(|kind| found.insert(kind));
+        found
     }
+}
+
+fn is_bare_syn(flags: TcpFlags) -> bool {
+    flags.contains(TcpFlags::SYN) && !flags.contains(TcpFlags::ACK)
 }
 
 fn syn(host: u32, port: u16) -> FrameBuilder {
@@ -155,7 +182,7 @@ fn sources_are_watched_apart() {
         }
     }
     assert!(bench.see_from(4, 0, &syn(0, 80), true).contains(AnomalyKind::SynFlood));
-    bench.detectors.remove_source(4);
+    bench.detectors.forget(4);
     assert!(bench.see_from(4, 0, &syn(0, 80), true).is_empty());
 }
 
@@ -192,26 +219,99 @@ fn decoys_are_noticed_themselves() {
 }
 
 #[test]
-fn sources_are_bounded() {
-    let mut bench = Bench::new(AnomalyKind::SynFlood, 0, 1000);
-    for source in 0..DETECT_SOURCES_MAX as u32 {
-        assert!(bench.see_from(source, 0, &syn(0, 80), true).contains(AnomalyKind::SynFlood));
+fn what_is_not_told_is_counted() {
+    let mut bench = Bench::new(AnomalyKind::SynFlood, 50, 1000);
+    assert_eq!(bench.detectors.last(1, AnomalyKind::SynFlood), None);
+    for _ in 0..70 {
+        bench.see(100, &syn(0, 80));
     }
-    assert!(bench.see_from(u32::MAX, 0, &syn(0, 80), true).is_empty());
-    assert_eq!(bench.detectors.unwatched_count(), 1);
+    assert_eq!(bench.detectors.last(1, AnomalyKind::SynFlood), Some((100, 19)));
+    for _ in 0..60 {
+        bench.see(6_000, &syn(0, 80));
+    }
+    let suppressed: Vec<u64> = bench.events.iter().map(|event| event.suppressed).collect();
+    assert_eq!(suppressed, [0, 19]);
+    assert_eq!(bench.detectors.last(1, AnomalyKind::SynFlood), Some((6_000, 9)));
+}
+
+#[test]
+fn packets_are_counted_by_the_burst_too() {
+    let bench = Bench::new(AnomalyKind::UdpFlood, 50, 1000);
+    let watching = bench.detectors.watching(&bench.thresholds, 1, 0).expect("a source");
+    let over = |packets| watching.flood(AnomalyKind::UdpFlood, packets).map(|excess| (excess.packets, excess.count));
+    assert_eq!([over(32), over(18), over(32), over(1)], [None, None, Some((32, 82)), Some((1, 83))]);
+    bench.detectors.forget(1);
+    assert_eq!([over(40), over(32)], [None, Some((22, 72))]);
+    assert_eq!(watching.flood(AnomalyKind::IcmpFlood, 1_000_000), None, "what has no threshold");
+}
+
+/// What was counted in one window says nothing in another one.
+#[test]
+fn a_longer_window_starts_anew() {
+    let mut bench = Bench::new(AnomalyKind::SynFlood, 50, 1000);
+    bench.see(1_000_000, &syn(0, 80));
+    let longer = Threshold { count_max: 50, window_ms: 100_000, quiet_ms: 0 };
+    bench.thresholds = Thresholds::new(&BTreeMap::from([(AnomalyKind::SynFlood, longer)])).expect("sound");
+    bench.detectors.forget_all();
+    for step in 0..100 {
+        assert!(bench.see(1_001_000 + step * 3_000, &syn(0, 80)).is_empty(), "33 in a window");
+    }
+}
+
+/// Threads that count in the same sketches find the same as one does, to the tenth that sketches are good to.
+#[test]
+fn workers_share_what_they_see() {
+    let thresholds = [AnomalyKind::PortScan, AnomalyKind::ConnectionBurst]
+        .map(|kind| (kind, Threshold { count_max: 1000, window_ms: 60_000, quiet_ms: 60_000 }));
+    let bench = Bench::with(BTreeMap::from(thresholds));
+    let shows = |ports: std::ops::Range<u16>| {
+        let mut events = Vec::new();
+        for port in ports {
+            let frame = syn(0, port).build();
+            let packet = Packet::parse(&frame, Checksums::Verify).expect("sound");
+            let watching = bench.detectors.watching(&bench.thresholds, 1, 0).expect("a source");
+            watching.opens(&packet, &mut events);
+        }
+        events
+    };
+    let told: Vec<Anomaly> = std::thread::scope(|scope| {
+        let shows = &shows;
+        let threads: Vec<_> = (0..4).map(|n| scope.spawn(move || shows(1 + n * 225..1 + (n + 1) * 225))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    });
+    assert_eq!(told, [], "900 in all");
+    let told: Vec<Anomaly> = std::thread::scope(|scope| {
+        let shows = &shows;
+        let threads: Vec<_> =
+            (0..4).map(|n| scope.spawn(move || shows(1_000 + n * 100..1_000 + (n + 1) * 100))).collect();
+        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    });
+    let mut kinds: Vec<AnomalyKind> = told.iter().map(|event| event.kind).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, [AnomalyKind::PortScan, AnomalyKind::ConnectionBurst], "1300 in all, and one event of each");
+}
+
+#[test]
+fn sources_are_bounded() {
+    let thresholds = Thresholds::default();
+    let detectors = Detectors::new(usize::MAX, Seed([3, 4]));
+    assert!(detectors.watching(&thresholds, DETECT_SOURCES_MAX as u32 - 1, 0).is_some());
+    assert!(detectors.watching(&thresholds, DETECT_SOURCES_MAX as u32, 0).is_none());
+    detectors.forget(u32::MAX);
+    assert_eq!(detectors.last(u32::MAX, AnomalyKind::PortScan), None);
 }
 
 #[test]
 fn thresholds_that_cannot_be_kept_are_refused() {
     let with = |kind, count_max, window_ms| {
-        let thresholds = BTreeMap::from([(kind, Threshold { count_max, window_ms })]);
-        Detectors::new(&DetectConfig { thresholds, ..DetectConfig::default() }).err()
+        Thresholds::new(&BTreeMap::from([(kind, Threshold { count_max, window_ms, quiet_ms: 0 })])).err()
     };
     let scan = AnomalyKind::PortScan;
-    assert_eq!(with(scan, 2049, 1000), Some(DetectConfigError::CountTooLarge(scan)));
-    assert_eq!(with(scan, 2048, 1), Some(DetectConfigError::WindowTooShort(scan)));
+    assert_eq!(with(scan, 2049, 1000), Some(ThresholdError::CountTooLarge(scan)));
+    assert_eq!(with(scan, 2048, 1), Some(ThresholdError::WindowTooShort(scan)));
     assert_eq!(with(AnomalyKind::UdpFlood, u32::MAX, 1000), None);
     for (index, kind) in AnomalyKind::ALL.iter().enumerate() {
         assert_eq!(*kind as usize, index);
+        assert!(Thresholds::new(&BTreeMap::from([(*kind, kind.default_threshold())])).is_ok());
     }
 }

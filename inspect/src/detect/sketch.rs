@@ -6,6 +6,12 @@
 //! Different things are counted by *linear counting* (Whang and others, 1990): each sets one bit of `m`, chosen by a hash,
 //! and `n` things set about `m (1 - exp(-n / m))` bits. The hash is keyed, or a guest would scan only ports that fall on one
 //! bit.
+//!
+//! Several workers count in the same sketches, without waiting for each other. Where two of them move a window on at the same
+//! moment, or take the same place for two keys, some bits or counts are lost or land in the other's set: a sketch is off by
+//! what came in those nanoseconds, in the direction of too few.
+
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Bits per half. With 1,024 the error stays under 5 % up to 2,000 things.
 const BIT_COUNT: usize = 1024;
@@ -43,95 +49,130 @@ fn half_of(now_ms: u64, window_ms: u32) -> u64 {
     now_ms / u64::from((window_ms / 2).max(1))
 }
 
+type Bits = [AtomicU64; WORD_COUNT];
+
 /// A set of which only the size is known.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct SlidingSet {
-    half: u64,
-    current: [u64; WORD_COUNT],
-    previous: [u64; WORD_COUNT],
+    half: AtomicU64,
+    current: Bits,
+    previous: Bits,
 }
 
 impl SlidingSet {
     /// Puts a hashed thing in.
-    pub(super) fn insert(&mut self, hash: u64, now_ms: u64, window_ms: u32) {
+    pub(super) fn insert(&self, hash: u64, now_ms: u64, window_ms: u32) {
         self.advance(now_ms, window_ms);
         let bit = hash as usize % BIT_COUNT;
-        self.current[bit / 64] |= 1 << (bit % 64);
+        let (word, mask) = (&self.current[bit / 64], 1 << (bit % 64));
+        // Most things are there already, and looking costs less than an atomic read-modify-write.
+        if word.load(Ordering::Relaxed) & mask == 0 {
+            word.fetch_or(mask, Ordering::Relaxed);
+        }
     }
 
-    fn advance(&mut self, now_ms: u64, window_ms: u32) {
+    fn advance(&self, now_ms: u64, window_ms: u32) {
         let half = half_of(now_ms, window_ms);
-        match half.saturating_sub(self.half) {
-            0 => return,
-            1 => self.previous = std::mem::take(&mut self.current),
-            _ => *self = Self::default(),
+        let ahead = half.saturating_sub(self.half.load(Ordering::Acquire));
+        if ahead == 0 {
+            return;
         }
-        self.half = half;
+        for (current, previous) in self.current.iter().zip(&self.previous) {
+            let bits = current.swap(0, Ordering::Relaxed);
+            previous.store(if ahead == 1 { bits } else { 0 }, Ordering::Relaxed);
+        }
+        // Last, so that nobody takes old bits for new ones.
+        self.half.fetch_max(half, Ordering::Release);
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        for bits in self.current.iter().chain(&self.previous).chain([&self.half]) {
+            bits.store(0, Ordering::Relaxed);
+        }
     }
 
     /// Bits set in either half.
     pub(super) fn bit_count(&self) -> u32 {
-        self.current.iter().zip(&self.previous).map(|(current, previous)| (current | previous).count_ones()).sum()
+        let bits = |(current, previous): (&AtomicU64, &AtomicU64)| {
+            (current.load(Ordering::Relaxed) | previous.load(Ordering::Relaxed)).count_ones()
+        };
+        self.current.iter().zip(&self.previous).map(bits).sum()
     }
 
     /// How many different things there are, about.
-    pub(super) fn distinct_count(&self) -> u32 {
+    pub(super) fn distinct_count(&self) -> u64 {
         let (m, zeros) = (BIT_COUNT as f64, (BIT_COUNT as u32 - self.bit_count()).max(1));
-        (m * (m / f64::from(zeros)).ln()).round() as u32
+        (m * (m / f64::from(zeros)).ln()).round() as u64
     }
 }
 
 /// How often something happened.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(super) struct SlidingCount {
-    half: u64,
-    current: u32,
-    previous: u32,
+    half: AtomicU64,
+    current: AtomicU64,
+    previous: AtomicU64,
 }
 
 impl SlidingCount {
-    /// Counts one more and answers how many there are in the whole window.
-    pub(super) fn add(&mut self, now_ms: u64, window_ms: u32) -> u32 {
+    /// Counts `n` more and answers how many there are in the whole window.
+    pub(super) fn add(&self, n: u64, now_ms: u64, window_ms: u32) -> u64 {
         let half = half_of(now_ms, window_ms);
-        match half.saturating_sub(self.half) {
-            0 => {}
-            1 => (self.previous, self.current) = (self.current, 0),
-            _ => (self.previous, self.current) = (0, 0),
+        let ahead = half.saturating_sub(self.half.load(Ordering::Acquire));
+        if ahead > 0 {
+            let count = self.current.swap(0, Ordering::Relaxed);
+            self.previous.store(if ahead == 1 { count } else { 0 }, Ordering::Relaxed);
+            self.half.fetch_max(half, Ordering::Release);
         }
-        self.half = self.half.max(half);
-        self.current = self.current.saturating_add(1);
-        self.current.saturating_add(self.previous)
+        let current = self.current.fetch_add(n, Ordering::Relaxed).saturating_add(n);
+        current.saturating_add(self.previous.load(Ordering::Relaxed))
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        for count in [&self.current, &self.previous, &self.half] {
+            count.store(0, Ordering::Relaxed);
+        }
     }
 }
 
 /// A few [`SlidingSet`]s by key. A new key takes the place of the smallest set: what is nearest to its threshold stays.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct KeyedSets<const N: usize> {
-    entries: [(u64, SlidingSet); N],
+    entries: [(AtomicU64, SlidingSet); N],
 }
 
 impl<const N: usize> Default for KeyedSets<N> {
     fn default() -> Self {
-        Self { entries: std::array::from_fn(|_| (0, SlidingSet::default())) }
+        Self { entries: std::array::from_fn(|_| (AtomicU64::default(), SlidingSet::default())) }
     }
 }
 
 impl<const N: usize> KeyedSets<N> {
     /// Puts a hashed thing into the set of `key` (hashed too), and answers that set.
-    pub(super) fn insert(&mut self, key: u64, hash: u64, now_ms: u64, window_ms: u32) -> &SlidingSet {
-        for (_, set) in &mut self.entries {
+    pub(super) fn insert(&self, key: u64, hash: u64, now_ms: u64, window_ms: u32) -> &SlidingSet {
+        for (_, set) in &self.entries {
             set.advance(now_ms, window_ms);
         }
-        let found = self.entries.iter().position(|(held, set)| *held == key && set.bit_count() != 0);
+        let is_of_key = |(held, set): &(AtomicU64, SlidingSet)| {
+            held.load(Ordering::Relaxed) == key && set.bit_count() != 0
+        };
+        let found = self.entries.iter().position(is_of_key);
         let smallest = || (0..N).min_by_key(|index| self.entries[*index].1.bit_count()).unwrap_or_default();
         let index = found.unwrap_or_else(smallest);
-        let (held, set) = &mut self.entries[index];
+        let (held, set) = &self.entries[index];
         if found.is_none() {
-            *held = key;
-            *set = SlidingSet::default();
+            set.clear();
+            held.store(key, Ordering::Relaxed);
         }
         set.insert(hash, now_ms, window_ms);
         set
+    }
+
+    /// Forgets everything.
+    pub(super) fn clear(&self) {
+        self.entries.iter().for_each(|(_, set)| set.clear());
     }
 }
 
@@ -145,7 +186,7 @@ mod tests {
     fn distinct_things_are_counted_within_a_tenth() {
         for count in [1u32, 10, 50, 100, 500, 1000, DISTINCT_MAX] {
             for round in 0..20u64 {
-                let mut set = SlidingSet::default();
+                let set = SlidingSet::default();
                 for thing in 0..count {
                     for _ in 0..3 {
                         set.insert(SEED.hash(round, thing.into()), 0, 1000);
@@ -153,7 +194,7 @@ mod tests {
                 }
                 let tolerance = (count / 10).max(3);
                 let counted = set.distinct_count();
-                assert!(counted.abs_diff(count) <= tolerance, "{counted} of {count}");
+                assert!(counted.abs_diff(count.into()) <= tolerance.into(), "{counted} of {count}");
                 assert!(set.bit_count().abs_diff(expected_bit_count(count)) <= tolerance, "{count}");
             }
         }
@@ -161,7 +202,7 @@ mod tests {
 
     #[test]
     fn windows_slide() {
-        let mut set = SlidingSet::default();
+        let set = SlidingSet::default();
         set.insert(1, 0, 1000);
         set.insert(2, 600, 1000);
         assert_eq!(set.bit_count(), 2);
@@ -172,13 +213,13 @@ mod tests {
         set.insert(4, 9500, 1000);
         assert_eq!(set.bit_count(), 1, "known from the previous half");
 
-        let mut count = SlidingCount::default();
-        assert_eq!([0, 499, 500, 999, 1000, 1500, 5000].map(|now_ms| count.add(now_ms, 1000)), [1, 2, 3, 4, 3, 2, 1]);
+        let count = SlidingCount::default();
+        assert_eq!([0, 499, 500, 999, 1000, 1500, 5000].map(|now_ms| count.add(1, now_ms, 1000)), [1, 2, 3, 4, 3, 2, 1]);
     }
 
     #[test]
     fn a_new_key_takes_the_smallest_place() {
-        let mut sets = KeyedSets::<2>::default();
+        let sets = KeyedSets::<2>::default();
         for thing in 0..5 {
             sets.insert(100, SEED.hash(1, thing), 0, 1000);
         }

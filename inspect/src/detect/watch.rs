@@ -1,11 +1,12 @@
 //! What one source did lately.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::sketch::{KeyedSets, Seed, SlidingCount, SlidingSet};
-use super::{Anomaly, AnomalyKind, AnomalySet, Limit, Limits, Target};
+use super::{Anomaly, AnomalyKind, AnomalySet, Limit, Target, Thresholds};
 use crate::limits::DETECT_TARGETS_PER_SOURCE;
-use crate::wire::{ArpOperation, NeighbourKind, Packet, TcpFlags, Transport, icmp};
+use crate::wire::{ArpOperation, NeighbourKind, Packet, icmp};
 
 /// The sketches of one source.
 #[derive(Debug, Default)]
@@ -13,134 +14,168 @@ pub(super) struct Watch {
     ports_of_host: KeyedSets<DETECT_TARGETS_PER_SOURCE>,
     hosts_of_service: KeyedSets<DETECT_TARGETS_PER_SOURCE>,
     neighbours: SlidingSet,
-    counts: [SlidingCount; AnomalyKind::ALL.len()],
-    /// When each anomaly may be told again, in milliseconds.
-    quiet_until_ms: [u64; AnomalyKind::ALL.len()],
+    kinds: [KindWatch; AnomalyKind::ALL.len()],
 }
 
-/// What is the same for all observations of a packet.
-pub(super) struct Observation<'a> {
-    pub(super) source: u32,
-    pub(super) limits: &'a Limits,
-    pub(super) now_ms: u64,
-    pub(super) seed: Seed,
+/// What there is for each kind.
+#[derive(Debug, Default)]
+struct KindWatch {
+    count: SlidingCount,
+    /// When an anomaly may be told again, in milliseconds.
+    quiet_until_ms: AtomicU64,
+    /// When a packet was part of one last, in milliseconds and plus one: 0 is never.
+    last: AtomicU64,
+    /// Packets that were part of one since the last event.
+    suppressed: AtomicU64,
 }
 
 impl Watch {
-    pub(super) fn observe(
-        &mut self,
-        seen: &Observation<'_>,
-        packet: &Packet<'_>,
-        opens_flow: bool,
-        events: &mut Vec<Anomaly>,
-    ) -> AnomalySet {
-        let mut found = AnomalySet::default();
-        if let Some(asked) = asked_for(packet) {
-            self.neighbours(seen, asked, &mut found, events);
-            return found;
-        }
-        match packet.headers().transport {
-            Transport::Tcp if packet.tcp().is_some_and(|tcp| is_bare_syn(tcp.flags)) => {
-                self.count(seen, AnomalyKind::SynFlood, packet.destination(), &mut found, events);
+    pub(super) fn clear(&self) {
+        self.ports_of_host.clear();
+        self.hosts_of_service.clear();
+        self.neighbours.clear();
+        for kind in &self.kinds {
+            kind.count.clear();
+            for cell in [&kind.quiet_until_ms, &kind.last, &kind.suppressed] {
+                cell.store(0, Ordering::Relaxed);
             }
-            Transport::Udp => self.count(seen, AnomalyKind::UdpFlood, packet.destination(), &mut found, events),
-            Transport::Icmp4 | Transport::Icmp6 => {
-                self.count(seen, AnomalyKind::IcmpFlood, packet.destination(), &mut found, events);
-            }
-            Transport::Tcp | Transport::None | Transport::Other => {}
         }
-        if opens_flow {
-            self.count(seen, AnomalyKind::ConnectionBurst, packet.destination(), &mut found, events);
-            self.contact(seen, packet, &mut found, events);
-        }
-        found
     }
 
-    /// A first packet to a service of a host: a step of a scan or of a sweep.
-    fn contact(
-        &mut self,
-        seen: &Observation<'_>,
-        packet: &Packet<'_>,
-        found: &mut AnomalySet,
-        events: &mut Vec<Anomaly>,
-    ) {
+    pub(super) fn last(&self, kind: AnomalyKind) -> Option<(u64, u64)> {
+        let kind = &self.kinds[kind as usize];
+        let last = kind.last.load(Ordering::Relaxed);
+        (last != 0).then(|| (last - 1, kind.suppressed.load(Ordering::Relaxed)))
+    }
+}
+
+/// How far a count is over its threshold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Excess {
+    /// As many of the packets that were counted now are over it: the last ones.
+    pub packets: u32,
+    /// How many there are in the window.
+    pub count: u64,
+}
+
+/// The watch over one source at one moment.
+#[derive(Clone, Copy, Debug)]
+pub struct Watching<'a> {
+    pub(super) watch: &'a Watch,
+    pub(super) thresholds: &'a Thresholds,
+    pub(super) seed: Seed,
+    pub(super) source: u32,
+    pub(super) now_ms: u64,
+}
+
+impl Watching<'_> {
+    /// Takes note of `packets` packets for the count of a flood or burst; how far it is over the threshold now, if it is.
+    /// What is over has to be shown to [`Watching::tell_flood`].
+    #[inline]
+    pub fn flood(&self, kind: AnomalyKind, packets: u32) -> Option<Excess> {
+        let threshold = &self.thresholds.of(kind)?.threshold;
+        let count = &self.watch.kinds[kind as usize].count;
+        let count = count.add(u64::from(packets), self.now_ms, threshold.window_ms);
+        let over = count.saturating_sub(u64::from(threshold.count_max)).min(u64::from(packets)) as u32;
+        (over > 0).then_some(Excess { packets: over, count })
+    }
+
+    /// Notes what [`Watching::flood`] found to be over a threshold. The event, if it is time for one, is about `host`.
+    pub fn tell_flood(&self, kind: AnomalyKind, excess: Excess, host: IpAddr, events: &mut Vec<Anomaly>) {
+        let mut found = AnomalySet::default();
+        self.tell(kind, Target::Host(host), excess.count, u64::from(excess.packets), &mut found, events);
+    }
+
+    /// Takes note of a packet that opens a flow, or would if it was let through, and answers which anomalies it is part of.
+    /// While a scan or sweep lasts, every new flow to its target is part of it, known ports and hosts included. New events
+    /// are appended to `events`.
+    pub fn opens(&self, packet: &Packet<'_>, events: &mut Vec<Anomaly>) -> AnomalySet {
+        let mut found = AnomalySet::default();
         let host = packet.destination();
+        if let Some(excess) = self.flood(AnomalyKind::ConnectionBurst, 1) {
+            self.tell(AnomalyKind::ConnectionBurst, Target::Host(host), excess.count, 1, &mut found, events);
+        }
         let is_echo_request =
             packet.icmp().is_some_and(|message| matches!(message.kind, icmp::ECHO_REQUEST | icmp::ECHO_REQUEST_V6));
         let has_ports = packet.destination_port() != 0;
         if !has_ports && !is_echo_request {
-            return;
+            return found;
         }
-        let service = u64::from(packet.headers().protocol) << 16 | u64::from(packet.destination_port());
-        let (host_hash, service_hash) = (hash_address(seen.seed, host), seen.seed.hash(service, 0));
-        if has_ports && let Some(limit) = seen.limits.of(AnomalyKind::PortScan) {
-            let ports = self.ports_of_host.insert(host_hash, service_hash, seen.now_ms, limit.window_ms);
+        let (protocol, port) = (packet.headers().protocol, packet.destination_port());
+        let service_hash = self.seed.hash(u64::from(protocol) << 16 | u64::from(port), 0);
+        let host_hash = hash_address(self.seed, host);
+        if has_ports && let Some(limit) = self.thresholds.of(AnomalyKind::PortScan) {
+            let window_ms = limit.threshold.window_ms;
+            let ports = self.watch.ports_of_host.insert(host_hash, service_hash, self.now_ms, window_ms);
             if let Some(count) = exceeds(ports, limit) {
-                self.tell(seen, AnomalyKind::PortScan, Target::Host(host), count, found, events);
+                self.tell(AnomalyKind::PortScan, Target::Host(host), count, 1, &mut found, events);
             }
         }
-        if let Some(limit) = seen.limits.of(AnomalyKind::HostSweep) {
-            let hosts = self.hosts_of_service.insert(service_hash, host_hash, seen.now_ms, limit.window_ms);
+        if let Some(limit) = self.thresholds.of(AnomalyKind::HostSweep) {
+            let window_ms = limit.threshold.window_ms;
+            let hosts = self.watch.hosts_of_service.insert(service_hash, host_hash, self.now_ms, window_ms);
             if let Some(count) = exceeds(hosts, limit) {
-                let target = Target::Service { protocol: packet.headers().protocol, port: packet.destination_port() };
-                self.tell(seen, AnomalyKind::HostSweep, target, count, found, events);
+                self.tell(AnomalyKind::HostSweep, Target::Service { protocol, port }, count, 1, &mut found, events);
             }
         }
+        found
     }
 
-    fn neighbours(&mut self, seen: &Observation<'_>, asked: IpAddr, found: &mut AnomalySet, events: &mut Vec<Anomaly>) {
-        let Some(limit) = seen.limits.of(AnomalyKind::ArpSweep) else { return };
-        self.neighbours.insert(hash_address(seen.seed, asked), seen.now_ms, limit.window_ms);
-        if let Some(count) = exceeds(&self.neighbours, limit) {
-            self.tell(seen, AnomalyKind::ArpSweep, Target::Host(asked), count, found, events);
+    /// Takes note of a packet if it asks for a neighbour's address, by ARP or neighbour solicitation, and answers which
+    /// anomalies it is part of; `None` if it asks for none.
+    pub fn asks(&self, packet: &Packet<'_>, events: &mut Vec<Anomaly>) -> Option<AnomalySet> {
+        let asked = asked_for(packet)?;
+        let mut found = AnomalySet::default();
+        if let Some(limit) = self.thresholds.of(AnomalyKind::ArpSweep) {
+            let neighbours = &self.watch.neighbours;
+            neighbours.insert(hash_address(self.seed, asked), self.now_ms, limit.threshold.window_ms);
+            if let Some(count) = exceeds(neighbours, limit) {
+                self.tell(AnomalyKind::ArpSweep, Target::Host(asked), count, 1, &mut found, events);
+            }
         }
+        Some(found)
     }
 
-    fn count(
-        &mut self,
-        seen: &Observation<'_>,
-        kind: AnomalyKind,
-        host: IpAddr,
-        found: &mut AnomalySet,
-        events: &mut Vec<Anomaly>,
-    ) {
-        let Some(limit) = seen.limits.of(kind) else { return };
-        let count = self.counts[kind as usize].add(seen.now_ms, limit.window_ms);
-        if count > limit.count_max {
-            self.tell(seen, kind, Target::Host(host), count, found, events);
-        }
-    }
-
-    /// Marks the packet as part of an anomaly; an event is made of it once per quiet time, so that a flood of packets is no
+    /// Marks packets as part of an anomaly; an event is made of them once per quiet time, so that a flood of packets is no
     /// flood of events.
+    #[cold]
     fn tell(
-        &mut self,
-        seen: &Observation<'_>,
+        &self,
         kind: AnomalyKind,
         target: Target,
-        count: u32,
+        count: u64,
+        packets: u64,
         found: &mut AnomalySet,
         events: &mut Vec<Anomaly>,
     ) {
         found.insert(kind);
-        let quiet_until_ms = &mut self.quiet_until_ms[kind as usize];
-        if seen.now_ms < *quiet_until_ms {
+        let (Some(Limit { threshold, .. }), of_kind) = (self.thresholds.of(kind), &self.watch.kinds[kind as usize])
+        else {
+            return;
+        };
+        of_kind.last.store(self.now_ms + 1, Ordering::Relaxed);
+        let quiet_until_ms = of_kind.quiet_until_ms.load(Ordering::Relaxed);
+        let next_ms = self.now_ms.saturating_add(threshold.quiet_ms);
+        // Of several workers one tells.
+        let is_due = self.now_ms >= quiet_until_ms
+            && of_kind
+                .quiet_until_ms
+                .compare_exchange(quiet_until_ms, next_ms, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok();
+        if !is_due {
+            of_kind.suppressed.fetch_add(packets, Ordering::Relaxed);
             return;
         }
-        *quiet_until_ms = seen.now_ms.saturating_add(seen.limits.quiet_ms);
-        let window_ms = seen.limits.of(kind).map_or(0, |limit| limit.window_ms);
-        events.push(Anomaly { source: seen.source, kind, target, count, window_ms });
+        let suppressed = of_kind.suppressed.swap(packets - 1, Ordering::Relaxed);
+        let (count_max, window_ms) = (threshold.count_max, threshold.window_ms);
+        events.push(Anomaly { source: self.source, kind, target, count, count_max, window_ms, suppressed });
     }
 }
 
 /// How many different things are in a set that exceeds its limit. Known things count as much as new ones: in a set so
 /// full that it exceeds, most new things look known.
-fn exceeds(set: &SlidingSet, limit: Limit) -> Option<u32> {
+fn exceeds(set: &SlidingSet, limit: &Limit) -> Option<u64> {
     (set.bit_count() > limit.bit_count).then(|| set.distinct_count())
-}
-
-fn is_bare_syn(flags: TcpFlags) -> bool {
-    flags.contains(TcpFlags::SYN) && !flags.contains(TcpFlags::ACK)
 }
 
 /// The address that an ARP request or a neighbour solicitation asks for; announcements of one's own address ask nothing.
