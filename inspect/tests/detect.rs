@@ -7,7 +7,7 @@ use inspect::detect::{
 };
 use inspect::limits::DETECT_SOURCES_MAX;
 use inspect::wire::emit::{self, FrameBuilder};
-use inspect::wire::{Checksums, Packet, TcpFlags, Transport};
+use inspect::wire::{Checksums, Packet, Transport};
 
 /// A watch with one threshold, and what it said.
 struct Bench {
@@ -43,7 +43,7 @@ impl Bench {
             return found;
         }
         let flood = match packet.headers().transport {
-            Transport::Tcp => packet.tcp().filter(|tcp| is_bare_syn(tcp.flags)).map(|_| AnomalyKind::SynFlood),
+            Transport::Tcp => packet.is_bare_syn().then_some(AnomalyKind::SynFlood),
             Transport::Udp => Some(AnomalyKind::UdpFlood),
             Transport::Icmp4 | Transport::Icmp6 => Some(AnomalyKind::IcmpFlood),
             Transport::None | Transport::Other => None,
@@ -59,10 +59,6 @@ impl Bench {
         flood.filter(|_| excess.is_some()).into_iter().for_each(|kind| found.insert(kind));
         found
     }
-}
-
-fn is_bare_syn(flags: TcpFlags) -> bool {
-    flags.contains(TcpFlags::SYN) && !flags.contains(TcpFlags::ACK)
 }
 
 fn syn(host: u32, port: u16) -> FrameBuilder {

@@ -106,6 +106,7 @@ pub struct Setup {
     pub(crate) members: Vec<Member>,
     rules: Vec<String>,
     signatures: Vec<String>,
+    detect: Option<String>,
     pub(crate) firewall: bool,
     pub(crate) on_this_host: bool,
     tap: Option<String>,
@@ -142,6 +143,13 @@ impl Setup {
     #[must_use]
     pub fn signature(mut self, text: &str) -> Self {
         self.signatures.push(text.to_owned());
+        self
+    }
+
+    /// Has the switch watch for scans and floods, by a YAML mapping on one line; instead of what was there.
+    #[must_use]
+    pub fn detect(mut self, yaml: &str) -> Self {
+        self.detect = Some(yaml.to_owned());
         self
     }
 
@@ -198,6 +206,9 @@ impl Setup {
         }
         for rule in &self.rules {
             yaml += &format!("    - {rule}\n");
+        }
+        if let Some(detect) = &self.detect {
+            yaml += &format!("detect: {detect}\n");
         }
         if !self.signatures.is_empty() {
             yaml += &format!("inspection:\n  rule_files: [{dir}/lab.rules]\n");

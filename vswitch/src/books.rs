@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use inspect::detect::AnomalyKind;
+
 use crate::counters::{PORTS_MAX, WorkerCounters};
 use crate::drop_reason::DropReason;
 use crate::frame::PortId;
@@ -76,6 +78,8 @@ pub struct Totals {
     pub alerts_allowed: u64,
     /// Alerts whose frame was dropped.
     pub alerts_blocked: u64,
+    /// Scans, sweeps, floods and bursts that were told, by kind.
+    pub anomalies: [u64; AnomalyKind::ALL.len()],
     /// Events that found the log's queue full.
     pub events_lost: u64,
     /// Flows in the tables.
@@ -100,6 +104,7 @@ impl Totals {
             cleared: sum(|worker| worker.cleared.value()),
             alerts_allowed: sum(|worker| worker.alerts_allowed.value()),
             alerts_blocked: sum(|worker| worker.alerts_blocked.value()),
+            anomalies: std::array::from_fn(|kind| workers.iter().map(|worker| worker.anomalies[kind].value()).sum()),
             events_lost: sum(|worker| worker.events_lost.value()),
             flows: sum(|worker| worker.flows_opened.value()).saturating_sub(ended),
         }

@@ -5,6 +5,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use inspect::detect::AnomalyKind;
+
 use crate::drop_reason::DropReason;
 use crate::frame::PortId;
 
@@ -79,6 +81,8 @@ pub struct WorkerCounters {
     pub alerts_allowed: Cell,
     /// Alerts whose frame was dropped.
     pub alerts_blocked: Cell,
+    /// Scans, sweeps, floods and bursts that were told, by kind.
+    pub anomalies: [Cell; AnomalyKind::ALL.len()],
     /// Events that found the way to the log full.
     pub events_lost: Cell,
     /// Flows that entered the table; less those that ended, the flows in it.
@@ -108,6 +112,7 @@ impl Default for WorkerCounters {
             cleared: Cell::default(),
             alerts_allowed: Cell::default(),
             alerts_blocked: Cell::default(),
+            anomalies: std::array::from_fn(|_| Cell::default()),
             events_lost: Cell::default(),
             flows_opened: Cell::default(),
             flows_ended: Cell::default(),

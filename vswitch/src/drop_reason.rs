@@ -66,6 +66,10 @@ drop_reasons! {
     Policy = "policy",
     /// The ports may not talk at all, so they may not resolve each other's addresses either.
     NeighbourIsolated = "neighbour_isolated",
+    /// The frame is part of a scan, sweep, flood or burst that `detect` stops; the EVE record names the kind.
+    Anomaly = "anomaly",
+    /// The port that the frame came from, or that it goes to, is in quarantine.
+    Quarantined = "quarantined",
     /// A TCP segment that neither opens a flow nor belongs to one.
     NotOpened = "not_opened",
     /// A TCP segment that its flow's state does not allow.

@@ -1,11 +1,13 @@
-//! What workers tell the log: alerts and drops, as plain values. Formatting happens on the log's own thread.
+//! What workers tell the log: alerts, anomalies and drops, as plain values. Formatting happens on the log's own thread.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use inspect::alert::Alert;
+use inspect::detect::Anomaly;
 use zones::policy::DeciderId;
 
+use crate::detect::Response;
 use crate::drop_reason::DropReason;
 use crate::frame::PortId;
 use crate::generation::Generation;
@@ -53,14 +55,16 @@ pub struct Event {
 pub enum EventKind {
     /// A signature matched.
     Alert(Alert),
+    /// It is part of a scan, sweep, flood or burst, and the first of it that is told.
+    Anomaly(Anomaly, Response),
     /// The frame was dropped.
     Drop {
         /// Why.
         reason: DropReason,
         /// What of the policy decided, for [`DropReason::Policy`].
         decider: Option<DeciderId>,
-        /// What exactly was wrong, in a word, for [`DropReason::Malformed`], [`DropReason::TcpState`] and
-        /// [`DropReason::NotOpened`].
+        /// What exactly was wrong, in a word, for [`DropReason::Malformed`], [`DropReason::TcpState`],
+        /// [`DropReason::NotOpened`] and [`DropReason::Anomaly`].
         cause: Option<&'static str>,
         /// Index of the signature in its rule set, for [`DropReason::Signature`].
         signature: Option<u32>,

@@ -62,6 +62,12 @@ impl EventLog {
         self.send(event);
     }
 
+    /// Records an anomaly. Quiet times have made few of many.
+    pub fn anomaly_event(&mut self, event: Event) {
+        debug_assert!(matches!(event.kind, EventKind::Anomaly(..)));
+        self.send(event);
+    }
+
     /// Events that found the queue full since the last call.
     pub fn take_lost(&mut self) -> u64 {
         std::mem::take(&mut self.lost)

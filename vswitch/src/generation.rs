@@ -7,8 +7,10 @@ use zones::binding::PortSecurity;
 use zones::policy::Policy;
 
 use crate::counters::Cell;
+use crate::detect::Detect;
 use crate::frame::PortId;
 use crate::mac_table::FixedMacs;
+use crate::quarantine::Quarantines;
 
 /// What the walk needs to know of one port.
 #[derive(Debug)]
@@ -17,6 +19,8 @@ pub struct PortView {
     pub name: String,
     /// Name of its zone.
     pub zone: String,
+    /// Whose it is.
+    pub tenant: Option<String>,
     /// Whether it leads off the host.
     pub is_uplink: bool,
     /// What it may call itself; `None` for a port without `port_security`.
@@ -38,6 +42,10 @@ pub struct Generation {
     pub fixed_macs: FixedMacs,
     /// Frames judged by each decider of the policy, per worker: `rule_hits[worker][decider]`.
     pub rule_hits: Vec<Box<[Cell]>>,
+    /// The watch for scans and floods, if there is one.
+    pub detect: Option<Detect>,
+    /// The ports that neither send nor receive for a time: the same for all generations.
+    pub quarantines: Arc<Quarantines>,
 }
 
 impl Generation {
@@ -56,7 +64,12 @@ impl Generation {
         }));
         let hits = || policy.deciders().iter().map(|_| Cell::default()).collect();
         let rule_hits = (0..worker_count).map(|_| hits()).collect();
-        Self { number, ports, policy, rules, fixed_macs, rule_hits }
+        Self { number, ports, policy, rules, fixed_macs, rule_hits, detect: None, quarantines: Arc::default() }
+    }
+
+    /// The same with a watch for scans and floods, and the quarantines that it puts ports in.
+    pub fn with_watch(self, detect: Option<Detect>, quarantines: Arc<Quarantines>) -> Self {
+        Self { detect, quarantines, ..self }
     }
 
     /// Whether no address is fixed to the port: then whoever is behind it is learned, and frames to addresses that nobody is

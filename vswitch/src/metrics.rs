@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use inspect::detect::AnomalyKind;
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
@@ -57,6 +58,10 @@ pub struct PortSeries {
     pub isolations: u64,
     /// Times that a worker did not give a queue of it back in time.
     pub worker_stuck: u64,
+    /// Whether it is in quarantine.
+    pub quarantined: bool,
+    /// Times that it was put in quarantine.
+    pub quarantines: u64,
 }
 
 /// The published metrics.
@@ -105,6 +110,9 @@ fn describe() {
         "vswitch_port_worker_stuck_total",
         "Times that a worker did not give a queue of the port back in time"
     );
+    describe_gauge!("vswitch_port_quarantined", "Whether the port is in quarantine now");
+    describe_counter!("vswitch_port_quarantines_total", "Times that the port was put in quarantine");
+    describe_counter!("vswitch_anomalies_total", "Scans, sweeps, floods and bursts that were told, by kind");
     describe_counter!("vswitch_drops_total", "Frames dropped, by reason");
     describe_counter!("vswitch_port_drops_total", "Frames dropped, by the port that they entered by and reason");
     describe_gauge!("vswitch_fragments_held", "Fragments that wait for the rest of their datagram");
@@ -144,6 +152,8 @@ fn publish_ports(scrape: &Scrape<'_>) {
         count("vswitch_port_isolations_total", port.isolations);
         count("vswitch_port_worker_stuck_total", port.worker_stuck);
         gauge!("vswitch_port_connected", "port" => port.name.clone()).set(f64::from(port.connected));
+        gauge!("vswitch_port_quarantined", "port" => port.name.clone()).set(f64::from(port.quarantined));
+        count("vswitch_port_quarantines_total", port.quarantines);
         for &reason in DropReason::ALL {
             let drops = totals.drops[reason as usize];
             if drops > 0 {
@@ -170,6 +180,9 @@ fn publish_switch(scrape: &Scrape<'_>) {
     counter!("vswitch_delivered_total").absolute(totals.all.delivered);
     counter!("vswitch_alerts_total", "action" => "allowed").absolute(totals.alerts_allowed);
     counter!("vswitch_alerts_total", "action" => "blocked").absolute(totals.alerts_blocked);
+    for kind in AnomalyKind::ALL {
+        counter!("vswitch_anomalies_total", "kind" => kind.name()).absolute(totals.anomalies[kind as usize]);
+    }
     for (rule, &hits) in scrape.rule_hits {
         counter!("vswitch_rule_hits_total", "rule" => rule.clone()).absolute(hits);
     }
@@ -218,6 +231,8 @@ mod tests {
                 connections: 3,
                 isolations: 2,
                 worker_stuck: 1,
+                quarantined: id == 1,
+                quarantines: 4,
             })
             .collect();
         published.render(&Scrape {
@@ -252,6 +267,11 @@ mod tests {
             ("vswitch_alerts_total{action=\"allowed\"}", 0.0),
             ("vswitch_port_connected{port=\"web1\"}", 1.0),
             ("vswitch_port_connected{port=\"db1\"}", 0.0),
+            ("vswitch_port_quarantined{port=\"web1\"}", 0.0),
+            ("vswitch_port_quarantined{port=\"db1\"}", 1.0),
+            ("vswitch_port_quarantines_total{port=\"db1\"}", 4.0),
+            ("vswitch_anomalies_total{kind=\"port_scan\"}", 0.0),
+            ("vswitch_anomalies_total{kind=\"connection_burst\"}", 0.0),
             ("vswitch_port_connections_total{port=\"web1\"}", 3.0),
             ("vswitch_port_isolations_total{port=\"web1\"}", 2.0),
             ("vswitch_port_worker_stuck_total{port=\"web1\"}", 1.0),
@@ -279,6 +299,7 @@ mod tests {
             port.drops[DropReason::PortDown as usize].add(1);
             worker.cleared.add(2);
             worker.flows_opened.add(5);
+            worker.anomalies[AnomalyKind::HostSweep as usize].add(1);
             worker.flows_ended.add(2);
         }
         let totals = Totals::of(&workers);
@@ -296,6 +317,7 @@ mod tests {
             ("vswitch_delivered_total", 4.0),
             ("vswitch_cleared_total", 4.0),
             ("vswitch_flows", 6.0),
+            ("vswitch_anomalies_total{kind=\"host_sweep\"}", 2.0),
         ] {
             assert_eq!(value(&text, series), Some(expected), "{series}\n{text}");
         }

@@ -21,6 +21,8 @@ pub enum Table {
     Drops,
     /// The last alerts, the newest first
     Alerts,
+    /// Scans, sweeps, floods and bursts, and ports in quarantine
+    Threats,
     /// What decides in the policy, and how many frames each judged
     Rules,
     /// Workers and their load
@@ -46,6 +48,9 @@ pub struct PortRow {
     pub features: Vec<String>,
     /// Why the port was isolated last, in one word; empty if it never was.
     pub last_fault: String,
+    /// Seconds that the port stays in quarantine; nothing if it is in none.
+    #[serde(default)]
+    pub quarantine_s: Option<u64>,
     /// Frames that entered by the port.
     pub receive_packets: u64,
     /// Their bytes.
@@ -165,6 +170,61 @@ pub struct AlertRow {
     pub source: Option<String>,
     /// Destination address, and transport port if there is one.
     pub destination: Option<String>,
+}
+
+/// The last anomaly of one kind that came by one port.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ThreatRow {
+    /// When it was told, as in the event log.
+    pub timestamp: String,
+    /// Port that it came by.
+    pub port: String,
+    /// The port's zone.
+    pub zone: String,
+    /// Whose the port is.
+    pub tenant: Option<String>,
+    /// What: `port_scan`, `host_sweep`, `arp_sweep`, `syn_flood`, `udp_flood`, `icmp_flood` or `connection_burst`.
+    pub kind: String,
+    /// Source address of the packet that exceeded the threshold.
+    pub source: Option<String>,
+    /// The host, or the service (`tcp/22`), that it was aimed at.
+    pub target: String,
+    /// How many there were in the window when it was told.
+    pub count: u64,
+    /// How many are normal.
+    pub threshold: u32,
+    /// The window, in milliseconds.
+    pub window_ms: u32,
+    /// What the configuration wanted done: `alert`, `drop` or `quarantine`.
+    pub action: String,
+    /// Whether a packet was part of it within the last window.
+    pub active: bool,
+    /// Seconds since a packet was part of it; nothing if all was forgotten since, as at a quarantine.
+    pub quiet_s: Option<u64>,
+    /// Packets that were part of it since it was told.
+    pub suppressed: u64,
+}
+
+/// A port in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuarantineRow {
+    /// The port.
+    pub port: String,
+    /// Its zone.
+    pub zone: String,
+    /// The kind of anomaly that brought it about.
+    pub kind: String,
+    /// Seconds until it ends by itself.
+    pub left_s: u64,
+}
+
+/// `vswitch show threats`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Threats {
+    /// The last anomaly of each port and kind.
+    pub threats: Vec<ThreatRow>,
+    /// Ports in quarantine.
+    pub quarantines: Vec<QuarantineRow>,
 }
 
 /// A worker.

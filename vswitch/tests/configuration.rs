@@ -4,10 +4,12 @@
 //! Expected texts and the schema are made anew with `UPDATE_EXPECTED=1 cargo test -p vswitch --test configuration`; look at
 //! the difference before committing it.
 
+use inspect::detect::{AnomalyKind, Threshold};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use vswitch::config::diagnostic::Severity;
 use vswitch::config::{Attachment, PortNumbering, Resolved, VhostUserMode, load, load_text, schema};
+use vswitch::detect::{DetectConfig, Response};
 use zones::PortId;
 
 fn repository() -> &'static Path {
@@ -158,6 +160,26 @@ fn smaller_tables_keep_their_proportion() {
     assert_eq!(limits("limits: {flows: 4194304}").flows_per_port, 16_384);
     assert_eq!(limits("limits: {flow_timeouts: {icmp: 5s}, mac_ageing: 1h}").mac_ageing_ms, 3_600_000);
     assert_eq!(limits("limits: {flow_timeouts: {icmp: 5s}}").flow_timeouts.icmp_ms, 5_000);
+}
+
+#[test]
+fn the_watch_is_resolved() {
+    assert_eq!(loaded(TWO_PORTS).detect, None, "nobody asked for one");
+    let detect = |section: &str| loaded(&format!("{TWO_PORTS}detect: {section}\n")).detect.unwrap();
+    let all = detect("{}");
+    let defaults = AnomalyKind::ALL.map(|kind| (kind, (kind.default_threshold(), Response::Alert)));
+    assert_eq!(all, DetectConfig { kinds: defaults.into(), exempt: Vec::new() });
+    let some = detect(
+        "{port_scan: {threshold: 7, window: 2s, quiet_time: 3s, action: quarantine}, udp_flood: {enabled: false},
+          icmp_flood: {action: quarantine, quarantine_time: 5s}, syn_flood: {action: drop}, exempt: [b]}",
+    );
+    let threshold = Threshold { count_max: 7, window_ms: 2_000, quiet_ms: 3_000 };
+    assert_eq!(some.kinds[&AnomalyKind::PortScan], (threshold, Response::Quarantine { ms: 600_000 }));
+    assert_eq!(some.kinds[&AnomalyKind::IcmpFlood].1, Response::Quarantine { ms: 5_000 });
+    assert_eq!(some.kinds[&AnomalyKind::SynFlood].1, Response::Drop);
+    assert!(!some.kinds.contains_key(&AnomalyKind::UdpFlood) && some.kinds.len() == 6);
+    assert_eq!(some.exempt, [PortId(1)]);
+    assert_eq!(detect("{exempt: [web]}").exempt, [PortId(0), PortId(1), PortId(2)], "a zone is its ports");
 }
 
 #[test]

@@ -155,9 +155,8 @@ impl<const N: usize> KeyedSets<N> {
         for (_, set) in &self.entries {
             set.advance(now_ms, window_ms);
         }
-        let is_of_key = |(held, set): &(AtomicU64, SlidingSet)| {
-            held.load(Ordering::Relaxed) == key && set.bit_count() != 0
-        };
+        let is_of_key =
+            |(held, set): &(AtomicU64, SlidingSet)| held.load(Ordering::Relaxed) == key && set.bit_count() != 0;
         let found = self.entries.iter().position(is_of_key);
         let smallest = || (0..N).min_by_key(|index| self.entries[*index].1.bit_count()).unwrap_or_default();
         let index = found.unwrap_or_else(smallest);
@@ -214,7 +213,10 @@ mod tests {
         assert_eq!(set.bit_count(), 1, "known from the previous half");
 
         let count = SlidingCount::default();
-        assert_eq!([0, 499, 500, 999, 1000, 1500, 5000].map(|now_ms| count.add(1, now_ms, 1000)), [1, 2, 3, 4, 3, 2, 1]);
+        assert_eq!(
+            [0, 499, 500, 999, 1000, 1500, 5000].map(|now_ms| count.add(1, now_ms, 1000)),
+            [1, 2, 3, 4, 3, 2, 1]
+        );
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::arp::{self, ArpView};
 use super::icmp::{self, IcmpView, NeighbourView};
-use super::tcp::TcpView;
+use super::tcp::{TcpFlags, TcpView};
 use super::{Checksums, Headers, Malformed, Network, Transport, parse};
 use crate::flow_key::{FlowKey, Way};
 
@@ -181,6 +181,12 @@ impl<'a> Packet<'a> {
     pub fn tcp(&self) -> Option<TcpView<'a>> {
         let header_len = self.headers.payload_offset - self.headers.transport_offset;
         (self.headers.transport == Transport::Tcp).then(|| TcpView::read(self.segment(), usize::from(header_len)))
+    }
+
+    /// Whether this is a TCP segment that asks for a connection: SYN without ACK.
+    #[inline]
+    pub fn is_bare_syn(&self) -> bool {
+        self.tcp().is_some_and(|tcp| tcp.flags.contains(TcpFlags::SYN) && !tcp.flags.contains(TcpFlags::ACK))
     }
 
     /// The ICMP header, of either family.

@@ -83,7 +83,13 @@ pub(super) fn generation() -> Arc<Generation> {
     let views = (10..).zip(&GUESTS).map(|(number, (name, zone, mac))| {
         let mac: Vec<String> = mac.iter().map(|byte| format!("{byte:02x}")).collect();
         let security = PortSecurity::parse(&[format!("{} 10.0.0.{number}", mac.join(":"))]).expect("a binding");
-        Some(PortView { name: (*name).into(), zone: (*zone).into(), is_uplink: false, security: Some(security) })
+        Some(PortView {
+            name: (*name).into(),
+            zone: (*zone).into(),
+            is_uplink: false,
+            tenant: None,
+            security: Some(security),
+        })
     });
     Arc::new(Generation::new(1, views.collect(), Arc::new(policy), Arc::default(), 1))
 }

@@ -53,6 +53,14 @@ enum Command {
         #[command(flatten)]
         daemon: Daemon,
     },
+    /// Let a port out of quarantine before its time
+    Release {
+        /// The port's name
+        #[arg(value_name = "PORT")]
+        port: String,
+        #[command(flatten)]
+        daemon: Daemon,
+    },
     /// Show the version of this program, and of the running switch if there is one
     Version {
         #[command(flatten)]
@@ -151,6 +159,7 @@ pub fn main() -> ExitCode {
         Command::Replay(arguments) => return crate::replay::replay_command(&arguments),
         Command::Show(arguments) => show(&arguments),
         Command::Reload { daemon } => reload(&daemon),
+        Command::Release { port, daemon } => release(&daemon, port),
         Command::Version { daemon } => version(&daemon),
     };
     match done {
@@ -191,6 +200,14 @@ fn reload(daemon: &Daemon) -> Result<(), Failure> {
         return print_json(&result);
     }
     print(&format!("generation {}\n", result["generation"]))
+}
+
+fn release(daemon: &Daemon, port: String) -> Result<(), Failure> {
+    let result = ask(daemon, &Request::Release { port })?;
+    if daemon.json {
+        return print_json(&result);
+    }
+    print(&format!("{} is out of quarantine\n", result["released"].as_str().unwrap_or("it")))
 }
 
 fn version(daemon: &Daemon) -> Result<(), Failure> {

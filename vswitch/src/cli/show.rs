@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::table::Set::{Left, Right};
 use super::table::Table as Text;
-use crate::status::{AlertRow, DropRow, Flows, MacRow, PortRow, RuleRow, Table, WorkerRow, ZoneRow};
+use crate::status::{AlertRow, DropRow, Flows, MacRow, PortRow, RuleRow, Table, Threats, WorkerRow, ZoneRow};
 
 /// Sets the daemon's answer as text.
 ///
@@ -18,6 +18,7 @@ pub fn text(table: Table, rows: Value) -> Result<String, serde_json::Error> {
         Table::Flows => flows(serde_json::from_value(rows)?),
         Table::Drops => drops(serde_json::from_value(rows)?),
         Table::Alerts => alerts(serde_json::from_value(rows)?),
+        Table::Threats => threats(serde_json::from_value(rows)?),
         Table::Rules => rules(serde_json::from_value(rows)?),
         Table::Workers => workers(serde_json::from_value(rows)?),
     })
@@ -37,11 +38,12 @@ fn ports(rows: Vec<PortRow>) -> String {
         ("FAULT", Left),
     ]);
     for row in rows {
+        let state = state(&row).to_owned();
         text.row([
             row.name,
             row.zone,
             row.kind,
-            if row.connected { "up" } else { "down" }.to_owned(),
+            state,
             row.queues.to_string(),
             row.receive_packets.to_string(),
             row.transmit_packets.to_string(),
@@ -51,6 +53,14 @@ fn ports(rows: Vec<PortRow>) -> String {
         ]);
     }
     text.text()
+}
+
+fn state(row: &PortRow) -> &'static str {
+    match (row.quarantine_s, row.connected) {
+        (Some(_), _) => "quarantined",
+        (None, true) => "up",
+        (None, false) => "down",
+    }
 }
 
 fn zones(rows: Vec<ZoneRow>) -> String {
@@ -142,6 +152,44 @@ fn alerts(rows: Vec<AlertRow>) -> String {
         ]);
     }
     text.text()
+}
+
+fn threats(answer: Threats) -> String {
+    let mut text = Text::new(&[
+        ("PORT", Left),
+        ("ZONE", Left),
+        ("KIND", Left),
+        ("STATE", Left),
+        ("TARGET", Left),
+        ("COUNT", Right),
+        ("THRESHOLD", Right),
+        ("WINDOW", Right),
+        ("ACTION", Left),
+        ("SINCE THEN", Right),
+        ("TOLD AT", Left),
+    ]);
+    for row in answer.threats {
+        text.row([
+            row.port,
+            row.zone,
+            row.kind,
+            if row.active { "active" } else { "over" }.to_owned(),
+            row.target,
+            row.count.to_string(),
+            row.threshold.to_string(),
+            format!("{}s", f64::from(row.window_ms) / 1_000.0),
+            row.action,
+            row.suppressed.to_string(),
+            row.timestamp,
+        ]);
+    }
+    let quarantined: String = answer
+        .quarantines
+        .iter()
+        .map(|row| format!("{} is in quarantine for {} more seconds: {}\n", row.port, row.left_s, row.kind))
+        .collect();
+    let none = if quarantined.is_empty() { "no port is in quarantine\n" } else { "" };
+    format!("{}{quarantined}{none}", text.text())
 }
 
 fn rules(rows: Vec<RuleRow>) -> String {

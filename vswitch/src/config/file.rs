@@ -30,6 +30,8 @@ pub(super) struct File {
     pub(super) address_sets: Named<Vec<At<Prefix>>>,
     /// Who may open flows to whom.
     pub(super) policy: Policy,
+    /// What is done about scans, sweeps, floods and bursts. Without this key nobody watches for them; `{}` watches for all.
+    pub(super) detect: Option<Detect>,
     /// What is looked for in the traffic that policy allows.
     pub(super) inspection: Inspection,
     /// Bounds of tables, and how long things are remembered.
@@ -257,6 +259,72 @@ pub(super) enum Tier {
     Application,
     /// What holds where nobody said anything else.
     Baseline,
+}
+
+/// What is done about scans, sweeps, floods and bursts.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Detect {
+    /// Many ports of one host.
+    pub(super) port_scan: Detector,
+    /// One service, or ping, of many hosts.
+    pub(super) host_sweep: Detector,
+    /// Many neighbours asked for, by ARP or neighbour solicitation.
+    pub(super) arp_sweep: Detector,
+    /// Many TCP connection attempts.
+    pub(super) syn_flood: Detector,
+    /// Many UDP datagrams.
+    pub(super) udp_flood: Detector,
+    /// Many ICMP messages.
+    pub(super) icmp_flood: Detector,
+    /// Many new flows of any kind.
+    pub(super) connection_burst: Detector,
+    /// Ports that are not watched, or zones of which no port is: an operator's scanner.
+    pub(super) exempt: Vec<At<String>>,
+}
+
+/// From when on something is an anomaly, and what is done about it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Detector {
+    /// Whether it is watched for.
+    pub(super) enabled: bool,
+    /// As many of one port are still normal.
+    pub(super) threshold: Option<At<u64>>,
+    /// Within this time.
+    pub(super) window: Option<At<DurationText>>,
+    /// For so long after it was told it is not told again, of the same port.
+    pub(super) quiet_time: Option<At<DurationText>>,
+    /// What is done about it.
+    pub(super) action: DetectAction,
+    /// How long the port stays in quarantine, where the action is that.
+    pub(super) quarantine_time: Option<At<DurationText>>,
+}
+
+impl Default for Detector {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            threshold: None,
+            window: None,
+            quiet_time: None,
+            action: DetectAction::default(),
+            quarantine_time: None,
+        }
+    }
+}
+
+/// What is done about an anomaly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum DetectAction {
+    /// It is told.
+    #[default]
+    Alert,
+    /// It is told, and the frames that are part of it are dropped.
+    Drop,
+    /// It is told, and the port neither sends nor receives for a time. At an uplink: drop.
+    Quarantine,
 }
 
 /// What is looked for in the traffic that policy allows.

@@ -2,6 +2,7 @@
 
 use super::diagnostic::Report;
 use super::limits::Limits;
+use crate::detect::DetectConfig;
 use crate::worker::PollMode;
 use inspect::signature::RuleSet;
 use std::collections::BTreeMap;
@@ -25,6 +26,8 @@ pub struct Resolved {
     pub ports: Vec<PortConfig>,
     /// Who may talk to whom.
     pub policy: Arc<Policy>,
+    /// What is done about scans and floods; without it nobody watches for them.
+    pub detect: Option<DetectConfig>,
     /// The signatures.
     pub rules: Arc<RuleSet>,
     /// The bounds of tables.

@@ -27,6 +27,11 @@ pub enum Request {
     Version {},
     /// Read the configuration file anew and judge by it.
     Reload {},
+    /// Let a port out of quarantine.
+    Release {
+        /// Its name.
+        port: String,
+    },
     /// Rows of a table.
     Show {
         /// Which.
@@ -145,6 +150,8 @@ mod tests {
         check("{\"request\":\"show\",\"table\":\"secrets\"}\n", Some("unknown variant"));
         check("{\"request\":\"show\",\"table\":\"mac\",\"colour\":1}\n", Some("unknown field"));
         check("{\"request\":\"reload\",\"force\":true}\n", Some("unknown field"));
+        check("{\"request\":\"release\",\"port\":\"web1\"}\n", Some(r#""port":"web1""#));
+        check("{\"request\":\"release\"}\n", Some("missing field"));
         check("GET / HTTP/1.1\n", Some("this is no request"));
         check("\n", Some("this is no request"));
     }

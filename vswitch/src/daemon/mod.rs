@@ -12,6 +12,7 @@ mod notify;
 mod ports;
 mod reload;
 mod show;
+mod watch;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -32,9 +33,11 @@ use crate::generation::{Generation, PortView};
 use crate::http::Pages;
 use crate::mac_table::LearnedMacs;
 use crate::metrics::{PortSeries, Published, Scrape};
+use crate::quarantine::Quarantines;
 use crate::worker::{WorkerConfig, Workers};
 use front::{Acts, Front};
 use ports::{PortSpec, Ports};
+use watch::Watch;
 
 /// How long workers may take to judge by a new generation. They look at it between bursts, so this is long; it passes only
 /// when a worker is stuck.
@@ -72,6 +75,8 @@ pub struct Switch {
     port_names: BTreeMap<PortId, String>,
     ledger: HitLedger,
     published: Published,
+    watch: Watch,
+    quarantines: Arc<Quarantines>,
     log: Log,
     last_reload_successful: bool,
     last_reload_s: u64,
@@ -136,6 +141,7 @@ fn generation_of(resolved: &Resolved, number: u32) -> Generation {
             name: port.name.clone(),
             zone: port.zone_name.clone(),
             is_uplink: port.is_uplink,
+            tenant: port.tenant.clone(),
             security: port.security.clone(),
         });
     }
@@ -154,7 +160,9 @@ fn port_specs(resolved: &Resolved) -> Vec<PortSpec> {
 
 impl Switch {
     fn start(config_path: &Path, resolved: Resolved, numbering: PortNumbering) -> Result<Self, Failure> {
-        let generation = Arc::new(generation_of(&resolved, 1));
+        let (mut watch, quarantines) = (Watch::default(), Arc::<Quarantines>::default());
+        let detect = watch.detect(&resolved)?;
+        let generation = Arc::new(generation_of(&resolved, 1).with_watch(detect, Arc::clone(&quarantines)));
         let limits = &resolved.limits;
         let (events, queue) = crate::eve::queue();
         let learned = Arc::new(LearnedMacs::new(limits.learned_macs, limits.mac_ageing_ms));
@@ -177,11 +185,14 @@ impl Switch {
             port_names: BTreeMap::new(),
             ledger: HitLedger::default(),
             published: Published::new(),
+            watch,
+            quarantines,
             log,
             last_reload_successful: true,
             last_reload_s: unix_now_s(),
         };
         switch.ledger.begin(Arc::clone(&generation));
+        switch.watch.settle(&resolved);
         switch.name_ports(&generation);
         if !switch.workers.wait_generation(generation.number, GENERATION_TIMEOUT) {
             return Err(negative("the workers do not take up the configuration"));
@@ -229,6 +240,8 @@ impl Pages for Switch {
                 connections: history.connections,
                 isolations: history.isolations,
                 worker_stuck: history.worker_stuck,
+                quarantined: self.quarantines.holds(id, self.workers.now_us()),
+                quarantines: self.quarantines.count(id),
             }
         };
         let ports: Vec<PortSeries> = self.known_ports().map(series).collect();
@@ -275,6 +288,7 @@ impl Operations for Switch {
                 }),
             },
             Request::Reload {} => self.reload_for_client(),
+            Request::Release { port } => self.release(&port),
             Request::Show { table, max, port } => self.show(table, max, port.as_deref()),
         }
     }
@@ -295,6 +309,7 @@ impl Acts for Switch {
         if self.ledger.live_count() > 1 && self.workers.wait_generation(newest, Duration::ZERO) {
             self.ledger.settle();
         }
+        self.log_quarantines();
         // Its ports are cut off and its counters stand still: better to end, and be started again, than to look alive.
         match self.workers.ended_count() {
             0 => Ok(()),

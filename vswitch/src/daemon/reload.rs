@@ -125,18 +125,24 @@ impl Switch {
         if !differences.is_empty() {
             return Err(ReloadError::NeedsRestart(differences));
         }
+        // As for a new port, what cannot be had leaves the old configuration in force.
+        let detect = self.watch.detect(&resolved).map_err(|error| ReloadError::Invalid(error.to_string()))?;
         let steps = Steps::between(self.ports.specs(), &port_specs(&resolved));
         self.ports.start_all(steps.early).map_err(ReloadError::Port)?;
         self.numbering = numbering;
         self.fixed = fixed;
 
-        let number = self.workers.generation().number + 1;
-        let generation = Arc::new(generation_of(&resolved, number));
+        let before = self.workers.generation();
+        let number = before.number + 1;
+        let generation = generation_of(&resolved, number).with_watch(detect, Arc::clone(&self.quarantines));
+        let generation = Arc::new(generation);
         self.ledger.begin(Arc::clone(&generation));
         self.name_ports(&generation);
         // Names of rules and ports may be gone for good, so their series start anew.
         self.published = Published::new();
-        let is_settled = self.workers.set_generation(generation, GENERATION_TIMEOUT);
+        let is_settled = self.workers.set_generation(Arc::clone(&generation), GENERATION_TIMEOUT);
+        self.watch.settle(&resolved);
+        self.release_gone(&before, &generation);
         if is_settled {
             self.ledger.settle();
         }

@@ -35,6 +35,7 @@ impl Switch {
             },
             Table::Drops => serde_json::to_value(self.drop_rows()),
             Table::Alerts => serde_json::to_value(self.log.recent().newest(max.unwrap_or(RECENT_MAX))),
+            Table::Threats => serde_json::to_value(self.threats()),
             Table::Rules => serde_json::to_value(self.rule_rows()),
             Table::Workers => serde_json::to_value(self.worker_rows()),
         };
@@ -46,6 +47,7 @@ impl Switch {
         let totals = self.totals();
         let generation = self.workers.generation();
         let specs = self.ports.specs();
+        let now_us = self.workers.now_us();
         let views = (0..).zip(&generation.ports).filter_map(|(id, view)| Some((PortId(id), view.as_ref()?)));
         views
             .map(|(id, view)| {
@@ -61,6 +63,7 @@ impl Switch {
                     queues: state.queues,
                     features: state.features,
                     last_fault: state.last_fault,
+                    quarantine_s: self.quarantines.of(id, now_us).map(|quarantine| quarantine.left_s(now_us)),
                     receive_packets: counts.received,
                     receive_bytes: counts.received_bytes,
                     transmit_packets: counts.transmitted,

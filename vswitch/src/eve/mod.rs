@@ -7,6 +7,7 @@
 //! the file at most that and one write after the frame. When the file cannot take a piece (disk full), its events are
 //! counted as lost and the next piece is tried afresh; the frames were judged long ago.
 
+pub mod anomaly;
 pub mod recent;
 pub mod record;
 pub mod timestamp;

@@ -11,6 +11,7 @@ use crate::event::{Event, EventKind, Tuple};
 use crate::frame::PortId;
 use crate::generation::Generation;
 
+use super::anomaly::{self, AnomalyPart};
 use super::timestamp::WallClock;
 
 /// Flow ids are cut to what JavaScript's numbers hold exactly, as Suricata does.
@@ -94,6 +95,8 @@ struct SwitchPart<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     to_zone: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tenant: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     rule: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<&'static str>,
@@ -102,6 +105,8 @@ struct SwitchPart<'a> {
     cause: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     transaction: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    anomaly: Option<AnomalyPart>,
     #[serde(skip_serializing_if = "is_zero")]
     suppressed: u64,
 }
@@ -142,11 +147,13 @@ fn record(event: &Event, clock: WallClock) -> Record<'_> {
             to_port: event.to.map(|to| port_name(generation, to)),
             from_zone: zone_name(generation, event.from),
             to_zone: event.to.map(|to| zone_name(generation, to)),
+            tenant: generation.port(event.from).and_then(|view| view.tenant.as_deref()),
             rule: None,
             reason: None,
             generation: generation.number,
             cause: None,
             transaction: None,
+            anomaly: None,
             suppressed: 0,
         },
     };
@@ -155,6 +162,12 @@ fn record(event: &Event, clock: WallClock) -> Record<'_> {
             record.event_type = "alert";
             record.vswitch.transaction = alert.transaction;
             record.alert = alert_part(generation, alert.signature, alert.action);
+        }
+        EventKind::Anomaly(anomaly, response) => {
+            record.event_type = "alert";
+            record.alert = Some(AlertPart { action: anomaly::action(response), text: anomaly::text(anomaly.kind) });
+            record.vswitch.anomaly = Some(AnomalyPart::new(&anomaly, response));
+            record.vswitch.suppressed = anomaly.suppressed;
         }
         EventKind::Drop { reason, decider, cause, signature, suppressed } => {
             record.event_type = "drop";

@@ -3,12 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use inspect::alert::{Alert, AlertAction};
+use inspect::detect::{Anomaly, AnomalyKind, Target};
 use inspect::signature::{RuleFile, RuleSet, Vars};
 use inspect::wire::Malformed;
 use serde_json::{Value, json};
 use zones::policy::DeciderId;
 
 use super::*;
+use crate::detect::Response;
 use crate::drop_reason::DropReason;
 use crate::event::{EventKind, Tuple};
 use crate::frame::PortId;
@@ -18,7 +20,7 @@ const RULES: &str = r#"drop tcp any any -> any any (msg:"EVIL \"quoted\""; conte
 
 fn generation() -> Arc<Generation> {
     let view = |name: &str, zone: &str| {
-        Some(PortView { name: name.to_owned(), zone: zone.to_owned(), is_uplink: false, security: None })
+        Some(PortView { name: name.to_owned(), zone: zone.to_owned(), is_uplink: false, tenant: None, security: None })
     };
     let file = RuleFile { name: "test.rules".to_owned(), text: RULES.to_owned() };
     let loaded = RuleSet::compile(&[file], &Vars::default());
@@ -310,4 +312,75 @@ fn the_last_alerts_are_kept() {
     assert_eq!((row.source.as_deref(), row.destination.as_deref()), (Some("10.0.1.11:3"), Some("10.0.2.21:1")));
     recent.note(&Event { tuple: Some(tuple(1)), ..alert(AlertAction::Blocked) }, clock);
     assert_eq!(recent.newest(1)[0].source.as_deref(), Some("10.0.1.11"), "ICMP has no ports");
+}
+
+#[test]
+fn an_anomaly_is_an_alert_of_our_own() {
+    let anomaly = Anomaly {
+        source: 0,
+        kind: AnomalyKind::PortScan,
+        target: Target::Host(IpAddr::V4(Ipv4Addr::new(10, 0, 2, 21))),
+        count: 51,
+        count_max: 50,
+        window_ms: 10_000,
+        suppressed: 7,
+    };
+    let mut event = event(EventKind::Anomaly(anomaly, Response::Quarantine { ms: 600_000 }));
+    (event.tuple, event.to, event.flow_id) = (Some(tuple(6)), Some(PortId(1)), 9);
+    let expected = json!({
+        "timestamp": "1970-01-01T00:00:01.000001+0000",
+        "flow_id": 9,
+        "in_iface": "web1",
+        "event_type": "alert",
+        "src_ip": "10.0.1.11", "src_port": 3, "dest_ip": "10.0.2.21", "dest_port": 1, "proto": "TCP",
+        "alert": {
+            "action": "blocked", "gid": 500, "signature_id": 1, "rev": 1,
+            "signature": "VSWITCH port scan: many ports of one host",
+            "category": "Detection of a Network Scan", "severity": 3,
+        },
+        "vswitch": {
+            "from_port": "web1", "to_port": "db\"1\n", "from_zone": "web", "to_zone": "db", "tenant": "acme",
+            "generation": 7, "suppressed": 7,
+            "anomaly": {
+                "kind": "port_scan", "target": "10.0.2.21", "count": 51, "threshold": 50, "window_ms": 10_000,
+                "action": "quarantine", "quarantine_ms": 600_000,
+            },
+        },
+    });
+    let mut generation = Arc::into_inner(event.generation).expect("ours alone");
+    generation.ports[0].as_mut().expect("a port").tenant = Some("acme".to_owned());
+    event.generation = Arc::new(generation);
+    check(&event, expected);
+
+    let sweep =
+        |kind, target| line(&self::event(EventKind::Anomaly(Anomaly { kind, target, ..anomaly }, Response::Alert)));
+    let ssh = sweep(AnomalyKind::HostSweep, Target::Service { protocol: 6, port: 22 });
+    assert!(ssh.contains(r#""target":"tcp/22""#) && ssh.contains(r#""action":"allowed""#), "{ssh}");
+    assert!(!ssh.contains("quarantine_ms"), "{ssh}");
+    let ping = sweep(AnomalyKind::HostSweep, Target::Service { protocol: 58, port: 0 });
+    assert!(ping.contains(r#""target":"ipv6-icmp""#), "{ping}");
+    let signatures: std::collections::BTreeSet<(u32, &str)> =
+        AnomalyKind::ALL.map(anomaly::text).iter().map(|text| (text.signature_id, text.signature)).collect();
+    assert_eq!(signatures.len(), AnomalyKind::ALL.len(), "each kind has its own");
+}
+
+#[test]
+fn the_last_anomaly_of_each_port_and_kind_is_kept() {
+    let recent = RecentAlerts::default();
+    let target = Target::Service { protocol: 6, port: 22 };
+    let anomaly = |kind, count| {
+        let anomaly = Anomaly { source: 0, kind, target, count, count_max: 50, window_ms: 10_000, suppressed: 0 };
+        event(EventKind::Anomaly(anomaly, Response::Drop))
+    };
+    let clock = WallClock { ahead_us: 0 };
+    let told = [(AnomalyKind::HostSweep, 51), (AnomalyKind::PortScan, 60), (AnomalyKind::HostSweep, 70)];
+    for (kind, count) in told {
+        recent.note(&anomaly(kind, count), clock);
+    }
+    recent.note(&event(drop_kind(DropReason::Anomaly)), clock);
+    let rows: Vec<_> = recent.threats().into_values().map(|row| (row.kind, row.count, row.action)).collect();
+    let row = |kind: &str, count| (kind.to_owned(), count, "drop".to_owned());
+    assert_eq!(rows, [row("port_scan", 60), row("host_sweep", 70)]);
+    let alerts: Vec<u32> = recent.newest(10).iter().map(|row| row.signature_id).collect();
+    assert_eq!(alerts, [2, 1, 2], "they are alerts too");
 }

@@ -11,9 +11,10 @@ use inspect::stream::tcp_state::{TcpPhase, TcpRefused, TcpState, Transition};
 use inspect::wire::{Packet, Transport};
 use zones::policy::{DeciderId, Decision, FlowFacts};
 
-use super::Turn;
+use super::{Turn, detect};
 use crate::counters::WorkerCounters;
 use crate::drop_reason::DropReason;
+use crate::event_log::EventLog;
 use crate::flow_table::{FlowId, FlowRefused, FlowState, FlowTable, TableKey};
 use crate::frame::PortId;
 
@@ -127,6 +128,7 @@ pub(super) struct Flows<'a> {
     pub(super) table: &'a mut FlowTable,
     pub(super) inspector: &'a mut Inspector,
     pub(super) counters: &'a WorkerCounters,
+    pub(super) log: &'a mut EventLog,
 }
 
 impl Flows<'_> {
@@ -280,6 +282,8 @@ fn open(
     if packet.icmp().is_some_and(|icmp| is_icmp_answer(packet.headers().transport, icmp.kind)) {
         return Err(DropReason::NotOpened.into());
     }
+    // Before policy: a scan is mostly made of what policy denies.
+    detect::opening(turn, packet, key, hash, from_low, flows)?;
     let facts = facts_of(turn, packet, key, from_low);
     let decider = match turn.generation.policy.decide(&facts) {
         Decision::Allow(decider) => decider,

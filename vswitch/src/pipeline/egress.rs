@@ -104,10 +104,12 @@ pub(super) fn is_flooded(turn: &Turn<'_>, kind: Flood, port: PortId) -> bool {
         && !between_uplinks(turn, port)
 }
 
-/// The ports of a kind that are connected, less the one that the frame entered by. Empty when there is nobody.
+/// The ports of a kind that are connected and not in quarantine, less the one that the frame entered by. Empty when there
+/// is nobody.
 pub(super) fn flood(turn: &Turn<'_>, kind: Flood, egress: &impl Egress) -> ArrayVec<PortId, PORTS_MAX> {
     (0..turn.generation.ports.len() as u16)
         .map(PortId)
         .filter(|port| is_flooded(turn, kind, *port) && egress.queue(*port, 0).is_some())
+        .filter(|port| !turn.generation.quarantines.holds(*port, turn.now_us))
         .collect()
 }

@@ -24,6 +24,7 @@ use crate::mac_table::{LearnedCache, LearnedMacs};
 
 mod claim;
 mod decide;
+mod detect;
 mod egress;
 mod fragments;
 mod offload;
@@ -104,6 +105,8 @@ pub struct Pipeline {
     last_drop: DropReason,
     // The flow whose packet inspection is looking at.
     judging: Option<FlowSlot>,
+    // Whether any port is in quarantine during this burst.
+    is_quarantine: bool,
 }
 
 impl Pipeline {
@@ -128,6 +131,7 @@ impl Pipeline {
             ended: 0,
             last_drop: DropReason::Fragment,
             judging: None,
+            is_quarantine: false,
         }
     }
 
@@ -153,9 +157,19 @@ impl Pipeline {
             }
             return;
         };
+        if self.is_quarantined(turn) {
+            for index in 0..batch.len() {
+                self.drop_unread(turn, batch.frame(index), DropReason::Quarantined, DropDetail::default());
+            }
+            return;
+        }
         let sighted = self.parse(turn, batch);
+        let stopped = self.watch(turn, batch, &sighted);
         let mut line = Line { items: ArrayVec::new(), keyed: [Keyed::NONE; BURST_MAX] };
         for at in 0..sighted.frames.len() as u8 {
+            if stopped & 1 << at != 0 {
+                continue;
+            }
             let packet = sighted.candidate(batch, at).packet();
             if let Err(reason) = self.secure(turn, ingress, &packet) {
                 self.end(turn, None, &packet, reason, DropDetail::default());
@@ -349,8 +363,16 @@ impl Pipeline {
         candidate: &Candidate<'batch>,
     ) -> Option<Cleared<'batch>> {
         let packet = candidate.packet();
-        let mut flows =
-            Flows { table: &mut self.flows, inspector: self.inspection.inspector(), counters: &self.counters };
+        if self.is_quarantine && turn.generation.quarantines.holds(port, turn.now_us) {
+            self.end(turn, Some(port), &packet, DropReason::Quarantined, DropDetail::default());
+            return None;
+        }
+        let mut flows = Flows {
+            table: &mut self.flows,
+            inspector: self.inspection.inspector(),
+            counters: &self.counters,
+            log: &mut self.log,
+        };
         let admitted = match decide::decide(turn, &packet, port, keyed, &mut flows) {
             Ok(admitted) => admitted,
             Err(Denied { reason, decider, cause }) => {

@@ -227,17 +227,22 @@ impl Pipeline {
         let run = &parcel.waiting[run];
         self.entered = run.iter().map(Waiting::frame_count).sum();
         self.ended = 0;
+        let is_quarantined = self.is_quarantined(turn);
         for waiting in run {
             self.flows.prefetch(waiting.keyed.hash);
         }
         let mut outbound = Outbound::default();
         for Waiting { egress: port, generation, keyed, content, .. } in run {
             let is_current = *generation == turn.generation.number;
+            let let_again = |pipeline: &mut Self, packet: &Packet<'_>| match is_quarantined {
+                true => Err(DropReason::Quarantined),
+                false => pipeline.let_again(turn, *port, packet, is_current),
+            };
             match content {
                 Content::Frame { start, len, headers, offload } => {
                     let frame = &parcel.bytes[*start as usize..(*start + *len) as usize];
                     let candidate = Candidate { frame, headers, offload: *offload };
-                    match self.let_again(turn, *port, &candidate.packet(), is_current) {
+                    match let_again(self, &candidate.packet()) {
                         Ok(()) => self.judge_one(turn, *port, keyed, &candidate, &mut outbound, egress),
                         Err(reason) => {
                             self.end(turn, Some(*port), &candidate.packet(), reason, DropDetail::default());
@@ -248,7 +253,7 @@ impl Pipeline {
                     // Earlier frames of the flow leave first.
                     self.leave(turn, &std::mem::take(&mut outbound), egress);
                     let (whole, headers) = &**whole;
-                    match self.let_again(turn, *port, &Packet::new(&whole.frame, *headers), is_current) {
+                    match let_again(self, &Packet::new(&whole.frame, *headers)) {
                         Ok(()) => self.judge_whole(turn, (*port, keyed), whole, headers, egress),
                         Err(reason) => self.end_all(turn, Some(*port), whole, reason, DropDetail::default()),
                     }

@@ -102,7 +102,7 @@ impl Pipeline {
     }
 }
 
-fn event_about(turn: &Turn<'_>, kind: EventKind) -> Event {
+pub(super) fn event_about(turn: &Turn<'_>, kind: EventKind) -> Event {
     Event {
         at_us: turn.now_us,
         generation: Arc::clone(turn.generation),
@@ -116,7 +116,7 @@ fn event_about(turn: &Turn<'_>, kind: EventKind) -> Event {
     }
 }
 
-fn describe(event: &mut Event, egress: Option<PortId>, packet: &Packet<'_>) {
+pub(super) fn describe(event: &mut Event, egress: Option<PortId>, packet: &Packet<'_>) {
     event.to = egress;
     event.length = packet.frame().len() as u32;
     event.macs = Some((packet.source_mac(), packet.destination_mac()));

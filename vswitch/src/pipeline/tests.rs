@@ -35,8 +35,9 @@ fn generation() -> Arc<Generation> {
         ports: (0..).zip(names).map(|(id, name)| Port::new(PortId(id), name, "all")).collect(),
         ..PolicySource::default()
     };
-    let view =
-        |name: &str| Some(PortView { name: name.to_owned(), zone: "all".to_owned(), is_uplink: false, security: None });
+    let view = |name: &str| {
+        Some(PortView { name: name.to_owned(), zone: "all".to_owned(), is_uplink: false, tenant: None, security: None })
+    };
     let policy = Policy::compile(&source).expect("the policy compiles");
     Arc::new(Generation::new(1, names.map(view).into(), Arc::new(policy), Arc::new(RuleSet::default()), 1))
 }

@@ -27,6 +27,8 @@ fn the_pages_answer() {
         ("vswitch_rule_hits_total{rule=\"default\"}", 0.0),
         ("vswitch_port_receive_packets_total{port=\"web1\"}", 0.0),
         ("vswitch_port_connected{port=\"db1\"}", 0.0),
+        ("vswitch_port_quarantined{port=\"db1\"}", 0.0),
+        ("vswitch_anomalies_total{kind=\"port_scan\"}", 0.0),
         ("vswitch_flows", 0.0),
         ("vswitch_eve_lost_total", 0.0),
     ] {
@@ -52,7 +54,8 @@ fn what_show_tells() {
     assert!(drops.as_array().is_some_and(|rows| rows.iter().any(|row| row["reason"] == "signature")));
     assert_eq!(daemon.show("rules")[0], json!({"name": "web-db", "hits": 0}));
     assert_eq!(daemon.show("workers")[0]["generation"], json!(1));
-    for table in ["ports", "zones", "mac", "flows", "drops", "alerts", "rules", "workers"] {
+    assert_eq!(daemon.show("threats"), json!({"threats": [], "quarantines": []}));
+    for table in ["ports", "zones", "mac", "flows", "drops", "alerts", "threats", "rules", "workers"] {
         let ended = daemon.cli(&["show", table]);
         assert_eq!((ended.status, ended.err.as_str()), (0, ""), "show {table}");
         assert!(!ended.out.is_empty(), "show {table}");
@@ -75,6 +78,11 @@ fn exit_statuses() {
     check(&["reload"], 0, "generation 2");
     check(&["show", "flows", "--port", "web1"], 0, "0 shown");
     check(&["show", "flows", "--port", "nobody"], 1, "there is no port nobody");
+    check(&["release", "web1"], 1, "web1 is not in quarantine");
+    check(&["release", "nobody"], 1, "there is no port nobody");
+    check(&["release"], 2, "<PORT>");
+    check(&["release", "web1", "--run-dir", "/does/not"], 3, "no vswitch answers at");
+    check(&["show", "threats"], 0, "no port is in quarantine");
     check(&["show", "secrets"], 2, "possible values");
     check(&["run"], 2, "--config");
     check(&["run", "--config", "/does/not/exist.yaml"], 2, "/does/not/exist.yaml");

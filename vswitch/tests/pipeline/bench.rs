@@ -292,7 +292,7 @@ impl Bench {
             EventKind::Drop { decider: Some(decider), .. } => {
                 Some(event.generation.policy.decider_name(decider).to_owned())
             }
-            EventKind::Drop { .. } | EventKind::Alert(_) => None,
+            EventKind::Drop { .. } | EventKind::Alert(_) | EventKind::Anomaly(..) => None,
         });
         deciders.last()
     }
@@ -312,6 +312,7 @@ pub fn generation(number: u32, policy: Policy, rules: RuleSet) -> Generation {
                 name: (*name).to_owned(),
                 zone: (*zone).to_owned(),
                 is_uplink: *zone == "outside",
+                tenant: guest.map(|_| "acme".to_owned()),
                 security,
             })
         })

@@ -1,6 +1,7 @@
 //! The whole walk over ports in memory: what arrives where, what is dropped why, and that exactly those counters moved.
 
 mod bench;
+mod detect;
 mod drops;
 mod evasions;
 mod flows;

@@ -13,17 +13,19 @@ use zones::rule::Action;
 
 use crate::switch::{Switch, generation, ip, mac, udp, wait_until};
 
-const PORTS: u16 = 4;
+/// Ports of each switch here.
+pub(crate) const PORTS: u16 = 4;
 
-struct Ports {
-    switch: Switch,
+/// A switch with two workers, and what is plugged into it.
+pub(crate) struct Ports {
+    pub(crate) switch: Switch,
     /// The peers of each port's queue pairs.
     peers: Vec<Vec<MemoryPeer>>,
 }
 
 impl Ports {
     /// Workers that never sleep: ports in memory cannot wake them.
-    fn new(pairs: u16) -> Self {
+    pub(crate) fn new(pairs: u16) -> Self {
         let switch = Switch::new(PORTS, &[0, 1], PollMode::Busy);
         let peers: Vec<Vec<MemoryPeer>> =
             (0..PORTS).map(|_| (0..pairs).map(|_| MemoryPeer::default()).collect()).collect();
@@ -50,24 +52,24 @@ impl Ports {
         ports
     }
 
-    fn send(&self, port: u16, pair: usize, frame: &[u8]) {
+    pub(crate) fn send(&self, port: u16, pair: usize, frame: &[u8]) {
         self.peers[usize::from(port)][pair].send(frame);
     }
 
     /// Waits until so many frames were received and all of them have come to an end.
-    fn settle(&self, received: u64) {
+    pub(crate) fn settle(&self, received: u64) {
         wait_until("all frames have come to an end", || {
             let all = self.switch.totals().all;
             all.received >= received && all.received + all.flood_copies == all.delivered + all.dropped() + all.held
         });
     }
 
-    fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.switch.totals().all.received
     }
 
     /// What a port's peers have got since the last call.
-    fn take(&self, port: u16) -> Vec<Vec<u8>> {
+    pub(crate) fn take(&self, port: u16) -> Vec<Vec<u8>> {
         self.peers[usize::from(port)].iter().flat_map(|peer| peer.take()).map(|sent| sent.frame).collect()
     }
 

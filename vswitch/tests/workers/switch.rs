@@ -120,7 +120,7 @@ pub fn generation(number: u32, ports: u16, workers: usize, intra_zone: Action) -
         let [w, x, y, z] = ip(index);
         let entry = format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x} {w}.{x}.{y}.{z}");
         let security = Some(PortSecurity::parse(&[entry]).expect("a binding"));
-        Some(PortView { name: name(index), zone: "lan".into(), is_uplink: false, security })
+        Some(PortView { name: name(index), zone: "lan".into(), is_uplink: false, tenant: None, security })
     };
     let policy = Arc::new(Policy::compile(&source).expect("a policy"));
     Generation::new(number, (0..ports).map(view).collect(), policy, Arc::new(RuleSet::default()), workers)

@@ -1,6 +1,7 @@
 //! From what the file says to what the switch is built from. Every section is looked at, whatever is wrong with another:
 //! the operator mends a file once, not once per fault.
 
+mod detect;
 mod policy;
 mod ports;
 mod signatures;
@@ -156,6 +157,7 @@ pub(super) fn resolve(
     let mut next_numbering = numbering.clone();
     let mut ports = ports::resolve(file, &zone_names, &mut next_numbering, &mut context);
     let source = policy::source(file, &ports, &mut context);
+    let detect = file.detect.as_ref().map(|section| detect::resolve(section, &ports, &zone_names, &mut context));
     let limits = Limits::new(&file.limits, &mut context);
     let (rules, mut counts) = signatures::load(&file.inspection, base_dir, &mut context);
     if context.report.has_errors() {
@@ -179,6 +181,7 @@ pub(super) fn resolve(
         eve_path: file.eve.as_ref().map(|eve| eve.path.value.clone()),
         ports,
         policy: Arc::new(policy),
+        detect,
         rules: Arc::new(rules),
         limits,
         counts,

@@ -84,7 +84,8 @@ fn generation(ports: usize) -> Generation {
         ports: (0..ports).map(|index| Port::new(PortId(index as u16), name(index), "lan")).collect(),
         ..PolicySource::default()
     };
-    let view = |index| PortView { name: name(index), zone: "lan".into(), is_uplink: false, security: None };
+    let view =
+        |index| PortView { name: name(index), zone: "lan".into(), is_uplink: false, tenant: None, security: None };
     let policy = Arc::new(Policy::compile(&source).unwrap());
     Generation::new(1, (0..ports).map(|index| Some(view(index))).collect(), policy, Arc::new(RuleSet::default()), 1)
 }
