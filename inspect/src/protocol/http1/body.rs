@@ -113,11 +113,9 @@ impl Body {
             out.deliver(bytes, settings, sink);
             return Ok(());
         };
-        let go = unpacker.data(bytes, &mut |piece| {
+        let go = unpacker.data(bytes, out.unpacked_max(settings), &mut |piece| {
             out.deliver(piece, settings, sink);
-            let is_bomb = out.unpacked > settings.bomb_bytes_max
-                && out.unpacked > out.packed.saturating_mul(settings.bomb_ratio_max);
-            if is_bomb { Go::Stop } else { Go::On }
+            Go::On
         });
         if unpacker.has_failed() && !self.has_reported_failure {
             self.has_reported_failure = true;
@@ -158,10 +156,13 @@ impl Body {
     pub(super) fn end(self, complete: bool, settings: &Settings, sink: &mut dyn Sink) {
         let mut out = self.out;
         if let Some(unpacker) = self.unpacker {
-            unpacker.end(&mut |piece| {
+            let go = unpacker.end(out.unpacked_max(settings), &mut |piece| {
                 out.deliver(piece, settings, sink);
                 Go::On
             });
+            if go == Go::Stop {
+                sink.anomaly(out.transaction, out.side, Anomaly::HttpCompressionBomb);
+            }
         }
         if out.has_begun {
             sink.buffer(out.transaction, out.side, out.buffer(), Piece { first: false, last: true }, &[]);
@@ -178,6 +179,11 @@ impl Body {
 }
 
 impl Out {
+    /// Bytes that what has come so far may become by unpacking.
+    fn unpacked_max(&self, settings: &Settings) -> u64 {
+        settings.bomb_bytes_max.max(self.packed.saturating_mul(settings.bomb_ratio_max))
+    }
+
     fn buffer(&self) -> Buffer {
         match self.side {
             Direction::ToServer => Buffer::HttpRequestBody,

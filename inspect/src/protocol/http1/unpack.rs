@@ -54,22 +54,26 @@ impl Unpacker {
         Unpacker { layers: encodings.iter().rev().map(|&encoding| Layer::new(encoding)).collect() }
     }
 
-    /// Unpacks the next bytes and hands out what comes of them.
-    pub(super) fn data(&mut self, bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
-        feed(&mut self.layers, bytes, out)
+    /// Unpacks the next bytes and hands out what comes of them. It stops before a layer has given more than `given_max` bytes
+    /// since its beginning. That holds for each layer by itself: one within another may take a flood and give nothing.
+    pub(super) fn data(&mut self, bytes: &[u8], given_max: u64, out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
+        feed(&mut self.layers, bytes, given_max, out)
     }
 
-    /// Hands out what was held back to the end. That is no more than the dictionaries hold.
-    pub(super) fn end(mut self, out: &mut dyn FnMut(&[u8]) -> Go) {
+    /// Hands out what was held back to the end. Of one layer that is no more than its dictionary holds, but what it holds may
+    /// be packed in its turn: `given_max` is as in [`Unpacker::data`].
+    pub(super) fn end(mut self, given_max: u64, out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
         for outermost in 0..self.layers.len() {
             let (done, rest) = self.layers.split_at_mut(outermost + 1);
             let codec = std::mem::replace(&mut done[outermost].codec, Codec::Over);
             if let Codec::Lzma(stream) = codec
                 && let Ok(given) = stream.finish()
+                && feed(rest, &given, given_max, out) == Go::Stop
             {
-                feed(rest, &given, out);
+                return Go::Stop;
             }
         }
+        Go::On
     }
 
     /// Whether some layer could not make sense of its bytes.
@@ -78,11 +82,15 @@ impl Unpacker {
     }
 }
 
-fn feed(layers: &mut [Layer], bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
-    match layers.split_first_mut() {
-        None => out(bytes),
-        Some((layer, rest)) => layer.data(bytes, &mut |piece| feed(rest, piece, out)),
-    }
+fn feed(layers: &mut [Layer], bytes: &[u8], given_max: u64, out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
+    let Some((layer, rest)) = layers.split_first_mut() else { return out(bytes) };
+    let mut given = layer.given;
+    let go = layer.data(bytes, &mut |piece| {
+        given += piece.len() as u64;
+        if given > given_max { Go::Stop } else { feed(rest, piece, given_max, out) }
+    });
+    layer.given = given;
+    go
 }
 
 #[derive(Debug)]
@@ -94,6 +102,8 @@ struct Layer {
     can_retry: bool,
     tries: u8,
     has_failed: bool,
+    /// Bytes that have come out.
+    given: u64,
 }
 
 enum Codec {
@@ -175,7 +185,8 @@ impl Codec {
 
 impl Layer {
     fn new(encoding: Encoding) -> Self {
-        Layer { codec: Codec::new(encoding), encoding, fed: Vec::new(), can_retry: true, tries: 0, has_failed: false }
+        let codec = Codec::new(encoding);
+        Layer { codec, encoding, fed: Vec::new(), can_retry: true, tries: 0, has_failed: false, given: 0 }
     }
 
     fn data(&mut self, bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
@@ -427,7 +438,7 @@ mod tests {
             let mut unpacker = Unpacker::new(encodings);
             let mut given = Vec::new();
             for bytes in packed.chunks(step) {
-                unpacker.data(bytes, &mut |piece| {
+                unpacker.data(bytes, u64::MAX, &mut |piece| {
                     given.extend_from_slice(piece);
                     Go::On
                 });
@@ -473,7 +484,7 @@ mod tests {
         packed.truncate(cut);
         let mut unpacker = Unpacker::new(&[Encoding::Deflate]);
         let mut given = 0;
-        unpacker.data(&packed, &mut |piece| {
+        unpacker.data(&packed, u64::MAX, &mut |piece| {
             given += piece.len();
             Go::On
         });
@@ -488,7 +499,71 @@ mod tests {
             calls += 1;
             Go::Stop
         };
-        assert_eq!(Unpacker::new(&[Encoding::Gzip]).data(&packed, &mut stop), Go::Stop);
+        assert_eq!(Unpacker::new(&[Encoding::Gzip]).data(&packed, u64::MAX, &mut stop), Go::Stop);
         assert_eq!(calls, 1);
+    }
+
+    /// 4 MiB of zeros, and 4 MiB of the name of a gzip member that never ends.
+    fn bombs() -> Vec<(Vec<Encoding>, Vec<u8>)> {
+        use Encoding::{Brotli, Deflate, Gzip, Lzma, Zlib};
+        let zeros = vec![0; 4 << 20];
+        let endless = [b"\x1f\x8b\x08\x08\0\0\0\0\0\x03".as_slice(), &vec![b'a'; 4 << 20]].concat();
+        // Made with node's zlib, and with Python's lzma: the dictionary is 64 KiB.
+        let brotli = b"\x9b\xff\xff\x3f\xf8\x27\0\xe2\xb1\x40\x20\xf7\xfe\x07".to_vec();
+        vec![
+            (vec![Gzip], gzip(&zeros)),
+            (vec![Deflate], deflate(&zeros)),
+            (vec![Zlib], zlib(&zeros)),
+            (vec![Brotli], brotli.clone()),
+            // A layer within gives nothing, however much it gets.
+            (vec![Gzip, Gzip], gzip(&endless)),
+            (vec![Gzip, Gzip, Gzip], gzip(&gzip(&endless))),
+            (
+                vec![Lzma, Gzip],
+                gzip(&[b"\x5d\0\0\x01\0\xff\xff\xff\xff\xff\xff\xff\xff\0".as_slice(), &zeros].concat()),
+            ),
+            (vec![Gzip, Brotli], brotli),
+        ]
+    }
+
+    #[test]
+    fn no_layer_gives_more_than_it_may() {
+        let given_max = 1 << 20;
+        for (encodings, packed) in bombs() {
+            for step in [usize::MAX, 1460, 1] {
+                let mut unpacker = Unpacker::new(&encodings);
+                let (mut given, mut go) = (0, Go::On);
+                for bytes in packed.chunks(step) {
+                    go = unpacker.data(bytes, given_max, &mut |piece| {
+                        given += piece.len() as u64;
+                        Go::On
+                    });
+                    if go == Go::Stop {
+                        break;
+                    }
+                }
+                // The piece that was one too many is counted; LZMA's pieces are larger.
+                let counts: Vec<u64> = unpacker.layers.iter().map(|layer| layer.given).collect();
+                let is_within = counts.iter().all(|&count| count <= given_max + (64 << 10));
+                assert!(is_within && given <= given_max, "{encodings:?} in pieces of {step}: {counts:?}");
+                assert!(go == Go::Stop || unpacker.has_failed(), "{encodings:?} in pieces of {step}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_held_to_the_end_is_bounded_too() {
+        // A gzip bomb of some 4 KiB, which LZMA holds in its dictionary until the end.
+        let mut packed = Vec::new();
+        lzma_rs::lzma_compress(&mut gzip(&vec![0; 4 << 20]).as_slice(), &mut packed).unwrap();
+        let mut unpacker = Unpacker::new(&[Encoding::Gzip, Encoding::Lzma]);
+        let mut given = 0;
+        let mut take = |piece: &[u8]| {
+            given += piece.len();
+            Go::On
+        };
+        assert_eq!(unpacker.data(&packed, 1 << 20, &mut take), Go::On);
+        assert_eq!(unpacker.end(1 << 20, &mut take), Go::Stop);
+        assert!(given <= 1 << 20, "{given}");
     }
 }
