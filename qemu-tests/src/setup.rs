@@ -32,6 +32,18 @@ pub struct Member {
     pub boots: bool,
 }
 
+/// Names and addresses of the guests of zone `web`.
+const WEB: [(&str, &str, &str, &str); 8] = [
+    ("web1", "52:54:00:00:01:11", "10.0.1.11", "fd00::1:11"),
+    ("web2", "52:54:00:00:01:12", "10.0.1.12", "fd00::1:12"),
+    ("web3", "52:54:00:00:01:13", "10.0.1.13", "fd00::1:13"),
+    ("web4", "52:54:00:00:01:14", "10.0.1.14", "fd00::1:14"),
+    ("web5", "52:54:00:00:01:15", "10.0.1.15", "fd00::1:15"),
+    ("web6", "52:54:00:00:01:16", "10.0.1.16", "fd00::1:16"),
+    ("web7", "52:54:00:00:01:17", "10.0.1.17", "fd00::1:17"),
+    ("web8", "52:54:00:00:01:18", "10.0.1.18", "fd00::1:18"),
+];
+
 impl Member {
     const fn new(
         name: &'static str,
@@ -46,12 +58,12 @@ impl Member {
 
     /// The first guest of zone `web`.
     pub const fn web1() -> Self {
-        Self::new("web1", "web", "52:54:00:00:01:11", "10.0.1.11", "fd00::1:11")
+        Self::web(0)
     }
 
     /// The second guest of zone `web`.
     pub const fn web2() -> Self {
-        Self::new("web2", "web", "52:54:00:00:01:12", "10.0.1.12", "fd00::1:12")
+        Self::web(1)
     }
 
     /// The first guest of zone `db`.
@@ -62,6 +74,15 @@ impl Member {
     /// The second guest of zone `db`.
     pub const fn db2() -> Self {
         Self::new("db2", "db", "52:54:00:00:02:22", "10.0.2.22", "fd00::2:22")
+    }
+
+    /// One of eight guests of zone `web`, counted from 0; the first two are [`Member::web1`] and [`Member::web2`].
+    ///
+    /// # Panics
+    /// If there are not so many.
+    pub const fn web(index: usize) -> Self {
+        let (name, mac, ip, ip6) = WEB[index];
+        Self::new(name, "web", mac, ip, ip6)
     }
 
     /// QEMU listens and the switch dials.
