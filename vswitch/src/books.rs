@@ -7,6 +7,7 @@ use inspect::detect::AnomalyKind;
 
 use crate::counters::{PORTS_MAX, WorkerCounters};
 use crate::drop_reason::DropReason;
+use crate::eve::settings::EventType;
 use crate::frame::PortId;
 use crate::generation::Generation;
 
@@ -80,8 +81,12 @@ pub struct Totals {
     pub alerts_blocked: u64,
     /// Scans, sweeps, floods and bursts that were told, by kind.
     pub anomalies: [u64; AnomalyKind::ALL.len()],
-    /// Events that found the log's queue full.
-    pub events_lost: u64,
+    /// Events that found the log's queue full, by type.
+    pub events_lost: [u64; EventType::COUNT],
+    /// Events that were folded into records of others, by type.
+    pub events_suppressed: [u64; EventType::COUNT],
+    /// Things to tell that one packet had too many of.
+    pub notes_lost: u64,
     /// Flows in the tables.
     pub flows: u64,
 }
@@ -105,7 +110,11 @@ impl Totals {
             alerts_allowed: sum(|worker| worker.alerts_allowed.value()),
             alerts_blocked: sum(|worker| worker.alerts_blocked.value()),
             anomalies: std::array::from_fn(|kind| workers.iter().map(|worker| worker.anomalies[kind].value()).sum()),
-            events_lost: sum(|worker| worker.events_lost.value()),
+            events_lost: std::array::from_fn(|kind| workers.iter().map(|it| it.events_lost[kind].value()).sum()),
+            events_suppressed: std::array::from_fn(|kind| {
+                workers.iter().map(|worker| worker.events_suppressed[kind].value()).sum()
+            }),
+            notes_lost: sum(|worker| worker.notes_lost.value()),
             flows: sum(|worker| worker.flows_opened.value()).saturating_sub(ended),
         }
     }

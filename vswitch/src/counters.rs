@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use inspect::detect::AnomalyKind;
 
 use crate::drop_reason::DropReason;
+use crate::eve::settings::EventType;
 use crate::frame::PortId;
 
 /// Ports that a switch may have; tables of counters are made for this many at start.
@@ -83,8 +84,12 @@ pub struct WorkerCounters {
     pub alerts_blocked: Cell,
     /// Scans, sweeps, floods and bursts that were told, by kind.
     pub anomalies: [Cell; AnomalyKind::ALL.len()],
-    /// Events that found the way to the log full.
-    pub events_lost: Cell,
+    /// Events that found the way to the log full, by type.
+    pub events_lost: [Cell; EventType::COUNT],
+    /// Events that were folded into records of others, by type.
+    pub events_suppressed: [Cell; EventType::COUNT],
+    /// Things to tell that one packet had too many of.
+    pub notes_lost: Cell,
     /// Flows that entered the table; less those that ended, the flows in it.
     pub flows_opened: Cell,
     /// Flows that left the table.
@@ -113,7 +118,9 @@ impl Default for WorkerCounters {
             alerts_allowed: Cell::default(),
             alerts_blocked: Cell::default(),
             anomalies: std::array::from_fn(|_| Cell::default()),
-            events_lost: Cell::default(),
+            events_lost: std::array::from_fn(|_| Cell::default()),
+            events_suppressed: std::array::from_fn(|_| Cell::default()),
+            notes_lost: Cell::default(),
             flows_opened: Cell::default(),
             flows_ended: Cell::default(),
             empty_polls: Cell::default(),

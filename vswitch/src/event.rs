@@ -1,18 +1,21 @@
-//! What workers tell the log: alerts, anomalies and drops, as plain values. Formatting happens on the log's own thread.
+//! What workers tell the log, as plain values. Formatting happens on the log's own thread.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use inspect::alert::Alert;
 use inspect::detect::Anomaly;
+use inspect::inspector::Direction;
+use inspect::record::{Context, Note};
 use zones::policy::DeciderId;
 
 use crate::detect::Response;
 use crate::drop_reason::DropReason;
+use crate::eve::settings::EventType;
 use crate::frame::PortId;
 use crate::generation::Generation;
 
-/// The addresses of a packet, in the direction that it travelled.
+/// The addresses of a packet, in the direction that it travelled; of what is told of a flow, those of its originator first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tuple {
     /// Source address.
@@ -25,6 +28,20 @@ pub struct Tuple {
     pub source_port: u16,
     /// Transport destination port, or ICMP code.
     pub destination_port: u16,
+}
+
+impl Tuple {
+    /// The same, seen from the other end.
+    #[must_use]
+    pub fn reversed(self) -> Self {
+        Self {
+            source: self.destination,
+            destination: self.source,
+            source_port: self.destination_port,
+            destination_port: self.source_port,
+            ..self
+        }
+    }
 }
 
 /// One thing worth a line in the log.
@@ -46,12 +63,29 @@ pub struct Event {
     pub length: u32,
     /// A number that all events of one flow share; 0 where there is no flow.
     pub flow_id: u64,
+    /// Events of the same kind that were folded into this one.
+    pub suppressed: u64,
     /// What happened.
     pub kind: EventKind,
+    /// What is known around an alert.
+    pub around: Option<Box<Around>>,
 }
 
-/// What happened to the frame.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is known around an alert.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Around {
+    /// Which side of the flow sent the packet.
+    pub direction: Direction,
+    /// The flow and the transaction, where they are followed and wanted.
+    pub context: Option<Context>,
+    /// The packet's payload, as far as it is wanted.
+    pub payload: Vec<u8>,
+    /// There was more of it.
+    pub is_payload_cut: bool,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// A signature matched.
     Alert(Alert),
@@ -68,7 +102,20 @@ pub enum EventKind {
         cause: Option<&'static str>,
         /// Index of the signature in its rule set, for [`DropReason::Signature`].
         signature: Option<u32>,
-        /// Drops of the same port and reason that were folded into this record.
-        suppressed: u64,
     },
+    /// A transaction, an anomaly or a file in a flow that is followed.
+    Note(Note),
+}
+
+impl EventKind {
+    /// The kind of its record; `None` for what has none.
+    pub fn event_type(&self) -> Option<EventType> {
+        match self {
+            EventKind::Alert(_) | EventKind::Anomaly(..) => Some(EventType::Alert),
+            EventKind::Drop { .. } => Some(EventType::Drop),
+            EventKind::Note(Note::Transaction(transaction)) => EventType::of_protocol(transaction.protocol),
+            EventKind::Note(Note::Anomaly { .. }) => Some(EventType::Anomaly),
+            EventKind::Note(Note::File(_)) => Some(EventType::Fileinfo),
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The stage that judges, and the only place where a [`Cleared`] is made.
 
 use inspect::alert::Alert;
-use inspect::inspector::{FlowView, Inspector};
+use inspect::inspector::{FlowView, Inspector, Settings};
 use inspect::signature::RuleSet;
 use inspect::verdict::{Refused, Verdict};
 use inspect::wire::{Headers, Packet};
@@ -111,6 +111,17 @@ pub struct Inspection {
 }
 
 impl Inspection {
+    /// Inspection by these settings.
+    pub fn new(settings: Settings) -> Self {
+        Self { inspector: Inspector::new(settings), alerts: Vec::new() }
+    }
+
+    /// Whether there is anything to tell of the frame that was judged last.
+    #[inline]
+    pub fn has_findings(&self) -> bool {
+        !self.alerts.is_empty() || self.inspector.has_notes()
+    }
+
     /// Judges one frame; its alerts are in [`Inspection::alerts`] until the next call.
     ///
     /// # Errors

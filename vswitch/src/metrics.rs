@@ -11,6 +11,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use crate::books::Totals;
 use crate::drop_reason::DropReason;
+use crate::eve::settings::EventType;
 use crate::frame::PortId;
 use crate::status::WorkerRow;
 
@@ -35,10 +36,10 @@ pub struct Scrape<'a> {
     pub signatures: u64,
     /// Flows that all tables hold together.
     pub flow_limit: u64,
-    /// Events in the log.
-    pub events_written: u64,
-    /// Events that did not get there, wherever they were lost.
-    pub events_lost: u64,
+    /// Records in the log, by type.
+    pub events_written: [u64; EventType::COUNT],
+    /// Events that did not get there, wherever they were lost, by type.
+    pub events_lost: [u64; EventType::COUNT],
     /// Lines of the daemon's own log that were left out because there were too many of them.
     pub log_lines_suppressed: u64,
 }
@@ -131,8 +132,10 @@ fn describe() {
     );
     describe_gauge!("vswitch_config_last_reload_success_timestamp_seconds", "When the generation in force was taken");
     describe_gauge!("vswitch_build_info", "The version that runs; always 1");
-    describe_counter!("vswitch_eve_written_total", "Events written to the event log");
-    describe_counter!("vswitch_eve_lost_total", "Events that did not get into the event log");
+    describe_counter!("vswitch_eve_written_total", "Records written to the event log, by type");
+    describe_counter!("vswitch_eve_lost_total", "Events that did not get into the event log, by type");
+    describe_counter!("vswitch_eve_suppressed_total", "Events that were only counted in a record of another, by type");
+    describe_counter!("vswitch_eve_notes_lost_total", "Things to tell that one packet had too many of");
     describe_counter!("vswitch_log_lines_suppressed_total", "Lines left out of the daemon's own log");
     describe_counter!("vswitch_worker_bursts_total", "Bursts that the worker received");
     describe_counter!("vswitch_worker_busy_polls_total", "Turns of the worker's loop that moved frames");
@@ -193,8 +196,15 @@ fn publish_switch(scrape: &Scrape<'_>) {
     gauge!("vswitch_config_last_reload_successful").set(f64::from(scrape.last_reload_successful));
     gauge!("vswitch_config_last_reload_success_timestamp_seconds").set(scrape.last_reload_s as f64);
     gauge!("vswitch_build_info", "version" => crate::VERSION).set(1.0);
-    counter!("vswitch_eve_written_total").absolute(scrape.events_written);
-    counter!("vswitch_eve_lost_total").absolute(scrape.events_lost);
+    for &kind in EventType::ALL {
+        let count = |metric: &'static str, values: &[u64; EventType::COUNT]| {
+            counter!(metric, "type" => kind.name()).absolute(values[kind as usize]);
+        };
+        count("vswitch_eve_written_total", &scrape.events_written);
+        count("vswitch_eve_lost_total", &scrape.events_lost);
+        count("vswitch_eve_suppressed_total", &totals.events_suppressed);
+    }
+    counter!("vswitch_eve_notes_lost_total").absolute(totals.notes_lost);
     counter!("vswitch_log_lines_suppressed_total").absolute(scrape.log_lines_suppressed);
 }
 
@@ -245,8 +255,8 @@ mod tests {
             last_reload_s: 1_795_452_360,
             signatures: 12,
             flow_limit: 1_000,
-            events_written: 5,
-            events_lost: 6,
+            events_written: [5; EventType::COUNT],
+            events_lost: [6; EventType::COUNT],
             log_lines_suppressed: 0,
         })
     }
@@ -277,7 +287,7 @@ mod tests {
             ("vswitch_port_worker_stuck_total{port=\"web1\"}", 1.0),
             ("vswitch_signatures_loaded", 12.0),
             ("vswitch_flow_limit", 1_000.0),
-            ("vswitch_eve_lost_total", 6.0),
+            ("vswitch_eve_lost_total{type=\"alert\"}", 6.0),
         ] {
             assert_eq!(value(&text, series), Some(expected), "{series}\n{text}");
         }

@@ -3,6 +3,7 @@
 
 use super::spanned::{At, Named, OneOrMany};
 use super::text::{Action, DurationText, IcmpTypeText, ListenAddress, PortRange, Prefix, Protocol};
+use crate::eve::settings::EventType;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -88,6 +89,30 @@ pub(super) struct Metrics {
 pub(super) struct Eve {
     /// The file, one JSON record per line, in Suricata's EVE shape.
     pub(super) path: At<PathBuf>,
+    /// The kinds of records that are written. Without this key: alert, drop and anomaly.
+    #[serde(default)]
+    pub(super) types: Option<Vec<At<EventType>>>,
+    /// What alerts say.
+    #[serde(default)]
+    pub(super) alert: EveAlert,
+    /// Whether records have a Community ID, by which they can be joined with those of Zeek and Suricata.
+    #[serde(default)]
+    pub(super) community_id: bool,
+    /// The seed of the Community ID, the same wherever records are to be joined.
+    #[serde(default)]
+    pub(super) community_id_seed: Option<At<u64>>,
+}
+
+/// What alerts say.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct EveAlert {
+    /// Whether alerts show the transaction that they are about (`http`, `dns`, `tls`, ...) and their flow.
+    pub(super) app_layer: Option<bool>,
+    /// Whether alerts show the metadata of their rule.
+    pub(super) metadata: Option<bool>,
+    /// Bytes of the packet's payload that alerts show, in base64 and as text.
+    pub(super) payload_bytes: Option<At<u64>>,
 }
 
 /// A zone.

@@ -3,6 +3,7 @@
 use super::diagnostic::Report;
 use super::limits::Limits;
 use crate::detect::DetectConfig;
+use crate::eve::settings::EveSettings;
 use crate::worker::PollMode;
 use inspect::signature::RuleSet;
 use std::collections::BTreeMap;
@@ -22,6 +23,8 @@ pub struct Resolved {
     pub metrics_listen: Option<SocketAddr>,
     /// The event file; no events are written without it.
     pub eve_path: Option<PathBuf>,
+    /// What is written to it.
+    pub eve: EveSettings,
     /// The ports, guests' first, each in file order.
     pub ports: Vec<PortConfig>,
     /// Who may talk to whom.

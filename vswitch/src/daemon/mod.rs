@@ -27,7 +27,8 @@ use crate::cli::Failure;
 use crate::config::{self, Limits, PortNumbering, Resolved, SwitchConfig};
 use crate::control::socket::RunDir;
 use crate::control::{Operations, Request, Response};
-use crate::eve::Log;
+use crate::eve::settings::EveSettings;
+use crate::eve::{Log, values};
 use crate::frame::PortId;
 use crate::generation::{Generation, PortView};
 use crate::http::Pages;
@@ -49,6 +50,7 @@ struct Fixed {
     switch: SwitchConfig,
     metrics_listen: Option<std::net::SocketAddr>,
     eve_path: Option<PathBuf>,
+    eve: EveSettings,
     limits: Limits,
 }
 
@@ -58,6 +60,7 @@ impl Fixed {
             switch: resolved.switch.clone(),
             metrics_listen: resolved.metrics_listen,
             eve_path: resolved.eve_path.clone(),
+            eve: resolved.eve,
             limits: resolved.limits,
         }
     }
@@ -129,6 +132,7 @@ fn worker_config(resolved: &Resolved) -> WorkerConfig {
         flows_per_port_max: limits.flows_per_port,
         timeouts: limits.flow_timeouts,
         flood_frames_per_s: limits.flood_frames_per_second,
+        eve: resolved.eve,
     }
 }
 
@@ -171,7 +175,7 @@ impl Switch {
             .map_err(|error| negative(format!("the workers cannot be started: {error}")))?;
         let workers = Arc::new(workers);
         let started = Instant::now() - Duration::from_micros(workers.now_us());
-        let log = Log::start(resolved.eve_path.as_deref(), queue, started).map_err(|error| {
+        let log = Log::start(resolved.eve_path.as_deref(), resolved.eve, queue, started).map_err(|error| {
             let path = resolved.eve_path.as_deref().unwrap_or(Path::new("eve"));
             negative(format!("events cannot be written to {}: {error}", path.display()))
         })?;
@@ -247,7 +251,7 @@ impl Pages for Switch {
         let ports: Vec<PortSeries> = self.known_ports().map(series).collect();
         let generation = self.workers.generation();
         let log = self.log.counters();
-        let load = |counter: &std::sync::atomic::AtomicU64| counter.load(std::sync::atomic::Ordering::Relaxed);
+        let lost = values(&log.lost);
         self.published.render(&Scrape {
             totals: &totals,
             ports: &ports,
@@ -258,8 +262,8 @@ impl Pages for Switch {
             last_reload_s: self.last_reload_s,
             signatures: generation.rules.len() as u64,
             flow_limit: self.flow_limit(),
-            events_written: load(&log.written),
-            events_lost: load(&log.lost) + totals.events_lost,
+            events_written: values(&log.written),
+            events_lost: std::array::from_fn(|kind| lost[kind] + totals.events_lost[kind]),
             log_lines_suppressed: log::suppressed(),
         })
     }

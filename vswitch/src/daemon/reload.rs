@@ -81,6 +81,7 @@ impl Fixed {
             ("switch.poll", one.poll != two.poll),
             ("metrics.listen", self.metrics_listen != other.metrics_listen),
             ("eve.path", self.eve_path != other.eve_path),
+            ("eve", self.eve != other.eve),
             ("limits.flows", bounds.flows != others.flows),
             ("limits.flows_per_port", bounds.flows_per_port != others.flows_per_port),
             ("limits.flow_timeouts", bounds.flow_timeouts != others.flow_timeouts),

@@ -5,7 +5,7 @@
 use inspect::detect::{Anomaly, AnomalyKind, Target};
 use serde::Serialize;
 
-use super::record::SignatureText;
+use super::record::{Metadata, SignatureText};
 use crate::detect::Response;
 
 /// The generator of these alerts; signatures are 1.
@@ -76,5 +76,13 @@ pub(super) fn text(kind: AnomalyKind) -> SignatureText<'static> {
         AnomalyKind::IcmpFlood => ("VSWITCH ICMP flood", FLOOD),
         AnomalyKind::ConnectionBurst => ("VSWITCH burst of new connections", FLOOD),
     };
-    SignatureText { gid: GID, signature_id: kind as u32 + 1, rev: 1, signature, category, severity }
+    SignatureText {
+        gid: GID,
+        signature_id: kind as u32 + 1,
+        rev: 1,
+        signature,
+        category,
+        severity,
+        metadata: Metadata(&[]),
+    }
 }

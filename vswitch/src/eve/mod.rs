@@ -8,8 +8,12 @@
 //! counted as lost and the next piece is tried afresh; the frames were judged long ago.
 
 pub mod anomaly;
+pub mod app;
+pub mod community_id;
 pub mod recent;
 pub mod record;
+pub mod settings;
+pub mod text;
 pub mod timestamp;
 
 use std::fs::{DirBuilder, File, OpenOptions};
@@ -25,6 +29,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use crate::event::Event;
 use recent::RecentAlerts;
+use settings::{EveSettings, EventType};
 use timestamp::WallClock;
 
 /// Events that wait in the queue at most: what workers can raise in a burst of trouble while the disk is busy for a
@@ -37,13 +42,18 @@ const PIECE_MAX: usize = 1_024;
 /// How long the thread sleeps when no event waits.
 const IDLE_SLEEP: Duration = Duration::from_millis(20);
 
-/// What became of events after they left the queue.
+/// What became of events after they left the queue, by type.
 #[derive(Debug, Default)]
 pub struct LogCounters {
-    /// Events written.
-    pub written: AtomicU64,
-    /// Events that the file did not take.
-    pub lost: AtomicU64,
+    /// Records written.
+    pub written: [AtomicU64; EventType::COUNT],
+    /// Records that the file did not take.
+    pub lost: [AtomicU64; EventType::COUNT],
+}
+
+/// The values of counters at this moment.
+pub fn values(counters: &[AtomicU64; EventType::COUNT]) -> [u64; EventType::COUNT] {
+    std::array::from_fn(|kind| counters[kind].load(Ordering::Relaxed))
 }
 
 /// The queue: the workers' end, to be cloned, and the log's.
@@ -67,19 +77,24 @@ struct Orders {
 }
 
 impl Log {
-    /// Opens the file and starts the thread. Without a path, no events are written. `started` is the
-    /// moment from which the workers' clock counts.
+    /// Opens the file and starts the thread. Without a path, no events are written. `settings` says which are and what they
+    /// say, `started` is the moment from which the workers' clock counts.
     ///
     /// # Errors
     /// The file cannot be opened, or the thread cannot be made.
-    pub fn start(path: Option<&Path>, queue: Receiver<Event>, started: Instant) -> io::Result<Self> {
+    pub fn start(
+        path: Option<&Path>,
+        settings: EveSettings,
+        queue: Receiver<Event>,
+        started: Instant,
+    ) -> io::Result<Self> {
         let file = path.map(open).transpose()?;
         let counters = Arc::new(LogCounters::default());
         let recent = Arc::new(RecentAlerts::default());
         let orders = Arc::new(Orders::default());
         let thread = LogThread {
             path: path.map(Path::to_owned),
-            out: file.map(|file| LineWriter::new(file, Arc::clone(&counters))),
+            out: file.map(|file| LineWriter::new(file, settings, Arc::clone(&counters))),
             queue,
             started,
             recent: Arc::clone(&recent),
@@ -199,16 +214,20 @@ impl LogThread {
 /// Writes events as whole lines to something that may fail in the middle of one.
 struct LineWriter<W> {
     out: W,
+    settings: EveSettings,
     counters: Arc<LogCounters>,
     buffer: Vec<u8>,
+    /// The type of each line in the buffer.
+    kinds: Vec<EventType>,
     /// The last write ended within a line, which must not swallow the next one.
     is_torn: bool,
     is_failing: bool,
 }
 
 impl<W: Write> LineWriter<W> {
-    fn new(out: W, counters: Arc<LogCounters>) -> Self {
-        Self { out, counters, buffer: Vec::new(), is_torn: false, is_failing: false }
+    fn new(out: W, settings: EveSettings, counters: Arc<LogCounters>) -> Self {
+        let (buffer, kinds) = (Vec::new(), Vec::new());
+        Self { out, settings, counters, buffer, kinds, is_torn: false, is_failing: false }
     }
 
     fn replace(&mut self, out: W) {
@@ -219,22 +238,28 @@ impl<W: Write> LineWriter<W> {
     /// Writes the events as one piece; answers how many there were.
     fn write_events(&mut self, events: impl Iterator<Item = Event>, clock: WallClock) -> usize {
         self.buffer.clear();
+        self.kinds.clear();
         let mut count = 0;
         for event in events {
-            record::write(&event, clock, &mut self.buffer);
             count += 1;
+            if let Some(kind) = event.kind.event_type().filter(|&kind| self.settings.types.contains(kind)) {
+                record::write(&event, &self.settings, clock, &mut self.buffer);
+                self.kinds.push(kind);
+            }
         }
-        if count == 0 {
-            return 0;
+        if self.kinds.is_empty() {
+            return count;
         }
         let written = self.write_buffer();
-        self.counters.written.fetch_add(written, Ordering::Relaxed);
-        self.counters.lost.fetch_add(count as u64 - written, Ordering::Relaxed);
+        for (index, &kind) in self.kinds.iter().enumerate() {
+            let counters = if index < written { &self.counters.written } else { &self.counters.lost };
+            counters[kind as usize].fetch_add(1, Ordering::Relaxed);
+        }
         count
     }
 
     /// Writes the buffer; answers how many of its lines are whole in the file.
-    fn write_buffer(&mut self) -> u64 {
+    fn write_buffer(&mut self) -> usize {
         let mut result = Ok(());
         if self.is_torn {
             result = write_whole(&mut self.out, b"\n", &mut 0);
@@ -253,7 +278,7 @@ impl<W: Write> LineWriter<W> {
             }
             Err(_) => {}
         }
-        self.buffer[..sent].iter().filter(|&&byte| byte == b'\n').count() as u64
+        self.buffer[..sent].iter().filter(|&&byte| byte == b'\n').count()
     }
 }
 

@@ -5,11 +5,10 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
-use inspect::alert::AlertAction;
 use inspect::detect::AnomalyKind;
 
 use super::anomaly::{self, target_text};
-use super::record::{has_ports, port_name, protocol_name};
+use super::record::{action_name, has_ports, port_name, protocol_name};
 use super::timestamp::WallClock;
 use crate::event::{Event, EventKind};
 use crate::frame::PortId;
@@ -29,7 +28,7 @@ pub struct RecentAlerts {
 impl RecentAlerts {
     /// Keeps the event if it is an alert or an anomaly.
     pub(super) fn note(&self, event: &Event, clock: WallClock) {
-        if let EventKind::Anomaly(anomaly, _) = event.kind
+        if let EventKind::Anomaly(anomaly, _) = &event.kind
             && let Some(row) = threat_row(event, clock)
         {
             let mut threats = self.threats.lock().unwrap_or_else(PoisonError::into_inner);
@@ -58,20 +57,16 @@ impl RecentAlerts {
 
 fn alert_row(event: &Event, clock: WallClock) -> Option<AlertRow> {
     let generation = &event.generation;
-    let (action, signature_id, signature, severity) = match event.kind {
+    let (action, signature_id, signature, severity) = match &event.kind {
         EventKind::Alert(alert) => {
             let info = generation.rules.signature(alert.signature)?;
-            let action = match alert.action {
-                AlertAction::Allowed => "allowed",
-                AlertAction::Blocked => "blocked",
-            };
-            (action, info.sid, info.msg.clone(), info.priority)
+            (action_name(alert.action), info.sid, info.msg.clone(), info.priority)
         }
         EventKind::Anomaly(anomaly, response) => {
             let text = anomaly::text(anomaly.kind);
-            (anomaly::action(response), text.signature_id, text.signature.to_owned(), text.severity)
+            (anomaly::action(*response), text.signature_id, text.signature.to_owned(), text.severity)
         }
-        EventKind::Drop { .. } => return None,
+        EventKind::Drop { .. } | EventKind::Note(_) => return None,
     };
     let end = |protocol, address: IpAddr, port| match has_ports(protocol) {
         true => SocketAddr::new(address, port).to_string(),
@@ -93,7 +88,7 @@ fn alert_row(event: &Event, clock: WallClock) -> Option<AlertRow> {
 
 /// What is known when the event is raised; what has come since, who is asked adds.
 fn threat_row(event: &Event, clock: WallClock) -> Option<ThreatRow> {
-    let EventKind::Anomaly(anomaly, response) = event.kind else { return None };
+    let EventKind::Anomaly(anomaly, response) = &event.kind else { return None };
     let view = event.generation.port(event.from);
     Some(ThreatRow {
         timestamp: clock.format(event.at_us),

@@ -4,14 +4,24 @@
 use std::borrow::Cow;
 use std::net::IpAddr;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use inspect::alert::AlertAction;
-use serde::Serialize;
+use inspect::inspector::Direction;
+use inspect::record::{Context, FlowSummary, Note};
+use inspect::signature::SignatureInfo;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
-use crate::event::{Event, EventKind, Tuple};
+use crate::event::{Around, Event, EventKind, Tuple};
 use crate::frame::PortId;
 use crate::generation::Generation;
 
 use super::anomaly::{self, AnomalyPart};
+use super::app::{self, Object};
+use super::community_id::community_id;
+use super::settings::EveSettings;
+use super::text::printable;
 use super::timestamp::WallClock;
 
 /// Flow ids are cut to what JavaScript's numbers hold exactly, as Suricata does.
@@ -32,6 +42,32 @@ pub struct SignatureText<'a> {
     pub category: &'a str,
     /// Priority, 1 is the gravest.
     pub severity: u8,
+    /// What else the rule says about itself.
+    #[serde(skip_serializing_if = "Metadata::is_empty")]
+    pub metadata: Metadata<'a>,
+}
+
+/// A rule's metadata as Suricata writes it: each key with the list of its values.
+#[derive(Clone, Copy, Debug)]
+pub struct Metadata<'a>(pub &'a [(String, String)]);
+
+impl Metadata<'_> {
+    fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl Serialize for Metadata<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut lists: Vec<(&str, Vec<&str>)> = Vec::new();
+        for (key, value) in self.0 {
+            match lists.iter_mut().find(|(known, _)| known == key) {
+                Some((_, values)) => values.push(value),
+                None => lists.push((key, vec![value])),
+            }
+        }
+        serializer.collect_map(lists)
+    }
 }
 
 #[derive(Serialize)]
@@ -44,11 +80,25 @@ struct Record<'a> {
     #[serde(flatten)]
     tuple: Option<TuplePart>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    community_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_proto: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_proto_orig: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tx_id: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tx_guessed: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    direction: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     ether: Option<EtherPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     alert: Option<AlertPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     drop: Option<DropPart>,
+    #[serde(flatten)]
+    objects: Object,
     vswitch: SwitchPart<'a>,
 }
 
@@ -86,6 +136,29 @@ struct DropPart {
     reason: &'static str,
 }
 
+/// The `flow` object of an alert.
+#[derive(Clone, Debug, Serialize)]
+pub struct FlowPart {
+    pkts_toserver: u64,
+    pkts_toclient: u64,
+    bytes_toserver: u64,
+    bytes_toclient: u64,
+    start: String,
+}
+
+impl FlowPart {
+    /// From what inspection knows of the flow, and the time of its first packet as text.
+    pub fn new(summary: &FlowSummary, start: String) -> Self {
+        Self {
+            pkts_toserver: summary.packets.0,
+            pkts_toclient: summary.packets.1,
+            bytes_toserver: summary.bytes.0,
+            bytes_toclient: summary.bytes.1,
+            start,
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct SwitchPart<'a> {
     from_port: Cow<'a, str>,
@@ -107,6 +180,9 @@ struct SwitchPart<'a> {
     transaction: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     anomaly: Option<AnomalyPart>,
+    /// What of the transaction's fields was too long to be written whole.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cut: Vec<&'static str>,
     #[serde(skip_serializing_if = "is_zero")]
     suppressed: u64,
 }
@@ -119,9 +195,9 @@ fn is_zero(n: &u64) -> bool {
 ///
 /// Everything in it that a guest or a rule file has chosen is a JSON string or a number, so it cannot end the line or
 /// forge a key (attack F09).
-pub fn write(event: &Event, clock: WallClock, out: &mut Vec<u8>) {
+pub fn write(event: &Event, settings: &EveSettings, clock: WallClock, out: &mut Vec<u8>) {
     let start = out.len();
-    if serde_json::to_writer(&mut *out, &record(event, clock)).is_err() {
+    if serde_json::to_writer(&mut *out, &record(event, settings, clock)).is_err() {
         // Writing to memory cannot fail, and no key of ours is anything but a string.
         out.truncate(start);
         return;
@@ -129,19 +205,26 @@ pub fn write(event: &Event, clock: WallClock, out: &mut Vec<u8>) {
     out.push(b'\n');
 }
 
-fn record(event: &Event, clock: WallClock) -> Record<'_> {
+fn record<'a>(event: &'a Event, settings: &EveSettings, clock: WallClock) -> Record<'a> {
     let generation = &*event.generation;
     let mut record = Record {
         timestamp: clock.format(event.at_us),
         flow_id: Some(event.flow_id & FLOW_ID_MASK).filter(|&id| id != 0),
         in_iface: port_name(generation, event.from),
-        event_type: "",
+        event_type: event.kind.event_type().map_or("", |kind| kind.name()),
         tuple: event.tuple.as_ref().map(tuple_part),
+        community_id: settings.community_id.zip(event.tuple).map(|(seed, tuple)| community_id(seed, &tuple)),
+        app_proto: None,
+        app_proto_orig: None,
+        tx_id: None,
+        tx_guessed: None,
+        direction: None,
         ether: event
             .macs
             .map(|(source, destination)| EtherPart { src_mac: mac_text(source), dest_mac: mac_text(destination) }),
         alert: None,
         drop: None,
+        objects: Object::new(),
         vswitch: SwitchPart {
             from_port: port_name(generation, event.from),
             to_port: event.to.map(|to| port_name(generation, to)),
@@ -154,54 +237,156 @@ fn record(event: &Event, clock: WallClock) -> Record<'_> {
             cause: None,
             transaction: None,
             anomaly: None,
-            suppressed: 0,
+            cut: Vec::new(),
+            suppressed: event.suppressed,
         },
     };
-    match event.kind {
+    match &event.kind {
         EventKind::Alert(alert) => {
-            record.event_type = "alert";
+            record.tx_id = alert.transaction;
             record.vswitch.transaction = alert.transaction;
-            record.alert = alert_part(generation, alert.signature, alert.action);
+            record.alert = alert_part(generation, alert.signature, alert.action, settings);
+            if let Some(around) = &event.around {
+                record.look_around(around, clock);
+            }
         }
         EventKind::Anomaly(anomaly, response) => {
-            record.event_type = "alert";
-            record.alert = Some(AlertPart { action: anomaly::action(response), text: anomaly::text(anomaly.kind) });
-            record.vswitch.anomaly = Some(AnomalyPart::new(&anomaly, response));
-            record.vswitch.suppressed = anomaly.suppressed;
+            record.alert = Some(AlertPart { action: anomaly::action(*response), text: anomaly::text(anomaly.kind) });
+            record.vswitch.anomaly = Some(AnomalyPart::new(anomaly, *response));
+            record.vswitch.suppressed += anomaly.suppressed;
         }
-        EventKind::Drop { reason, decider, cause, signature, suppressed } => {
-            record.event_type = "drop";
+        EventKind::Drop { reason, decider, cause, signature } => {
             record.drop = Some(DropPart { len: event.length, reason: reason.word() });
-            record.alert = signature.and_then(|index| alert_part(generation, index, AlertAction::Blocked));
+            record.alert = signature.and_then(|index| alert_part(generation, index, AlertAction::Blocked, settings));
             record.vswitch.rule = decider
                 .and_then(|decider| generation.policy.deciders().get(usize::from(decider.0)))
                 .map(String::as_str);
             record.vswitch.reason = Some(reason.word());
-            record.vswitch.cause = cause;
-            record.vswitch.suppressed = suppressed;
+            record.vswitch.cause = *cause;
+        }
+        EventKind::Note(note) => {
+            let described = describe(note);
+            record.app_proto = described.app_proto;
+            record.tx_id = Some(described.transaction);
+            record.direction = described.side.map(direction_name);
+            record.vswitch.cut = described.cut;
+            record.objects = described.objects;
         }
     }
     record
 }
 
-fn alert_part(generation: &Generation, index: u32, action: AlertAction) -> Option<AlertPart<'_>> {
-    let action = match action {
-        AlertAction::Allowed => "allowed",
-        AlertAction::Blocked => "blocked",
-    };
-    signature_text(generation, index).map(|text| AlertPart { action, text })
+impl Record<'_> {
+    fn look_around(&mut self, around: &Around, clock: WallClock) {
+        self.direction = Some(direction_name(around.direction));
+        if let Some(context) = &around.context {
+            let Context { flow, transaction } = context;
+            self.app_proto = flow.protocol.map(|protocol| protocol.name());
+            self.app_proto_orig = flow.original.map(|protocol| protocol.name());
+            if let Some(known) = transaction {
+                self.tx_guessed = self.tx_id.is_none().then_some(true);
+                self.tx_id = Some(known.number);
+                self.objects = app::transaction(known);
+                self.vswitch.cut = app::cut(known);
+            }
+            let start = clock.format(flow.began_ms.saturating_mul(1_000));
+            let part = serde_json::to_value(FlowPart::new(flow, start)).unwrap_or_default();
+            self.objects.insert("flow".to_owned(), part);
+        }
+        if !around.payload.is_empty() {
+            self.objects.insert("payload".to_owned(), STANDARD.encode(&around.payload).into());
+            self.objects.insert("payload_printable".to_owned(), printable(&around.payload).into());
+            if around.is_payload_cut {
+                self.vswitch.cut.push("payload");
+            }
+        }
+    }
 }
 
-fn signature_text(generation: &Generation, index: u32) -> Option<SignatureText<'_>> {
+/// What a note says, in the words of a record.
+pub struct Described {
+    /// Its protocol.
+    pub app_proto: Option<&'static str>,
+    /// Its transaction's number.
+    pub transaction: u32,
+    /// Whose bytes it is about, where it is about one side's.
+    pub side: Option<Direction>,
+    /// What of it was cut.
+    pub cut: Vec<&'static str>,
+    /// The objects that tell it.
+    pub objects: Object,
+}
+
+/// Puts a note into the words of a record.
+pub fn describe(note: &Note) -> Described {
+    let one = |key: &str, value: Value| Object::from_iter([(key.to_owned(), value)]);
+    match note {
+        Note::Transaction(transaction) => Described {
+            app_proto: Some(transaction.protocol.name()),
+            transaction: transaction.number,
+            side: None,
+            cut: app::cut(transaction),
+            objects: app::transaction(transaction),
+        },
+        Note::Anomaly { transaction, side, anomaly } => {
+            let (protocol, object) = app::anomaly(*anomaly);
+            Described {
+                app_proto: Some(protocol),
+                transaction: *transaction,
+                side: Some(*side),
+                cut: Vec::new(),
+                objects: one("anomaly", object),
+            }
+        }
+        Note::File(file) => Described {
+            app_proto: file.protocol.map(|protocol| protocol.name()),
+            transaction: file.transaction,
+            side: Some(file.side),
+            cut: Vec::new(),
+            objects: one("fileinfo", app::file(file)),
+        },
+    }
+}
+
+/// Suricata's word for a direction.
+pub fn direction_name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::ToServer => "to_server",
+        Direction::ToClient => "to_client",
+    }
+}
+
+fn alert_part<'a>(
+    generation: &'a Generation,
+    index: u32,
+    action: AlertAction,
+    settings: &EveSettings,
+) -> Option<AlertPart<'a>> {
     let info = generation.rules.signature(index)?;
-    Some(SignatureText {
-        gid: info.gid,
-        signature_id: info.sid,
-        rev: info.rev,
-        signature: &info.msg,
-        category: info.classtype.as_deref().unwrap_or(""),
-        severity: info.priority,
-    })
+    Some(AlertPart { action: action_name(action), text: SignatureText::of(info, settings.metadata) })
+}
+
+/// Suricata's word for what became of a packet.
+pub fn action_name(action: AlertAction) -> &'static str {
+    match action {
+        AlertAction::Allowed => "allowed",
+        AlertAction::Blocked => "blocked",
+    }
+}
+
+impl<'a> SignatureText<'a> {
+    /// What a signature says about itself.
+    pub fn of(info: &'a SignatureInfo, with_metadata: bool) -> Self {
+        Self {
+            gid: info.gid,
+            signature_id: info.sid,
+            rev: info.rev,
+            signature: &info.msg,
+            category: info.classtype.as_deref().unwrap_or(""),
+            severity: info.priority,
+            metadata: Metadata(if with_metadata { &info.metadata } else { &[] }),
+        }
+    }
 }
 
 fn tuple_part(tuple: &Tuple) -> TuplePart {

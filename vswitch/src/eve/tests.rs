@@ -40,7 +40,7 @@ fn tuple(protocol: u8) -> Tuple {
 }
 
 fn drop_kind(reason: DropReason) -> EventKind {
-    EventKind::Drop { reason, decider: None, cause: None, signature: None, suppressed: 0 }
+    EventKind::Drop { reason, decider: None, cause: None, signature: None }
 }
 
 fn event(kind: EventKind) -> Event {
@@ -53,13 +53,15 @@ fn event(kind: EventKind) -> Event {
         macs: None,
         length: 60,
         flow_id: 0,
+        suppressed: 0,
         kind,
+        around: None,
     }
 }
 
 fn line(event: &Event) -> String {
     let mut out = Vec::new();
-    record::write(event, WallClock { ahead_us: 0 }, &mut out);
+    record::write(event, &EveSettings::default(), WallClock { ahead_us: 0 }, &mut out);
     String::from_utf8(out).expect("JSON is text")
 }
 
@@ -91,12 +93,12 @@ fn a_frame_of_which_all_is_known() {
         decider: Some(DeciderId(0)),
         cause: None,
         signature: None,
-        suppressed: 41,
     });
     event.to = Some(PortId(1));
     event.tuple = Some(tuple(6));
     event.macs = Some(([0x52, 0x54, 0, 0, 0, 1], [0x52, 0x54, 0, 0, 0, 0xff]));
     event.flow_id = u64::MAX;
+    event.suppressed = 41;
     check(
         &event,
         json!({
@@ -173,13 +175,14 @@ fn check_full_disk(room: usize, written: u64) {
     let (mut is_torn, mut is_failing) = (false, false);
     for room in [usize::MAX, room, usize::MAX] {
         disk.room = room;
-        let mut writer = LineWriter::new(&mut disk, Arc::clone(&counters));
+        let mut writer = LineWriter::new(&mut disk, EveSettings::default(), Arc::clone(&counters));
         (writer.is_torn, writer.is_failing) = (is_torn, is_failing);
         assert_eq!(writer.write_events(two(), clock), 2);
         (is_torn, is_failing) = (writer.is_torn, writer.is_failing);
     }
-    assert_eq!(counters.written.load(Ordering::Relaxed), written, "room {room}");
-    assert_eq!(counters.lost.load(Ordering::Relaxed), 6 - written, "room {room}");
+    let kind = EventType::Drop as usize;
+    assert_eq!(values(&counters.written)[kind], written, "room {room}");
+    assert_eq!(values(&counters.lost)[kind], 6 - written, "room {room}");
     let whole = line(&event(drop_kind(DropReason::Runt)));
     let text = String::from_utf8(disk.bytes).expect("text");
     let whole_count = text.lines().filter(|line| *line == whole.trim_end()).count();
@@ -210,7 +213,7 @@ fn a_log_is_written_rotated_and_finished() {
     let dir = tempfile::tempdir().expect("a directory");
     let (path, old) = (dir.path().join("made/for/it/eve.json"), dir.path().join("eve.json.1"));
     let (sender, receiver) = queue();
-    let log = Log::start(Some(&path), receiver, Instant::now()).expect("a log");
+    let log = Log::start(Some(&path), EveSettings::default(), receiver, Instant::now()).expect("a log");
     let lines = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
     sender.try_send(event(drop_kind(DropReason::Runt))).expect("room");
     wait_for("the first line", || lines(&path) == 1);
@@ -231,9 +234,9 @@ fn a_queue_that_is_full_says_so_at_once() {
         sender.try_send(event(drop_kind(DropReason::Runt))).expect("room");
     }
     assert!(sender.try_send(event(drop_kind(DropReason::Runt))).is_err());
-    let log = Log::start(None, receiver, Instant::now()).expect("a log without a file");
+    let log = Log::start(None, EveSettings::NOTHING, receiver, Instant::now()).expect("a log without a file");
     wait_for("room", || sender.try_send(event(drop_kind(DropReason::Runt))).is_ok());
-    assert_eq!(log.counters().lost.load(Ordering::Relaxed), 0);
+    assert_eq!(values(&log.counters().lost), [0; EventType::COUNT]);
 }
 
 #[test]
@@ -248,8 +251,8 @@ fn a_pipe_is_no_log() {
         0,
     );
     made.expect("a pipe");
-    assert!(Log::start(Some(&path), queue().1, Instant::now()).is_err());
-    assert!(Log::start(Some(&path.join("eve.json")), queue().1, Instant::now()).is_err());
+    assert!(Log::start(Some(&path), EveSettings::default(), queue().1, Instant::now()).is_err());
+    assert!(Log::start(Some(&path.join("eve.json")), EveSettings::default(), queue().1, Instant::now()).is_err());
 }
 
 #[test]
@@ -265,13 +268,7 @@ fn an_alert_names_its_signature() {
     assert_eq!(record["event_type"], json!("alert"));
     assert_eq!(record["alert"], texts("allowed"));
     assert_eq!(record["vswitch"]["transaction"], json!(4));
-    let kind = EventKind::Drop {
-        reason: DropReason::Signature,
-        decider: None,
-        cause: None,
-        signature: Some(0),
-        suppressed: 0,
-    };
+    let kind = EventKind::Drop { reason: DropReason::Signature, decider: None, cause: None, signature: Some(0) };
     let record: Value = serde_json::from_str(&line(&event(kind))).expect("JSON");
     assert_eq!((&record["event_type"], &record["drop"]["reason"]), (&json!("drop"), &json!("signature")));
     assert_eq!(record["alert"], texts("blocked"));
@@ -284,7 +281,6 @@ fn a_malformed_frame_says_how() {
         decider: None,
         cause: Some(Malformed::TtlZero.name()),
         signature: None,
-        suppressed: 0,
     };
     let record: Value = serde_json::from_str(&line(&event(kind))).expect("JSON");
     assert_eq!(record["vswitch"]["cause"], json!("ttl_zero"));

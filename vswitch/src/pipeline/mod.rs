@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use inspect::fragments::FragmentTable;
 use inspect::inspector::FlowSlot;
+use inspect::record::Note;
 use inspect::wire::{self, Headers, Packet};
 use zones::policy::DeciderId;
 
@@ -97,6 +98,8 @@ pub struct Pipeline {
     storm: StormControl,
     counters: Arc<WorkerCounters>,
     log: EventLog,
+    // What inspection has to tell, on its way to the log.
+    notes: Vec<Note>,
     // Frames of the burst that entered, copies included, and those that have come to an end: what is missing when a stage
     // panics is dropped for that reason, and the books balance.
     entered: u64,
@@ -127,6 +130,7 @@ impl Pipeline {
             storm: StormControl::new(FLOOD_FRAMES_PER_S),
             counters,
             log,
+            notes: Vec::new(),
             entered: 0,
             ended: 0,
             last_drop: DropReason::Fragment,
@@ -247,7 +251,8 @@ impl Pipeline {
         });
         self.counters.flows_ended.add(ended);
         self.expire_fragments(now_ms);
-        self.counters.events_lost.add(self.log.take_lost());
+        self.log.flush(now_ms * 1_000);
+        self.count_events();
     }
 
     fn receive(&mut self, turn: &Turn<'_>, batch: &Batch) {
@@ -386,8 +391,8 @@ impl Pipeline {
         self.judging = admitted.view.slot;
         let verdict = self.inspection.judge(&turn.generation.rules, candidate, &admitted.view, turn.now_ms());
         self.judging = None;
-        if !self.inspection.alerts().is_empty() {
-            self.report_alerts(turn, port, &packet, keyed.hash);
+        if self.inspection.has_findings() {
+            self.report_findings(turn, port, &packet, (&admitted.view, keyed.hash));
         }
         match verdict {
             Ok(cleared) => Some(cleared),

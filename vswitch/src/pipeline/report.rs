@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use inspect::alert::AlertAction;
+use inspect::inspector::{Direction, FlowView};
+use inspect::record::Note;
 use inspect::verdict::Refused;
 use inspect::wire::{self, Packet};
 use zones::policy::DeciderId;
 
 use super::{Pipeline, Turn};
 use crate::drop_reason::DropReason;
-use crate::event::{Event, EventKind, Tuple};
+use crate::eve::settings::EventType;
+use crate::event::{Around, Event, EventKind, Tuple};
 use crate::frame::PortId;
 
 /// What a record of a drop says beyond its reason.
@@ -38,18 +41,84 @@ impl Pipeline {
         self.end(turn, Some(port), packet, reason, detail);
     }
 
+    /// Tells what inspection has found in a packet of a flow: alerts, and what else the log wants.
     #[cold]
-    pub(super) fn report_alerts(&mut self, turn: &Turn<'_>, port: PortId, packet: &Packet<'_>, flow_id: u64) {
+    pub(super) fn report_findings(
+        &mut self,
+        turn: &Turn<'_>,
+        port: PortId,
+        packet: &Packet<'_>,
+        (flow, flow_id): (&FlowView, u64),
+    ) {
+        self.report_alerts(turn, port, packet, (flow, flow_id));
+        let mut notes = std::mem::take(&mut self.notes);
+        notes.extend(self.inspection.inspector().take_notes());
+        for note in notes.drain(..) {
+            let mut event = event_about(turn, EventKind::Note(note));
+            describe(&mut event, Some(port), packet);
+            (event.flow_id, event.macs) = (flow_id, None);
+            self.report_note(turn, event, flow.direction);
+        }
+        self.notes = notes;
+    }
+
+    /// Tells a note about a flow. `event` has the ports and the addresses of a packet that went in this direction; a record has
+    /// those of the flow, or of the sender of a file.
+    fn report_note(&mut self, turn: &Turn<'_>, mut event: Event, direction: Direction) {
+        let EventKind::Note(note) = &event.kind else { return };
+        let shown = match note {
+            Note::File(file) => file.side,
+            Note::Transaction(_) | Note::Anomaly { .. } => Direction::ToServer,
+        };
+        let what = match note {
+            Note::Anomaly { anomaly, .. } => Some(*anomaly),
+            Note::Transaction(_) | Note::File(_) => None,
+        };
+        let Some(event_type) = event.kind.event_type() else { return };
+        if shown != direction {
+            event.tuple = event.tuple.map(Tuple::reversed);
+            if let Some(to) = event.to {
+                (event.from, event.to) = (to, Some(event.from));
+            }
+        }
+        self.log.record(event_type, (event.from, event.to, what), turn.now_us, || event);
+    }
+
+    fn report_alerts(&mut self, turn: &Turn<'_>, port: PortId, packet: &Packet<'_>, (flow, flow_id): (&FlowView, u64)) {
+        let payload_max = self.log.payload_bytes_max();
         for index in 0..self.inspection.alerts().len() {
             let alert = self.inspection.alerts()[index];
             match alert.action {
                 AlertAction::Allowed => self.counters.alerts_allowed.add(1),
                 AlertAction::Blocked => self.counters.alerts_blocked.add(1),
             }
-            let mut event = event_about(turn, EventKind::Alert(alert));
-            describe(&mut event, Some(port), packet);
-            event.flow_id = flow_id;
-            self.log.alert_event(event);
+            let context = self.inspection.inspector().take_context(index);
+            let kind = (turn.ingress, port, alert.signature, alert.action);
+            self.log.record(EventType::Alert, kind, turn.now_us, || {
+                let mut event = event_about(turn, EventKind::Alert(alert));
+                describe(&mut event, Some(port), packet);
+                event.flow_id = flow_id;
+                let payload = packet.payload();
+                let shown = &payload[..payload.len().min(payload_max)];
+                event.around = Some(Box::new(Around {
+                    direction: flow.direction,
+                    context,
+                    payload: shown.to_vec(),
+                    is_payload_cut: shown.len() < payload.len(),
+                }));
+                event
+            });
+        }
+    }
+
+    /// Counts events that were lost or folded, by type.
+    pub(super) fn count_events(&mut self) {
+        let unnoted = self.inspection.inspector().lost_notes();
+        self.counters.notes_lost.add(unnoted - self.counters.notes_lost.value());
+        let Some((lost, suppressed)) = self.log.take_counts() else { return };
+        for kind in 0..EventType::COUNT {
+            self.counters.events_lost[kind].add(lost[kind]);
+            self.counters.events_suppressed[kind].add(suppressed[kind]);
         }
     }
 
@@ -85,17 +154,10 @@ impl Pipeline {
         self.ended += 1;
         self.last_drop = reason;
         self.counters.count_drop(turn.ingress, reason);
-        self.log.drop_event((turn.ingress, reason, detail), turn.now_us, |suppressed| {
-            let mut event = event_about(
-                turn,
-                EventKind::Drop {
-                    reason,
-                    decider: detail.decider.map(DeciderId),
-                    cause: detail.cause,
-                    signature: detail.signature,
-                    suppressed,
-                },
-            );
+        self.log.record(EventType::Drop, (turn.ingress, reason, detail), turn.now_us, || {
+            let DropDetail { decider, cause, signature } = detail;
+            let decider = decider.map(DeciderId);
+            let mut event = event_about(turn, EventKind::Drop { reason, decider, cause, signature });
             describe(&mut event);
             event
         });
@@ -112,7 +174,9 @@ pub(super) fn event_about(turn: &Turn<'_>, kind: EventKind) -> Event {
         macs: None,
         length: 0,
         flow_id: 0,
+        suppressed: 0,
         kind,
+        around: None,
     }
 }
 

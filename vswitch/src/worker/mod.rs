@@ -13,6 +13,7 @@ use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::counters::WorkerCounters;
+use crate::eve::settings::EveSettings;
 use crate::event::Event;
 use crate::event_log::EventLog;
 use crate::flow_table::{FlowRecord, FlowTable, HashSecret, Timeouts};
@@ -103,6 +104,8 @@ pub struct WorkerConfig {
     pub timeouts: Timeouts,
     /// Broadcast, multicast and unknown-destination frames that one port may send in a second.
     pub flood_frames_per_s: u32,
+    /// What is told to the log.
+    pub eve: EveSettings,
 }
 
 /// What a worker can be told.
@@ -191,10 +194,13 @@ impl Workers {
                 let counters = Arc::new(WorkerCounters::default());
                 let pipeline = Pipeline::new(
                     flows,
-                    Inspection::default(),
+                    Inspection::new(inspect::inspector::Settings {
+                        records: config.eve.wanted(),
+                        ..inspect::inspector::Settings::default()
+                    }),
                     Arc::clone(&learned),
                     Arc::clone(&counters),
-                    EventLog::new(events.clone()),
+                    EventLog::new(events.clone()).by(&config.eve),
                 )
                 .with_flood_limit(config.flood_frames_per_s);
                 let settings = run::Settings {

@@ -30,7 +30,7 @@ fn the_pages_answer() {
         ("vswitch_port_quarantined{port=\"db1\"}", 0.0),
         ("vswitch_anomalies_total{kind=\"port_scan\"}", 0.0),
         ("vswitch_flows", 0.0),
-        ("vswitch_eve_lost_total", 0.0),
+        ("vswitch_eve_lost_total{type=\"drop\"}", 0.0),
     ] {
         assert_eq!(daemon.metric(series), Some(expected), "{series}\n{text}");
     }

@@ -7,6 +7,7 @@ use inspect::signature::RuleSet;
 use inspect::wire::emit::FrameBuilder;
 use vswitch::counters::WorkerCounters;
 use vswitch::drop_reason::DropReason;
+use vswitch::eve::settings::EveSettings;
 use vswitch::event::{Event, EventKind};
 use vswitch::event_log::EventLog;
 use vswitch::flow_table::{FlowTable, HashSecret, Timeouts};
@@ -122,16 +123,33 @@ impl Default for Bench {
 
 impl Bench {
     pub fn new(policy: Policy, rules: RuleSet, flows_max: u32) -> Self {
+        Self::with_log(policy, rules, flows_max, Inspection::default(), |log| log)
+    }
+
+    /// A switch that tells the log what these settings ask for.
+    pub fn telling(policy: Policy, rules: RuleSet, flows_max: u32, eve: EveSettings) -> Self {
+        let records = eve.wanted();
+        let settings = inspect::inspector::Settings { records, ..inspect::inspector::Settings::default() };
+        Self::with_log(policy, rules, flows_max, Inspection::new(settings), |log| log.by(&eve))
+    }
+
+    fn with_log(
+        policy: Policy,
+        rules: RuleSet,
+        flows_max: u32,
+        inspection: Inspection,
+        log: impl FnOnce(EventLog) -> EventLog,
+    ) -> Self {
         let counters = Arc::new(WorkerCounters::default());
         let (sender, events) = crossbeam_channel::bounded(4096);
         let flows = FlowTable::new(flows_max, flows_max * 3 / 4, Timeouts::default(), HashSecret::new([7; 56]))
             .expect("memory");
         let pipeline = Pipeline::new(
             flows,
-            Inspection::default(),
+            inspection,
             Arc::new(LearnedMacs::new(8, 300_000)),
             Arc::clone(&counters),
-            EventLog::new(sender),
+            log(EventLog::new(sender)),
         );
         let peers: Vec<MemoryPeer> = PORTS.iter().map(|_| MemoryPeer::default()).collect();
         let queues = peers.iter().map(|peer| Some(peer.queue())).collect();
@@ -157,6 +175,11 @@ impl Bench {
 
     pub fn advance_ms(&mut self, ms: u64) {
         self.now_us += ms * 1_000;
+    }
+
+    /// Housekeeping in so many places of the flow table.
+    pub fn housekeep(&mut self, places: usize) {
+        self.pipeline.housekeep(places, self.now_us / 1_000);
     }
 
     pub fn peer(&self, port: PortId) -> &MemoryPeer {
@@ -292,7 +315,7 @@ impl Bench {
             EventKind::Drop { decider: Some(decider), .. } => {
                 Some(event.generation.policy.decider_name(decider).to_owned())
             }
-            EventKind::Drop { .. } | EventKind::Alert(_) | EventKind::Anomaly(..) => None,
+            EventKind::Drop { .. } | EventKind::Alert(_) | EventKind::Anomaly(..) | EventKind::Note(_) => None,
         });
         deciders.last()
     }

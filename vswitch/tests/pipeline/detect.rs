@@ -71,7 +71,7 @@ impl Watched {
         let events = self.bench.take_events().into_iter();
         let anomaly = |event: vswitch::event::Event| match event.kind {
             EventKind::Anomaly(anomaly, response) => Some((event.from, anomaly, response)),
-            EventKind::Alert(_) | EventKind::Drop { .. } => None,
+            EventKind::Alert(_) | EventKind::Drop { .. } | EventKind::Note(_) => None,
         };
         events.filter_map(anomaly).collect()
     }
@@ -159,12 +159,12 @@ fn events_name_target_and_packet() {
     let events = watched.bench.take_events();
     let is_anomaly =
         |kind| matches!(kind, EventKind::Anomaly(anomaly, _) if anomaly.target == Target::Host(ip(21).into()));
-    let event = events.iter().find(|event| is_anomaly(event.kind)).expect("an event");
+    let event = events.iter().find(|event| is_anomaly(event.kind.clone())).expect("an event");
     let tuple = event.tuple.expect("addresses");
     assert_eq!((event.from, event.to), (WEB1, Some(DB1)));
     assert_eq!((tuple.source, tuple.destination, tuple.protocol), (ip(11).into(), ip(21).into(), 6));
     assert!((45..=60).contains(&tuple.destination_port), "{tuple:?}");
-    let first = events.iter().position(|event| is_anomaly(event.kind)).expect("an event");
+    let first = events.iter().position(|event| is_anomaly(event.kind.clone())).expect("an event");
     let of_policy =
         |event: &vswitch::event::Event| matches!(event.kind, EventKind::Drop { reason: DropReason::Policy, .. });
     assert!(events[..first].iter().any(of_policy), "attempts that policy denies count");
@@ -264,7 +264,7 @@ fn dropped_frames_name_the_kind() {
     let mut watched = Watched::new(&[(AnomalyKind::PortScan, Response::Drop)]);
     watched.send_all(WEB1, scan(80), DB1);
     let is_named = |kind| matches!(kind, EventKind::Drop { reason: DropReason::Anomaly, cause: Some("port_scan"), .. });
-    assert!(watched.bench.take_events().iter().any(|event| is_named(event.kind)));
+    assert!(watched.bench.take_events().iter().any(|event| is_named(event.kind.clone())));
 }
 
 /// web1 scans db1 and is in quarantine.

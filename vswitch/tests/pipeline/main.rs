@@ -7,5 +7,6 @@ mod evasions;
 mod flows;
 mod random;
 mod reasons;
+mod records;
 mod signatures;
 mod workers;

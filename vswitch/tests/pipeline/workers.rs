@@ -38,6 +38,7 @@ impl Running {
             flows_per_port_max: 1_024,
             timeouts: Timeouts::default(),
             flood_frames_per_s: vswitch::pipeline::FLOOD_FRAMES_PER_S,
+            eve: vswitch::eve::settings::EveSettings::default(),
         };
         let first = Arc::new(generation(1, policy(Vec::new()), RuleSet::default()));
         let learned = Arc::new(LearnedMacs::new(8, 300_000));

@@ -45,6 +45,7 @@ impl Switch {
             flows_per_port_max: 65_536,
             timeouts: Timeouts::default(),
             flood_frames_per_s: 1_000,
+            eve: vswitch::eve::settings::EveSettings::default(),
         };
         let generation = Arc::new(ArcSwap::from_pointee(generation(1, ports, cpus.len(), Action::Allow)));
         let learned = Arc::new(LearnedMacs::new(1024, 300_000));

@@ -2,6 +2,7 @@
 //! the operator mends a file once, not once per fault.
 
 mod detect;
+mod eve;
 mod policy;
 mod ports;
 mod signatures;
@@ -150,9 +151,7 @@ pub(super) fn resolve(
     mut context: Context<'_>,
 ) -> Option<Resolved> {
     let switch = switch(&file.switch, &mut context);
-    if let Some(eve) = &file.eve {
-        context.check_absolute("eve.path", &eve.path);
-    }
+    let eve = eve::resolve(file.eve.as_ref(), &mut context);
     let zone_names = zones(file, &mut context);
     let mut next_numbering = numbering.clone();
     let mut ports = ports::resolve(file, &zone_names, &mut next_numbering, &mut context);
@@ -179,6 +178,7 @@ pub(super) fn resolve(
         switch,
         metrics_listen: file.metrics.as_ref().map(|metrics| metrics.listen.0),
         eve_path: file.eve.as_ref().map(|eve| eve.path.value.clone()),
+        eve,
         ports,
         policy: Arc::new(policy),
         detect,

@@ -42,6 +42,7 @@ impl Switch {
             flows_per_port_max: 4096,
             timeouts: Timeouts::default(),
             flood_frames_per_s: crate::pipeline::FLOOD_FRAMES_PER_S,
+            eve: crate::eve::settings::EveSettings::default(),
         };
         let generation = Arc::new(ArcSwap::from_pointee(generation(ports)));
         let learned = Arc::new(LearnedMacs::new(1024, 300_000));

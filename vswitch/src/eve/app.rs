@@ -1,0 +1,391 @@
+//! Transactions, anomalies and files in Suricata's words.
+
+use std::net::Ipv4Addr;
+
+use inspect::inspector::Direction;
+use inspect::protocol::{Anomaly, AppProtocol, Buffer, FileProgress, Number};
+use inspect::record::{Detail, DhcpDetail, DnsData, FileNote, Transaction};
+use serde_json::{Map, Value, json};
+
+use super::settings::EventType;
+use super::text::{hex, text};
+use super::timestamp::format_utc;
+
+/// Keys and values of a record, or of an object in it.
+pub type Object = Map<String, Value>;
+
+/// The objects that describe a transaction, by the keys that they stand under in a record: `http`, `dns`, ...
+pub fn transaction(transaction: &Transaction) -> Object {
+    let mut record = Object::new();
+    let mut put = |object: Object| {
+        if !object.is_empty()
+            && let Some(kind) = EventType::of_protocol(transaction.protocol)
+        {
+            record.insert(kind.name().to_owned(), object.into());
+        }
+    };
+    match transaction.protocol {
+        AppProtocol::Http1 => put(http(transaction)),
+        AppProtocol::Tls => put(tls(transaction)),
+        AppProtocol::Dns => put(dns(transaction)),
+        AppProtocol::Dhcp => put(dhcp(transaction)),
+        AppProtocol::Ssh => put(ssh(transaction)),
+        AppProtocol::Smtp => {
+            put(smtp(transaction));
+            let email = email(transaction);
+            if !email.is_empty() {
+                record.insert("email".to_owned(), email.into());
+            }
+        }
+        AppProtocol::Ftp => put(ftp(transaction)),
+        AppProtocol::Smb => put(smb(transaction)),
+        AppProtocol::Http2
+        | AppProtocol::FtpData
+        | AppProtocol::Imap
+        | AppProtocol::Pop3
+        | AppProtocol::Dcerpc
+        | AppProtocol::Rdp
+        | AppProtocol::Rfb
+        | AppProtocol::Sip
+        | AppProtocol::Quic => {}
+    }
+    record
+}
+
+/// What of a transaction was cut, by the names that rules have for it; `...` where further fields had no room.
+pub fn cut(transaction: &Transaction) -> Vec<&'static str> {
+    let cut = transaction.fields().filter(|field| field.is_cut).map(|field| field.buffer.name());
+    cut.chain(transaction.has_more.then_some("...")).collect()
+}
+
+/// Fills an object from the fields of a transaction.
+struct Filling<'a> {
+    transaction: &'a Transaction,
+    object: Object,
+}
+
+impl<'a> Filling<'a> {
+    fn of(transaction: &'a Transaction) -> Self {
+        Self { transaction, object: Object::new() }
+    }
+
+    fn put(&mut self, key: &str, value: impl Into<Value>) {
+        self.object.insert(key.to_owned(), value.into());
+    }
+
+    /// The first field of a kind from a side; any side, if none is given.
+    fn text(&self, buffer: Buffer, side: Option<Direction>) -> Option<String> {
+        let mut fields = self.transaction.fields();
+        let field = fields.find(|field| field.buffer == buffer && side.is_none_or(|side| side == field.side))?;
+        Some(text(field.bytes).into_owned())
+    }
+
+    fn first(&mut self, key: &str, buffer: Buffer) {
+        self.of_side(key, buffer, None);
+    }
+
+    fn of_side(&mut self, key: &str, buffer: Buffer, side: Option<Direction>) {
+        if let Some(value) = self.text(buffer, side) {
+            self.put(key, value);
+        }
+    }
+
+    fn all(&mut self, key: &str, buffer: Buffer, side: Option<Direction>) {
+        let fields = self.transaction.fields();
+        let fields = fields.filter(|field| field.buffer == buffer && side.is_none_or(|side| side == field.side));
+        let values: Vec<Value> = fields.map(|field| text(field.bytes).into()).collect();
+        if !values.is_empty() {
+            self.put(key, values);
+        }
+    }
+
+    fn pair(&mut self, key: &str, hash: Buffer, string: Buffer) {
+        let mut pair = Filling::of(self.transaction);
+        pair.first("hash", hash);
+        pair.first("string", string);
+        if !pair.object.is_empty() {
+            self.put(key, pair.object);
+        }
+    }
+}
+
+fn http(transaction: &Transaction) -> Object {
+    let mut http = Filling::of(transaction);
+    http.first("hostname", Buffer::HttpHost);
+    http.first("url", Buffer::HttpUriRaw);
+    http.first("http_user_agent", Buffer::HttpUserAgent);
+    http.of_side("http_content_type", Buffer::HttpContentType, Some(Direction::ToClient));
+    http.first("http_refer", Buffer::HttpReferer);
+    http.first("http_method", Buffer::HttpMethod);
+    http.of_side("protocol", Buffer::HttpProtocol, Some(Direction::ToServer));
+    if let Some(status) = http.text(Buffer::HttpStatCode, None) {
+        // A status that is no number is the server's own doing, and worth to be seen.
+        match status.parse::<u16>() {
+            Ok(number) => http.put("status", number),
+            Err(_) => http.put("status_string", status),
+        }
+    }
+    http.first("redirect", Buffer::HttpLocation);
+    http.put("length", transaction.body_bytes[Direction::ToClient as usize]);
+    http.object
+}
+
+fn tls(transaction: &Transaction) -> Object {
+    let mut tls = Filling::of(transaction);
+    tls.first("subject", Buffer::TlsCertSubject);
+    tls.first("issuerdn", Buffer::TlsCertIssuer);
+    tls.first("serial", Buffer::TlsCertSerial);
+    tls.first("fingerprint", Buffer::TlsCertFingerprint);
+    tls.first("sni", Buffer::TlsSni);
+    // The server chooses; what the client says alone is its highest.
+    let versions = transaction.numbers.iter().filter(|(number, ..)| *number == Number::TlsVersion);
+    if let Some((.., version)) = versions.max_by_key(|(_, side, _)| *side == Direction::ToClient) {
+        tls.put("version", tls_version(*version));
+    }
+    for (key, number) in [("notbefore", Number::TlsNotBefore), ("notafter", Number::TlsNotAfter)] {
+        if let Some(seconds) = transaction.number(number) {
+            // A certificate may end in the year 9999; without the fraction and the zone, as Suricata writes it.
+            let whole = format_utc(seconds.min(253_402_300_799) * 1_000_000);
+            tls.put(key, whole.split('.').next().unwrap_or_default());
+        }
+    }
+    tls.all("subjectaltname", Buffer::TlsSubjectAltName, None);
+    tls.pair("ja3", Buffer::Ja3Hash, Buffer::Ja3String);
+    tls.pair("ja3s", Buffer::Ja3sHash, Buffer::Ja3sString);
+    tls.all("client_alpns", Buffer::TlsAlpn, Some(Direction::ToServer));
+    tls.all("server_alpns", Buffer::TlsAlpn, Some(Direction::ToClient));
+    tls.object
+}
+
+fn tls_version(version: u64) -> String {
+    match version {
+        0x0002 => "SSLv2".to_owned(),
+        0x0300 => "SSLv3".to_owned(),
+        0x0301 => "TLSv1".to_owned(),
+        0x0302 => "TLS 1.1".to_owned(),
+        0x0303 => "TLS 1.2".to_owned(),
+        0x0304 => "TLS 1.3".to_owned(),
+        other => format!("0x{other:04x}"),
+    }
+}
+
+fn dns(transaction: &Transaction) -> Object {
+    let mut dns = Filling::of(transaction);
+    dns.put("version", 3);
+    dns.put("tx_id", transaction.number);
+    let (mut queries, mut answers) = (Vec::new(), Vec::new());
+    for detail in &transaction.details {
+        match detail {
+            Detail::DnsHeader { id, flags } => {
+                let is_response = flags & 0x8000 != 0;
+                dns.put("type", if is_response { "response" } else { "request" });
+                dns.put("id", *id);
+                dns.put("flags", format!("{flags:x}"));
+                for (key, bit) in [("qr", 0x8000), ("aa", 0x0400), ("tc", 0x0200), ("rd", 0x0100), ("ra", 0x0080)] {
+                    if flags & bit != 0 {
+                        dns.put(key, true);
+                    }
+                }
+                dns.put("opcode", flags >> 11 & 0xf);
+                dns.put("rcode", dns_rcode(flags & 0xf));
+            }
+            Detail::DnsQuestion { name, kind } => {
+                queries.push(json!({"rrname": text(name), "rrtype": dns_type(*kind)}));
+            }
+            Detail::DnsAnswer { name, kind, ttl, data } => {
+                let mut answer = json!({"rrname": text(name), "rrtype": dns_type(*kind), "ttl": ttl});
+                let data = match data {
+                    DnsData::Other => None,
+                    DnsData::Address(address) => Some(address.to_string()),
+                    DnsData::Name(bytes) | DnsData::Text(bytes) => Some(text(bytes).into_owned()),
+                };
+                if let Some(data) = data {
+                    answer["rdata"] = data.into();
+                }
+                answers.push(answer);
+            }
+            Detail::Dhcp(_) => {}
+        }
+    }
+    for (key, list) in [("queries", queries), ("answers", answers)] {
+        if !list.is_empty() {
+            dns.put(key, list);
+        }
+    }
+    dns.object
+}
+
+fn dns_rcode(code: u16) -> String {
+    let names = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET"];
+    names.get(usize::from(code)).map_or_else(|| code.to_string(), |name| (*name).to_owned())
+}
+
+fn dns_type(kind: u16) -> String {
+    let name = match kind {
+        1 => "A",
+        2 => "NS",
+        5 => "CNAME",
+        6 => "SOA",
+        10 => "NULL",
+        12 => "PTR",
+        13 => "HINFO",
+        15 => "MX",
+        16 => "TXT",
+        28 => "AAAA",
+        33 => "SRV",
+        35 => "NAPTR",
+        39 => "DNAME",
+        41 => "OPT",
+        43 => "DS",
+        46 => "RRSIG",
+        47 => "NSEC",
+        48 => "DNSKEY",
+        52 => "TLSA",
+        64 => "SVCB",
+        65 => "HTTPS",
+        251 => "IXFR",
+        252 => "AXFR",
+        255 => "ANY",
+        257 => "CAA",
+        other => return format!("TYPE{other}"),
+    };
+    name.to_owned()
+}
+
+fn dhcp(transaction: &Transaction) -> Object {
+    let mut dhcp = Filling::of(transaction);
+    for detail in &transaction.details {
+        let Detail::Dhcp(DhcpDetail { operation, id, client_mac, client, assigned, kind, requested, host_name }) =
+            detail
+        else {
+            continue;
+        };
+        dhcp.put("type", if *operation == 1 { "request" } else { "reply" });
+        dhcp.put("id", *id);
+        dhcp.put("client_mac", super::record::mac_text(*client_mac));
+        dhcp.put("assigned_ip", Ipv4Addr::from(*assigned).to_string());
+        if *client != 0 {
+            dhcp.put("client_ip", Ipv4Addr::from(*client).to_string());
+        }
+        if let Some(kind) = kind {
+            dhcp.put("dhcp_type", dhcp_type(*kind));
+        }
+        if let Some(requested) = requested {
+            dhcp.put("requested_ip", Ipv4Addr::from(*requested).to_string());
+        }
+        if let Some(name) = host_name {
+            dhcp.put("hostname", text(name));
+        }
+    }
+    let times = [
+        ("lease_time", Number::DhcpLeaseTime),
+        ("renewal_time", Number::DhcpRenewalTime),
+        ("rebinding_time", Number::DhcpRebindingTime),
+    ];
+    for (key, number) in times {
+        if let Some(seconds) = transaction.number(number) {
+            dhcp.put(key, seconds);
+        }
+    }
+    dhcp.object
+}
+
+fn dhcp_type(kind: u8) -> String {
+    let names = ["discover", "offer", "request", "decline", "ack", "nak", "release", "inform"];
+    let name = usize::from(kind).checked_sub(1).and_then(|index| names.get(index));
+    name.map_or_else(|| kind.to_string(), |name| (*name).to_owned())
+}
+
+fn ssh(transaction: &Transaction) -> Object {
+    let mut ssh = Object::new();
+    for (key, side) in [("client", Direction::ToServer), ("server", Direction::ToClient)] {
+        let mut end = Filling::of(transaction);
+        end.of_side("proto_version", Buffer::SshProto, Some(side));
+        end.of_side("software_version", Buffer::SshSoftware, Some(side));
+        let hassh = if side == Direction::ToServer { Buffer::SshHassh } else { Buffer::SshHasshServer };
+        if let Some(hash) = end.text(hassh, None) {
+            end.put("hassh", json!({ "hash": hash }));
+        }
+        if !end.object.is_empty() {
+            ssh.insert(key.to_owned(), end.object.into());
+        }
+    }
+    ssh
+}
+
+fn smtp(transaction: &Transaction) -> Object {
+    let mut smtp = Filling::of(transaction);
+    smtp.first("helo", Buffer::SmtpHelo);
+    smtp.first("mail_from", Buffer::SmtpMailFrom);
+    smtp.all("rcpt_to", Buffer::SmtpRcptTo, None);
+    smtp.object
+}
+
+fn email(transaction: &Transaction) -> Object {
+    let mut email = Filling::of(transaction);
+    email.first("from", Buffer::EmailFrom);
+    email.all("to", Buffer::EmailTo, None);
+    email.all("cc", Buffer::EmailCc, None);
+    email.first("subject", Buffer::EmailSubject);
+    email.first("date", Buffer::EmailDate);
+    email.first("message_id", Buffer::EmailMessageId);
+    email.object
+}
+
+fn ftp(transaction: &Transaction) -> Object {
+    let mut ftp = Filling::of(transaction);
+    ftp.first("command", Buffer::FtpCommand);
+    ftp.first("command_data", Buffer::FtpCommandData);
+    ftp.all("completion_code", Buffer::FtpCompletionCode, None);
+    ftp.all("reply", Buffer::FtpReply, None);
+    let has_reply = ftp.object.contains_key("completion_code") || ftp.object.contains_key("reply");
+    ftp.put("reply_received", if has_reply { "yes" } else { "no" });
+    ftp.object
+}
+
+fn smb(transaction: &Transaction) -> Object {
+    let mut smb = Filling::of(transaction);
+    smb.put("id", transaction.number);
+    if let Some(version) = transaction.number(Number::SmbVersion) {
+        smb.put("version", version);
+    }
+    smb.first("share", Buffer::SmbShare);
+    smb.first("named_pipe", Buffer::SmbNamedPipe);
+    let mut ntlmssp = Filling::of(transaction);
+    ntlmssp.first("user", Buffer::SmbNtlmsspUser);
+    ntlmssp.first("domain", Buffer::SmbNtlmsspDomain);
+    if !ntlmssp.object.is_empty() {
+        smb.put("ntlmssp", ntlmssp.object);
+    }
+    smb.object
+}
+
+/// The protocol and the `anomaly` object of an anomaly.
+pub fn anomaly(anomaly: Anomaly) -> (&'static str, Value) {
+    let (protocol, event) = anomaly.name().split_once('.').unwrap_or(("", anomaly.name()));
+    let object = json!({"app_proto": protocol, "type": "applayer", "event": event, "layer": "proto_parser"});
+    (protocol, object)
+}
+
+/// The `fileinfo` object of a file.
+pub fn file(note: &FileNote) -> Value {
+    let mut file = json!({
+        "filename": text(&note.name),
+        "gaps": false,
+        "state": if note.file.progress == FileProgress::Complete { "CLOSED" } else { "TRUNCATED" },
+        "stored": false,
+        "size": note.file.length,
+        "tx_id": note.transaction,
+    });
+    let hashes = [
+        ("md5", note.file.digests.md5.map(|hash| hex(&hash))),
+        ("sha1", note.file.digests.sha1.map(|hash| hex(&hash))),
+        ("sha256", note.file.digests.sha256.map(|hash| hex(&hash))),
+    ];
+    for (key, hash) in hashes {
+        if let Some(hash) = hash {
+            file[key] = hash.into();
+        }
+    }
+    file
+}
