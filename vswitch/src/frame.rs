@@ -4,6 +4,7 @@
 //! before it) because equal strides would fall into the same few sets of the first-level cache.
 
 use arrayvec::ArrayVec;
+use inspect::wire::FrameSum;
 
 pub use zones::PortId;
 
@@ -62,11 +63,49 @@ pub enum Offload {
     },
 }
 
+/// An [`Offload`] as one word, as it goes through the walk: an enum is written in pieces, and what was just written in pieces
+/// is slow to copy.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OffloadWord(u32);
+
+impl OffloadWord {
+    /// Nothing is left to be done.
+    pub const NONE: Self = Self(0);
+    const CHECKSUM: u32 = 1;
+    const SEGMENTS: u32 = 2;
+    const ECN: u32 = 1 << 8;
+}
+
+impl From<Offload> for OffloadWord {
+    #[inline(always)]
+    fn from(offload: Offload) -> Self {
+        match offload {
+            Offload::None => Self::NONE,
+            Offload::Checksum => Self(Self::CHECKSUM),
+            Offload::Segments { size, ecn } => {
+                Self(Self::SEGMENTS | if ecn { Self::ECN } else { 0 } | u32::from(size) << 16)
+            }
+        }
+    }
+}
+
+impl From<OffloadWord> for Offload {
+    #[inline(always)]
+    fn from(word: OffloadWord) -> Self {
+        match word.0 & 0xff {
+            0 => Self::None,
+            OffloadWord::CHECKSUM => Self::Checksum,
+            _ => Self::Segments { size: (word.0 >> 16) as u16, ecn: word.0 & OffloadWord::ECN != 0 },
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     start: u32,
     len: u32,
     claimed: ClaimedOffload,
+    sum: Option<FrameSum>,
 }
 
 /// One burst of frames from one queue, in private memory.
@@ -136,6 +175,7 @@ impl Batch {
     /// Private memory for a frame of `len` bytes, to be filled and then kept by [`Batch::push`] with the same `len`; `None`
     /// when the batch is full, in which case the frame stays where it is for the next burst. What the slice held before is
     /// undefined: the caller writes all of it.
+    #[inline(always)]
     pub fn space(&mut self, len: usize) -> Option<&mut [u8]> {
         if self.room() == 0 || len > FRAME_LEN_MAX {
             return None;
@@ -147,10 +187,20 @@ impl Batch {
     ///
     /// # Panics
     /// When there was no room for it.
+    #[inline(always)]
     pub fn push(&mut self, len: usize, claimed: ClaimedOffload) {
+        self.push_summed(len, claimed, None);
+    }
+
+    /// As [`Batch::push`], for a frame that was summed up as it was written, if it was.
+    ///
+    /// # Panics
+    /// As [`Batch::push`].
+    #[inline(always)]
+    pub fn push_summed(&mut self, len: usize, claimed: ClaimedOffload, sum: Option<FrameSum>) {
         debug_assert!((FRAME_LEN_MIN..=FRAME_LEN_MAX).contains(&len));
         assert!(self.used + len <= self.arena.len());
-        self.slots.push(Slot { start: self.used as u32, len: len as u32, claimed });
+        self.slots.push(Slot { start: self.used as u32, len: len as u32, claimed, sum });
         self.bytes += len as u64;
         self.used = (self.used + len).next_multiple_of(LINE).min(self.arena.len());
     }
@@ -190,8 +240,30 @@ impl Batch {
         self.bytes
     }
 
+    /// The sum of frame `index`, where it was taken as the frame was written.
+    #[inline(always)]
+    pub fn sum(&self, index: usize) -> Option<FrameSum> {
+        self.slots[index].sum
+    }
+
     /// What the sender's header claims about frame `index`.
+    #[inline(always)]
     pub fn claimed(&self, index: usize) -> ClaimedOffload {
         self.slots[index].claimed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_offload_is_the_same_as_a_word() {
+        let segments =
+            [1, 0x1234, u16::MAX].into_iter().flat_map(|size| [false, true].map(|ecn| Offload::Segments { size, ecn }));
+        for offload in [Offload::None, Offload::Checksum].into_iter().chain(segments) {
+            assert_eq!(Offload::from(OffloadWord::from(offload)), offload);
+        }
+        assert_eq!(OffloadWord::from(Offload::None), OffloadWord::NONE);
     }
 }

@@ -1,12 +1,12 @@
 //! The stage that judges, and the only place where a [`Cleared`] is made.
 
 use inspect::alert::Alert;
-use inspect::inspector::{FlowView, Inspector, Settings};
+use inspect::inspector::{FlowSlot, FlowView, Inspector, Settings};
 use inspect::signature::RuleSet;
 use inspect::verdict::{Refused, Verdict};
 use inspect::wire::{Headers, Packet};
 
-use crate::frame::Offload;
+use crate::frame::{Offload, OffloadWord};
 
 /// A frame that was inspected with the verdict forward, for one egress port: the only thing that leaves the switch.
 ///
@@ -16,14 +16,14 @@ use crate::frame::Offload;
 pub struct Cleared<'batch> {
     frame: &'batch [u8],
     headers: &'batch Headers,
-    offload: Offload,
+    offload: OffloadWord,
 }
 
 impl<'batch> Cleared<'batch> {
     /// A fragment of a datagram that was cleared as a whole; its bytes are those that the whole was put together from.
     pub(crate) fn fragment_of(whole: &Cleared<'_>, frame: &'batch [u8], headers: &'batch Headers) -> Self {
         debug_assert!(headers.fragment.is_some() && frame.len() <= whole.frame.len());
-        Self { frame, headers, offload: Offload::None }
+        Self { frame, headers, offload: OffloadWord::NONE }
     }
 
     /// The bytes that were inspected.
@@ -41,6 +41,12 @@ impl<'batch> Cleared<'batch> {
     /// What is left to be done to the frame by whoever sends it on.
     #[inline(always)]
     pub fn offload(&self) -> Offload {
+        self.offload.into()
+    }
+
+    /// The same as it goes through the walk.
+    #[inline(always)]
+    pub fn offload_word(&self) -> OffloadWord {
         self.offload
     }
 }
@@ -50,7 +56,7 @@ impl<'batch> Cleared<'batch> {
 #[derive(Debug, Default)]
 pub struct ClearedFrames {
     bytes: Vec<u8>,
-    frames: Vec<(std::ops::Range<usize>, Headers, Offload)>,
+    frames: Vec<(std::ops::Range<usize>, Headers, OffloadWord)>,
 }
 
 impl ClearedFrames {
@@ -92,7 +98,7 @@ pub struct Candidate<'batch> {
     /// Where its headers are.
     pub headers: &'batch Headers,
     /// What is left to be done to it.
-    pub offload: Offload,
+    pub offload: OffloadWord,
 }
 
 impl<'batch> Candidate<'batch> {
@@ -142,6 +148,18 @@ impl Inspection {
             }
             Verdict::Drop(refused) => Err(refused),
         }
+    }
+
+    /// Clears a frame that inspection has nothing to say of, as [`Inspection::judge`] would, for less; `None` for all others.
+    #[inline(always)]
+    pub fn clear_unseen<'batch>(
+        &self,
+        rules: &RuleSet,
+        candidate: &Candidate<'batch>,
+        slot: FlowSlot,
+    ) -> Option<Cleared<'batch>> {
+        let Candidate { frame, headers, offload } = *candidate;
+        self.inspector.passes_unseen(rules, slot).then_some(Cleared { frame, headers, offload })
     }
 
     /// The alerts that the last frame raised.

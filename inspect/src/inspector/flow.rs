@@ -288,6 +288,17 @@ pub(crate) enum Kept {
     Open(Box<Flow>),
 }
 
+/// What the next packet of a flow can expect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outlook {
+    /// To be refused.
+    Refused,
+    /// To pass, under the rule set with this fingerprint.
+    Passed(u64),
+    /// To be looked at.
+    Unknown,
+}
+
 /// Memory per flow slot. Only flows of which something must be remembered have any.
 #[derive(Debug, Default)]
 pub(crate) struct Flows {
@@ -305,6 +316,16 @@ impl Flows {
     #[inline]
     pub(crate) fn is_refused(&self, slot: FlowSlot) -> bool {
         matches!(self.slots.get(slot.0 as usize), Some(Kept::Refused))
+    }
+
+    /// What the next packet of a flow can expect, without a look at it.
+    #[inline(always)]
+    pub(crate) fn outlook(&self, slot: FlowSlot) -> Outlook {
+        match self.slots.get(slot.0 as usize) {
+            Some(Kept::Refused) => Outlook::Refused,
+            Some(Kept::Passed(fingerprint)) => Outlook::Passed(*fingerprint),
+            Some(Kept::Open(_) | Kept::Nothing) | None => Outlook::Unknown,
+        }
     }
 
     /// A look at an open flow.

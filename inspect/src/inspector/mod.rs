@@ -38,7 +38,7 @@ use crate::verdict::{Refused, Verdict};
 use crate::wire::Packet;
 
 use candidates::Candidates;
-use flow::{Flow, Flows, Kept};
+use flow::{Flow, Flows, Kept, Outlook};
 use memory::AddressBits;
 pub use settings::{ExceptionPolicy, Mode, Settings};
 use transactions::{Collector, Pool};
@@ -120,6 +120,17 @@ impl Inspector {
     /// An inspector that remembers nothing yet.
     pub fn new(settings: Settings) -> Self {
         Self { settings, ..Self::default() }
+    }
+
+    /// Whether [`Inspector::inspect`] would forward any packet of the flow without a look: there is nothing to look for, or the
+    /// rest of the flow was let pass under these very signatures.
+    #[inline(always)]
+    pub fn passes_unseen(&self, rules: &RuleSet, slot: FlowSlot) -> bool {
+        match self.flows.outlook(slot) {
+            Outlook::Refused => false,
+            Outlook::Passed(fingerprint) if fingerprint == rules.fingerprint() => true,
+            Outlook::Passed(_) | Outlook::Unknown => rules.is_empty() && !self.settings.records.follows_all(),
+        }
     }
 
     /// Looks at one packet and answers for it. Alerts are appended to `alerts`, at most

@@ -184,6 +184,25 @@ impl TcpState {
         Ok(self.take_segment(from, tcp, payload_len as u32))
     }
 
+    /// Takes into account a segment that goes on with an established connection and leaves it in that phase; answers `false`
+    /// for all others, having changed nothing: those are for [`TcpState::on_segment`], which says the same of the former.
+    #[inline]
+    pub fn goes_on(&mut self, direction: Direction, tcp: &TcpView<'_>, payload_len: usize) -> bool {
+        const UNUSUAL: TcpFlags = TcpFlags(TcpFlags::SYN.0 | TcpFlags::FIN.0 | TcpFlags::RST.0 | TcpFlags::URG.0);
+        let from = index(direction);
+        if self.phase != TcpPhase::Established
+            || tcp.flags.intersects(UNUSUAL)
+            || self.check_synchronised(from, tcp, payload_len as u32).is_err()
+        {
+            return false;
+        }
+        let own = &mut self.ends[from];
+        own.end = later(own.end, tcp.seq.wrapping_add(payload_len as u32));
+        let window = u32::from(tcp.window) << own.shift;
+        self.take_acknowledgement(from, tcp.ack, window);
+        true
+    }
+
     fn on_syn(&mut self, from: usize, tcp: &TcpView<'_>) -> Result<Transition, TcpRefused> {
         let has_ack = tcp.flags.contains(TcpFlags::ACK);
         match self.phase {

@@ -104,6 +104,8 @@ pub struct Headers {
 pub enum Checksums {
     /// Verify the IPv4 header's and the transport's checksum; a wrong one is [`Malformed::TransportChecksum`].
     Verify,
+    /// As [`Checksums::Verify`], for a frame whose bytes were summed up already, by whoever copied them.
+    VerifySummed(FrameSum),
     /// The checksum of TCP or UDP is left to be completed by whoever sends the frame on (virtio-net `NEEDS_CSUM`): verify
     /// all but that one.
     TransportPartial,
@@ -115,11 +117,23 @@ pub enum Checksums {
     VerifyCaptured,
 }
 
+/// The one's complement sum (RFC 1071) of all bytes of one frame as 16-bit words in native order, not folded: what
+/// [`checksum::sum`] says of them, up to multiples of 65,535. Wrong sums make good frames bad and bad ones good, so it is to be
+/// taken from the very bytes that are parsed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrameSum(pub u64);
+
 impl Checksums {
     /// Whether TCP's checksum is verified.
     #[inline(always)]
     fn verifies_tcp(self) -> bool {
-        matches!(self, Self::Verify | Self::VerifyCaptured)
+        matches!(self, Self::Verify | Self::VerifySummed(_) | Self::VerifyCaptured)
+    }
+
+    /// Whether UDP's checksum is verified, and demanded where it must be there.
+    #[inline(always)]
+    fn verifies_udp(self) -> bool {
+        matches!(self, Self::Verify | Self::VerifySummed(_))
     }
 
     /// Whether the frame is of a capture, and will not be forwarded.

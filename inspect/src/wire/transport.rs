@@ -1,7 +1,9 @@
 //! The step from the IP headers to what they carry: which transport, where its payload starts, whether its checksum holds.
 
 use super::ethernet::HEADER_LEN as NETWORK_OFFSET;
-use super::{Checksums, Fragment, Headers, Malformed, Network, Transport, checksum, icmp, protocol, tcp, udp};
+use super::{
+    Checksums, Fragment, FrameSum, Headers, Malformed, Network, Transport, checksum, icmp, protocol, tcp, udp,
+};
 
 /// What the IP headers say of the datagram, every offset within the frame.
 #[derive(Clone, Copy)]
@@ -42,12 +44,32 @@ impl Datagram {
 
     /// Checks a checksum that covers the pseudo-header (RFC 9293 section 3.1, RFC 8200 section 8.1).
     #[inline(always)]
-    fn check_sum(&self, frame: &[u8], segment: &[u8]) -> Result<(), Malformed> {
+    fn check_sum(&self, frame: &[u8], segment: &[u8], checksums: Checksums) -> Result<(), Malformed> {
         let pseudo = checksum::pseudo_header(frame, self.network, self.protocol, segment.len());
-        if checksum::fold(pseudo.wrapping_add(checksum::sum(segment))) != 0xffff {
+        let sum = match checksums {
+            Checksums::VerifySummed(FrameSum(whole)) if self.end == frame.len() => {
+                whole.wrapping_add(self.sum_to_take_off(frame))
+            }
+            _ => checksum::sum(segment),
+        };
+        if checksum::fold(pseudo.wrapping_add(sum)) != 0xffff {
             return Err(Malformed::TransportChecksum);
         }
         Ok(())
+    }
+}
+
+impl Datagram {
+    /// What a frame's sum counts beside the segment's, as its complement: the link header, and the IP headers of IPv6. (Those of
+    /// IPv4 sum up to nothing, by their own checksum, which was verified.)
+    #[inline(always)]
+    fn sum_to_take_off(&self, frame: &[u8]) -> u64 {
+        let link = frame.first_chunk::<NETWORK_OFFSET>().map_or(0, checksum::sum_ethernet_header);
+        let sum = match self.network {
+            Network::Ipv4 | Network::Arp => link,
+            Network::Ipv6 => link.wrapping_add(checksum::sum(&frame[NETWORK_OFFSET..self.offset])),
+        };
+        u64::from(!checksum::fold(sum))
     }
 }
 
@@ -63,14 +85,14 @@ pub(super) fn parse(
         protocol::TCP => {
             let len = tcp::check(segment)?;
             if checksums.verifies_tcp() {
-                datagram.check_sum(frame, segment)?;
+                datagram.check_sum(frame, segment, checksums)?;
             }
             *into = datagram.headers(Transport::Tcp, len);
         }
         protocol::UDP => {
             let has_checksum = udp::check(segment, datagram.network, checksums)?;
-            if checksums == Checksums::Verify && has_checksum {
-                datagram.check_sum(frame, segment)?;
+            if checksums.verifies_udp() && has_checksum {
+                datagram.check_sum(frame, segment, checksums)?;
             }
             *into = datagram.headers(Transport::Udp, udp::HEADER_LEN);
         }
@@ -103,7 +125,7 @@ fn parse_uncommon(
         protocol::ICMP6 => {
             icmp::check_length(segment)?;
             if is_checked {
-                datagram.check_sum(frame, segment)?;
+                datagram.check_sum(frame, segment, checksums)?;
             }
             icmp::check_neighbour_discovery(segment, datagram.hop_limit, datagram.has_fragment_header)?;
             Ok(datagram.headers(Transport::Icmp6, icmp::HEADER_LEN))

@@ -24,7 +24,7 @@ pub(super) fn check(segment: &[u8], network: Network, checksums: Checksums) -> R
         return Err(Malformed::UdpLength);
     }
     let has_checksum = [c0, c1] != [0, 0];
-    if !has_checksum && network == Network::Ipv6 && checksums == Checksums::Verify {
+    if !has_checksum && network == Network::Ipv6 && checksums.verifies_udp() {
         return Err(Malformed::UdpChecksumMissing);
     }
     Ok(has_checksum)

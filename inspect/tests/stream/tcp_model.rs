@@ -281,7 +281,15 @@ impl World {
         };
         let direction = if segment.from == 0 { Direction::ToServer } else { Direction::ToClient };
         let answer = match &mut self.tracker {
-            Some(tracker) => tracker.on_segment(direction, &view, segment.len as usize),
+            Some(tracker) => {
+                let mut short = *tracker;
+                let goes_on = short.goes_on(direction, &view, segment.len as usize);
+                let answer = tracker.on_segment(direction, &view, segment.len as usize);
+                if goes_on {
+                    assert_eq!((answer, &short), (Ok(Transition::Unchanged), &*tracker));
+                }
+                answer
+            }
             None => TcpState::open(&view, segment.len as usize).map(|state| {
                 self.tracker = Some(state);
                 Transition::Entered(TcpPhase::SynSent)

@@ -14,7 +14,9 @@
 //! At the limit, or when all places within reach are taken, flows that only one side has spoken on go first (attack F04); if
 //! there is none within reach, the new flow is refused and the old ones stay. Each port has a share of its own.
 
-use inspect::stream::tcp_state::TcpState;
+use inspect::inspector::Direction;
+use inspect::stream::tcp_state::{TcpPhase, TcpState};
+use inspect::wire::TcpView;
 
 use crate::counters::PORTS_MAX;
 use crate::frame::PortId;
@@ -59,6 +61,11 @@ pub enum FlowState {
 }
 
 const FREE: u8 = 0;
+const HALF_OPEN: u8 = FlowState::HalfOpen as u8;
+const OPEN: u8 = FlowState::Open as u8;
+
+const TCP: u8 = 6;
+const UDP: u8 = 17;
 
 /// One flow, one cache line.
 #[derive(Clone, Copy, Debug)]
@@ -118,6 +125,19 @@ pub enum FlowRefused {
     Full,
     /// The originating port has used up its share.
     Quota,
+}
+
+/// What the walk needs to know of a packet in the usual course of a flow; see [`FlowTable::usual`].
+#[derive(Clone, Copy, Debug)]
+pub struct Usual {
+    /// The flow.
+    pub id: FlowId,
+    /// What of the policy decided about it.
+    pub decider: u16,
+    /// Whether the packet comes from the responder.
+    pub from_responder: bool,
+    /// Whether both sides have sent; for TCP, whether the handshake is complete.
+    pub is_established: bool,
 }
 
 /// What is known of one flow, for the decision about a packet of it.
@@ -219,7 +239,7 @@ impl FlowTable {
     }
 
     /// The flow with this key, expired or not.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, key: &TableKey, hash: u64) -> Option<FlowId> {
         let home = self.home(hash);
         for (distance, entry) in self.entries[home..home + PROBE_MAX].iter().enumerate() {
@@ -231,6 +251,49 @@ impl FlowTable {
             }
         }
         None
+    }
+
+    /// Takes note of a packet in the usual course of its flow, or answers `None` and has changed nothing: then [`Self::find`]
+    /// and what follows it tell what the packet is. Usual is UDP of a flow, and TCP that goes on with a connection, where
+    /// `generation` has decided about the flow, its time is not over, and the packet changes nothing about how far it has
+    /// come.
+    #[inline(always)]
+    pub fn usual<'a>(
+        &mut self,
+        key: &TableKey,
+        hash: u64,
+        from_low: bool,
+        generation: u32,
+        now_ms: u64,
+        segment: impl FnOnce() -> Option<(TcpView<'a>, usize)>,
+    ) -> Option<Usual> {
+        let id = self.find(key, hash)?;
+        let entry = &mut self.entries[id.0 as usize];
+        let now_ms = now_ms as u32;
+        if entry.generation != generation || (entry.expires_ms.wrapping_sub(now_ms) as i32) <= 0 {
+            return None;
+        }
+        let from_responder = from_low != (entry.originator_is_low != 0);
+        let (timeout_ms, is_established) = match (key.protocol, entry.state) {
+            (UDP, OPEN) => (self.timeouts.two_way_ms, true),
+            (UDP, HALF_OPEN) if !from_responder => (self.timeouts.one_way_ms, false),
+            (TCP, OPEN) => {
+                let state = self.tcp.get_mut(entry.tcp as usize)?;
+                let (segment, payload_len) = segment()?;
+                let direction = if from_responder { Direction::ToClient } else { Direction::ToServer };
+                if !state.goes_on(direction, &segment, payload_len) {
+                    return None;
+                }
+                (TcpPhase::Established.timeout_ms() as u32, true)
+            }
+            _ => return None,
+        };
+        let expires_ms = now_ms.wrapping_add(timeout_ms);
+        // Once a millisecond is often enough: a line that is only read need not be written back.
+        if entry.expires_ms != expires_ms {
+            entry.expires_ms = expires_ms;
+        }
+        Some(Usual { id, decider: entry.decider, from_responder, is_established })
     }
 
     /// Whether a flow's time is over.

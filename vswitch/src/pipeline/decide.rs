@@ -15,8 +15,9 @@ use super::{Turn, detect};
 use crate::counters::WorkerCounters;
 use crate::drop_reason::DropReason;
 use crate::event_log::EventLog;
-use crate::flow_table::{FlowId, FlowRefused, FlowState, FlowTable, TableKey};
+use crate::flow_table::{FlowId, FlowRefused, FlowState, FlowTable, TableKey, Usual};
 use crate::frame::PortId;
+use crate::inspection::Candidate;
 
 /// A packet that policy lets go on.
 #[derive(Clone, Copy, Debug)]
@@ -156,6 +157,24 @@ impl Flows<'_> {
             Err(FlowRefused::Quota) => Err(DropReason::FlowQuota),
         }
     }
+}
+
+/// Takes note of a packet in the usual course of its flow; `None` for all others, which are for [`decide`].
+#[inline(always)]
+pub(super) fn usual(turn: &Turn<'_>, candidate: &Candidate<'_>, keyed: &Keyed, flows: &mut FlowTable) -> Option<Usual> {
+    let Subject::Flow { from_low } = keyed.subject else { return None };
+    let segment = || {
+        let packet = candidate.packet();
+        packet.tcp().map(|segment| (segment, packet.payload().len()))
+    };
+    flows.usual(&keyed.key, keyed.hash, from_low, turn.generation.number, turn.now_ms(), segment)
+}
+
+/// What inspection is told of the flow of such a packet.
+#[inline(always)]
+pub(super) fn usual_view(usual: &Usual) -> FlowView {
+    let direction = if usual.from_responder { Direction::ToClient } else { Direction::ToServer };
+    FlowView { slot: Some(FlowSlot(usual.id.0)), direction, established: usual.is_established, is_first: false }
 }
 
 /// Decides about one packet.

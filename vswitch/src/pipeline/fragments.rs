@@ -13,7 +13,7 @@ use super::egress::{self, Route};
 use super::{DropDetail, Pipeline, Turn, parcel};
 use crate::drop_reason::DropReason;
 use crate::forward::{Egress, Outbound};
-use crate::frame::{BURST_MAX, Offload, PortId};
+use crate::frame::{BURST_MAX, OffloadWord, PortId};
 use crate::generation::PortView;
 use crate::inspection::{Candidate, Cleared};
 
@@ -106,7 +106,7 @@ impl Pipeline {
         headers: &Headers,
         egress: &mut E,
     ) {
-        let candidate = Candidate { frame: &whole.frame, headers, offload: Offload::None };
+        let candidate = Candidate { frame: &whole.frame, headers, offload: OffloadWord::NONE };
         let ended = self.ended;
         let Some(cleared) = self.admit(turn, port, keyed, &candidate) else {
             // The verdict on the whole has ended one frame in the books; it stands for the others too.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use inspect::fragments::FragmentTable;
-use inspect::inspector::FlowSlot;
+use inspect::inspector::{FlowSlot, FlowView};
 use inspect::record::Note;
 use inspect::wire::{self, Headers, Packet};
 use zones::policy::DeciderId;
@@ -18,7 +18,7 @@ use crate::drop_reason::DropReason;
 use crate::event_log::EventLog;
 use crate::flow_table::{FlowId, FlowTable};
 use crate::forward::{Egress, Outbound};
-use crate::frame::{BURST_MAX, Batch, Offload, PortId};
+use crate::frame::{BURST_MAX, Batch, OffloadWord, PortId};
 use crate::generation::{Generation, PortView};
 use crate::inspection::{Candidate, Cleared, Inspection};
 use crate::mac_table::{LearnedCache, LearnedMacs};
@@ -28,6 +28,7 @@ mod decide;
 mod detect;
 mod egress;
 mod fragments;
+mod memo;
 mod offload;
 mod parcel;
 mod report;
@@ -37,6 +38,7 @@ mod tests;
 
 use decide::{Denied, Flows, Keyed};
 use egress::Route;
+use memo::LinkMemo;
 pub use parcel::Parcel;
 use report::DropDetail;
 pub use storm::FLOOD_FRAMES_PER_S;
@@ -66,10 +68,29 @@ impl Turn<'_> {
     }
 }
 
+/// Where a burst is laid out while it is walked; kept from burst to burst, for making it costs more than a small one.
+struct Desk {
+    sighted: Sighted,
+    line: Line,
+}
+
+impl Desk {
+    fn new() -> Box<Self> {
+        let sighted = Sighted { headers: [Headers::NONE; BURST_MAX], frames: ArrayVec::new() };
+        Box::new(Self { sighted, line: Line { items: ArrayVec::new(), keyed: [Keyed::NONE; BURST_MAX] } })
+    }
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Desk")
+    }
+}
+
 /// The frames of a burst whose headers were read: where the headers are, and which frames they are of.
 struct Sighted {
     headers: [Headers; BURST_MAX],
-    frames: ArrayVec<(u8, Offload), BURST_MAX>,
+    frames: ArrayVec<(u8, OffloadWord), BURST_MAX>,
 }
 
 impl Sighted {
@@ -110,6 +131,8 @@ pub struct Pipeline {
     judging: Option<FlowSlot>,
     // Whether any port is in quarantine during this burst.
     is_quarantine: bool,
+    // Where the next burst is laid out; `None` while one is, and after a panic.
+    desk: Option<Box<Desk>>,
 }
 
 impl Pipeline {
@@ -136,6 +159,7 @@ impl Pipeline {
             last_drop: DropReason::Fragment,
             judging: None,
             is_quarantine: false,
+            desk: None,
         }
     }
 
@@ -167,41 +191,68 @@ impl Pipeline {
             }
             return;
         }
-        let sighted = self.parse(turn, batch);
-        let stopped = self.watch(turn, batch, &sighted);
-        let mut line = Line { items: ArrayVec::new(), keyed: [Keyed::NONE; BURST_MAX] };
+        let mut desk = self.desk.take().unwrap_or_else(Desk::new);
+        self.parse(turn, batch, &mut desk.sighted);
+        let stopped = self.watch(turn, batch, &desk.sighted);
+        let Desk { sighted, line } = &mut *desk;
+        line.items.clear();
+        let mut memo = LinkMemo::default();
         for at in 0..sighted.frames.len() as u8 {
             if stopped & 1 << at != 0 {
                 continue;
             }
-            let packet = sighted.candidate(batch, at).packet();
-            if let Err(reason) = self.secure(turn, ingress, &packet) {
-                self.end(turn, None, &packet, reason, DropDetail::default());
-                continue;
-            }
-            if packet.headers().fragment.is_some() {
-                self.take_fragment(turn, ingress, &packet, egress);
-                continue;
-            }
-            match egress::route(turn, &packet, &mut self.learned_cache, &self.learned, &mut self.storm) {
-                Route::One(port) => self.line_up(turn, batch, &sighted, at, port, &mut line, egress),
-                Route::Flood(kind) => {
-                    let ports = egress::flood(turn, kind, egress);
-                    let copies = (ports.len() as u64).saturating_sub(1);
-                    self.entered += copies;
-                    self.counters.port(turn.ingress).flood_copies.add(copies);
-                    if ports.is_empty() {
-                        self.end(turn, None, &packet, DropReason::NoEgress, DropDetail::default());
-                    }
-                    for port in ports {
-                        self.line_up(turn, batch, &sighted, at, port, &mut line, egress);
-                    }
-                }
-                Route::Nowhere(reason) => self.end(turn, None, &packet, reason, DropDetail::default()),
+            let candidate = sighted.candidate(batch, at);
+            match memo.recall(&candidate) {
+                Some(port) => self.line_up(turn, batch, sighted, at, port, line, egress),
+                None => self.look_up(turn, ingress, batch, sighted, at, line, &mut memo, egress),
             }
         }
-        self.judge(turn, batch, &sighted, &mut line, egress);
+        self.judge(turn, batch, sighted, line, egress);
         debug_assert_eq!(self.entered, self.ended);
+        self.desk = Some(desk);
+    }
+
+    /// Stages 1 and 2 for one frame that is not like the one before it.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    fn look_up<E: Egress>(
+        &mut self,
+        turn: &Turn<'_>,
+        ingress: &PortView,
+        batch: &Batch,
+        sighted: &Sighted,
+        at: u8,
+        line: &mut Line,
+        memo: &mut LinkMemo,
+        egress: &mut E,
+    ) {
+        let candidate = sighted.candidate(batch, at);
+        let packet = candidate.packet();
+        if let Err(reason) = self.secure(turn, ingress, &packet) {
+            return self.end(turn, None, &packet, reason, DropDetail::default());
+        }
+        if packet.headers().fragment.is_some() {
+            return self.take_fragment(turn, ingress, &packet, egress);
+        }
+        match egress::route(turn, &packet, &mut self.learned_cache, &self.learned, &mut self.storm) {
+            Route::One(port) => {
+                memo.note(&candidate, port);
+                self.line_up(turn, batch, sighted, at, port, line, egress);
+            }
+            Route::Flood(kind) => {
+                let ports = egress::flood(turn, kind, egress);
+                let copies = (ports.len() as u64).saturating_sub(1);
+                self.entered += copies;
+                self.counters.port(turn.ingress).flood_copies.add(copies);
+                if ports.is_empty() {
+                    self.end(turn, None, &packet, DropReason::NoEgress, DropDetail::default());
+                }
+                for port in ports {
+                    self.line_up(turn, batch, sighted, at, port, line, egress);
+                }
+            }
+            Route::Nowhere(reason) => self.end(turn, None, &packet, reason, DropDetail::default()),
+        }
     }
 
     /// Puts an item in line, with its flow's entry on the way into the cache, and judges the line when it is full.
@@ -267,15 +318,15 @@ impl Pipeline {
 
     /// Stage 0: read the headers. What stands behind a datagram nobody has looked at, and it goes no further.
     #[inline(always)]
-    fn parse(&mut self, turn: &Turn<'_>, batch: &Batch) -> Sighted {
-        let mut sighted = Sighted { headers: [Headers::NONE; BURST_MAX], frames: ArrayVec::new() };
+    fn parse(&mut self, turn: &Turn<'_>, batch: &Batch, sighted: &mut Sighted) {
+        sighted.frames.clear();
         for index in 0..batch.len() {
             let (frame, claimed) = (batch.frame(index), batch.claimed(index));
             let headers = &mut sighted.headers[sighted.frames.len()];
-            let detail = match wire::parse_into(frame, offload::checksums(claimed), headers) {
+            let detail = match wire::parse_into(frame, offload::checksums(claimed, batch.sum(index)), headers) {
                 Ok(()) => match offload::validate(claimed, headers) {
                     Some(offload) => {
-                        sighted.frames.push((index as u8, offload));
+                        sighted.frames.push((index as u8, offload.into()));
                         continue;
                     }
                     None => None,
@@ -285,7 +336,6 @@ impl Pipeline {
             let reason = if detail.is_some() { DropReason::Malformed } else { DropReason::OffloadClaim };
             self.drop_unread(turn, frame, reason, DropDetail { cause: detail, ..DropDetail::default() });
         }
-        sighted
     }
 
     /// Stage 1: port security, and learning where no address is fixed.
@@ -328,14 +378,78 @@ impl Pipeline {
         outbound: &mut Outbound<'batch>,
         egress: &mut E,
     ) {
-        let Some(cleared) = self.admit(turn, port, keyed, candidate) else { return };
+        let usual = if self.is_quarantine { None } else { decide::usual(turn, candidate, keyed, &mut self.flows) };
+        let Some(usual) = usual else {
+            return self.judge_in_full(turn, port, keyed, candidate, outbound, egress);
+        };
+        hit(turn, Some(DeciderId(usual.decider)));
+        match self.inspection.clear_unseen(&turn.generation.rules, candidate, FlowSlot(usual.id.0)) {
+            Some(cleared) => self.place(turn, port, keyed, cleared, outbound, egress),
+            None => {
+                let view = decide::usual_view(&usual);
+                self.judge_by_inspection(turn, port, keyed, candidate, &view, outbound, egress);
+            }
+        }
+    }
+
+    /// As [`Pipeline::judge_one`], for what opens a flow, changes how far it has come, has none, or ends here.
+    #[inline(never)]
+    fn judge_in_full<'batch, E: Egress>(
+        &mut self,
+        turn: &Turn<'_>,
+        port: PortId,
+        keyed: &Keyed,
+        candidate: &Candidate<'batch>,
+        outbound: &mut Outbound<'batch>,
+        egress: &mut E,
+    ) {
+        if let Some(cleared) = self.admit(turn, port, keyed, candidate) {
+            self.place(turn, port, keyed, cleared, outbound, egress);
+        }
+    }
+
+    /// Stage 4 for one item that inspection looks at, and where it leaves if it is cleared.
+    #[inline(never)]
+    #[allow(clippy::too_many_arguments)]
+    fn judge_by_inspection<'batch, E: Egress>(
+        &mut self,
+        turn: &Turn<'_>,
+        port: PortId,
+        keyed: &Keyed,
+        candidate: &Candidate<'batch>,
+        view: &FlowView,
+        outbound: &mut Outbound<'batch>,
+        egress: &mut E,
+    ) {
+        if let Some(cleared) = self.inspect(turn, port, keyed, candidate, view) {
+            self.place(turn, port, keyed, cleared, outbound, egress);
+        }
+    }
+
+    /// Puts a cleared frame where it leaves.
+    #[inline(always)]
+    fn place<'batch, E: Egress>(
+        &mut self,
+        turn: &Turn<'_>,
+        port: PortId,
+        keyed: &Keyed,
+        cleared: Cleared<'batch>,
+        outbound: &mut Outbound<'batch>,
+        egress: &mut E,
+    ) {
         match egress.queue(port, keyed.hash) {
             Some(queue) => match queue.worker().filter(|_| E::IS_SHARED) {
                 Some(worker) => self.pass_on(turn, (worker, port), keyed.hash, &cleared, egress),
                 None => outbound.push(cleared, port, queue),
             },
-            None => self.end(turn, Some(port), &candidate.packet(), DropReason::PortDown, DropDetail::default()),
+            None => self.end_unplaced(turn, port, &cleared),
         }
+    }
+
+    #[cold]
+    fn end_unplaced(&mut self, turn: &Turn<'_>, port: PortId, cleared: &Cleared<'_>) {
+        let packet = Packet::new(cleared.frame(), *cleared.headers());
+        self.end(turn, Some(port), &packet, DropReason::PortDown, DropDetail::default());
     }
 
     /// Counts what is cleared, and sends it out.
@@ -359,7 +473,6 @@ impl Pipeline {
     }
 
     /// Stages 3 and 4 for one item: the flow's decision, then inspection's verdict.
-    #[inline(always)]
     fn admit<'batch>(
         &mut self,
         turn: &Turn<'_>,
@@ -388,11 +501,24 @@ impl Pipeline {
             }
         };
         hit(turn, admitted.decider);
-        self.judging = admitted.view.slot;
-        let verdict = self.inspection.judge(&turn.generation.rules, candidate, &admitted.view, turn.now_ms());
+        self.inspect(turn, port, keyed, candidate, &admitted.view)
+    }
+
+    /// Stage 4 for one item.
+    fn inspect<'batch>(
+        &mut self,
+        turn: &Turn<'_>,
+        port: PortId,
+        keyed: &Keyed,
+        candidate: &Candidate<'batch>,
+        view: &FlowView,
+    ) -> Option<Cleared<'batch>> {
+        self.judging = view.slot;
+        let verdict = self.inspection.judge(&turn.generation.rules, candidate, view, turn.now_ms());
         self.judging = None;
+        let packet = candidate.packet();
         if self.inspection.has_findings() {
-            self.report_findings(turn, port, &packet, (&admitted.view, keyed.hash));
+            self.report_findings(turn, port, &packet, (view, keyed.hash));
         }
         match verdict {
             Ok(cleared) => Some(cleared),
@@ -404,6 +530,7 @@ impl Pipeline {
     }
 }
 
+#[inline(always)]
 fn hit(turn: &Turn<'_>, decider: Option<DeciderId>) {
     let hits = turn.generation.rule_hits.get(turn.worker);
     if let Some(cell) = decider.and_then(|decider| hits?.get(usize::from(decider.0))) {

@@ -4,7 +4,7 @@
 //! the place is the one where our own parse finds the transport's checksum (attack H01). So the header is only believed
 //! where it says what we would have said ourselves, and the header that leaves is built from [`Offload`], never copied.
 
-use inspect::wire::{Checksums, Headers, Network, Transport};
+use inspect::wire::{Checksums, FrameSum, Headers, Network, Transport};
 
 use crate::frame::{ClaimedOffload, Offload};
 
@@ -15,10 +15,14 @@ const GSO_TCPV4: u8 = 1;
 const GSO_TCPV6: u8 = 4;
 const GSO_ECN: u8 = 0x80;
 
-/// How the parser is to judge checksums, going by what the header claims. A claim that the data was validated is no reason
-/// to skip it (attack H02).
-pub(super) fn checksums(claimed: ClaimedOffload) -> Checksums {
-    if claimed.flags & NEEDS_CSUM != 0 { Checksums::TransportPartial } else { Checksums::Verify }
+/// How the parser is to judge checksums, going by what the header claims and by whether the frame was summed up as it was copied.
+/// A claim that the data was validated is no reason to skip it (attack H02).
+#[inline(always)]
+pub(super) fn checksums(claimed: ClaimedOffload, sum: Option<FrameSum>) -> Checksums {
+    if claimed.flags & NEEDS_CSUM != 0 {
+        return Checksums::TransportPartial;
+    }
+    sum.map_or(Checksums::Verify, Checksums::VerifySummed)
 }
 
 #[inline(always)]

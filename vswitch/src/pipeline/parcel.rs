@@ -22,7 +22,7 @@ use super::egress::{self, Route};
 use super::{DropDetail, Pipeline, Turn};
 use crate::drop_reason::DropReason;
 use crate::forward::{Egress, Outbound};
-use crate::frame::{BURST_MAX, Offload, PortId};
+use crate::frame::{BURST_MAX, OffloadWord, PortId};
 use crate::inspection::{Candidate, Cleared, ClearedFrames};
 
 /// Bytes from which on a parcel is full: a super-segment, or a burst of ordinary frames.
@@ -42,7 +42,7 @@ struct Waiting {
 #[derive(Debug)]
 enum Content {
     /// A frame in the parcel's bytes.
-    Frame { start: u32, len: u32, headers: Headers, offload: Offload },
+    Frame { start: u32, len: u32, headers: Headers, offload: OffloadWord },
     /// A datagram that came in fragments.
     Whole(Box<(Whole, Headers)>),
 }

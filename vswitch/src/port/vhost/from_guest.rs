@@ -129,9 +129,16 @@ impl FromGuest {
         } else {
             ClaimedOffload::default()
         };
-        // SAFETY: the buffer was located with its `len` bytes, of which the frame takes the last `frame_len`.
-        unsafe { access::copy_in(entry.at.add(self.header_len), space) };
-        batch.push(frame_len, claimed);
+        let at = entry.at.wrapping_add(self.header_len);
+        let sum = if net_header::leaves_checksum(claimed) {
+            // SAFETY: the buffer was located with its `len` bytes, of which the frame takes the last `frame_len`.
+            unsafe { access::copy_in(at, space) };
+            None
+        } else {
+            // SAFETY: as above.
+            Some(unsafe { access::copy_in_summed(at, space) })
+        };
+        batch.push_summed(frame_len, claimed, sum);
         Ok(Taken::Done)
     }
 

@@ -33,6 +33,12 @@ pub(crate) fn claimed(header: &[u8; HEADER_LEN_MAX]) -> ClaimedOffload {
     }
 }
 
+/// Whether the sender says that the transport's checksum is not there yet.
+#[inline(always)]
+pub(crate) fn leaves_checksum(claimed: ClaimedOffload) -> bool {
+    claimed.flags & F_NEEDS_CSUM != 0
+}
+
 /// A header to be written, as the two words that it is compared and stored by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct NetHeader {
@@ -50,6 +56,12 @@ impl NetHeader {
             | u64::from(gso_size) << 32
             | u64::from(csum_start) << 48;
         Self { low, high: u32::from(csum_offset) }
+    }
+
+    /// The header of a frame that is complete; see [`complete_flags`].
+    #[inline(always)]
+    pub(crate) fn complete(flags: u8) -> Self {
+        Self { low: u64::from(flags), high: 0 }
     }
 
     /// The header with its last field, the number of receive buffers that the frame takes.
@@ -84,7 +96,7 @@ pub(crate) enum Handing {
 #[inline(always)]
 pub(crate) fn handing(offload: Offload, headers: &Headers, receiver: Features) -> Handing {
     match offload {
-        Offload::None => Handing::Whole(NetHeader::new(complete_flags(headers, receiver), GSO_NONE, 0, 0, 0, 0)),
+        Offload::None => Handing::Whole(NetHeader::complete(complete_flags(headers, receiver))),
         Offload::Checksum => partial(headers, receiver),
         Offload::Segments { size, ecn } => segments(size, ecn, headers, receiver),
     }
@@ -92,7 +104,7 @@ pub(crate) fn handing(offload: Offload, headers: &Headers, receiver: Features) -
 
 /// A checksum that we verified need not be verified again. Fragments and other protocols were not.
 #[inline(always)]
-fn complete_flags(headers: &Headers, receiver: Features) -> u8 {
+pub(crate) fn complete_flags(headers: &Headers, receiver: Features) -> u8 {
     let verified = matches!(headers.transport, Transport::Tcp | Transport::Udp) && headers.fragment.is_none();
     if verified && receiver.has(Features::GUEST_CSUM) { F_DATA_VALID } else { 0 }
 }

@@ -55,7 +55,7 @@ impl QueueIo for VhostQueue {
     fn transmit(&mut self, frames: &[Cleared<'_>], refused: &mut Refusals) -> Result<(), PortFault> {
         let outgoing = |index: usize| {
             let cleared: &Cleared<'_> = &frames[index];
-            Outgoing { frame: cleared.frame(), headers: cleared.headers(), offload: cleared.offload() }
+            Outgoing { frame: cleared.frame(), headers: cleared.headers(), offload: cleared.offload_word() }
         };
         self.to_guest.transmit(frames.len(), outgoing, refused).map_err(|fault| self.report(fault))
     }

@@ -14,7 +14,7 @@ use super::features::Features;
 use super::net_header::{self, Handing, NetHeader};
 use super::ring::{Descriptor, Ring};
 use crate::drop_reason::DropReason;
-use crate::frame::{FRAME_LEN_MAX, Offload};
+use crate::frame::{FRAME_LEN_MAX, Offload, OffloadWord};
 use crate::memory::access;
 use crate::port::{PortFault, Refusals};
 
@@ -38,7 +38,7 @@ pub(crate) struct Outgoing<'a> {
     /// Where its headers are.
     pub(crate) headers: &'a Headers,
     /// What is left to be done.
-    pub(crate) offload: Offload,
+    pub(crate) offload: OffloadWord,
 }
 
 /// A receive buffer that the guest offered, located.
@@ -104,17 +104,12 @@ impl ToGuest {
         }
         for index in 0..count {
             let outgoing = frame(index);
-            match net_header::handing(outgoing.offload, outgoing.headers, self.features) {
-                Handing::Whole(header) => {
-                    if let Err(reason) = self.write(outgoing.frame, header)? {
-                        refused.push((index as u8, reason));
-                    }
-                }
-                other => {
-                    if let Err(reason) = self.write_changed(&outgoing, other)? {
-                        refused.push((index as u8, reason));
-                    }
-                }
+            let flags = net_header::complete_flags(outgoing.headers, self.features);
+            if outgoing.offload == OffloadWord::NONE && self.write_plain(outgoing.frame, flags) {
+                continue;
+            }
+            if let Err(reason) = self.write_otherwise(&outgoing)? {
+                refused.push((index as u8, reason));
             }
         }
         self.forget_used();
@@ -135,26 +130,29 @@ impl ToGuest {
         }
         let mut count = 0;
         while count < known.min(missing) && self.pieces.len() <= PIECES_MAX - SEGMENTS_MAX {
-            let posted = self.read(count as u16)?;
-            self.posted.push(posted);
+            self.read(count as u16)?;
             count += 1;
         }
         self.ring.take(count as u16);
         Ok(at_hand + count)
     }
 
+    /// Reads one buffer and keeps it. (Nothing of it is returned: what is written in pieces is slow to copy whole.)
     #[inline(always)]
-    fn read(&mut self, ahead: u16) -> Result<Posted, PortFault> {
+    fn read(&mut self, ahead: u16) -> Result<(), PortFault> {
         let (head, descriptor) = self.ring.peek(ahead)?;
         if descriptor.flags & (Descriptor::NEXT | Descriptor::WRITE | Descriptor::INDIRECT) == Descriptor::WRITE
             && descriptor.len as usize >= self.header_len
         {
             let at = self.ring.locate(descriptor.addr, descriptor.len);
             if !at.is_null() {
-                return Ok(Posted { at, capacity: descriptor.len, head, pieces_start: 0, pieces_count: 0 });
+                self.posted.push(Posted { at, capacity: descriptor.len, head, pieces_start: 0, pieces_count: 0 });
+                return Ok(());
             }
         }
-        self.read_chain(head, descriptor)
+        let posted = self.read_chain(head, descriptor)?;
+        self.posted.push(posted);
+        Ok(())
     }
 
     #[cold]
@@ -177,8 +175,33 @@ impl ToGuest {
         })
     }
 
-    /// Writes one frame under a header, or refuses it and leaves the buffers for the next.
+    /// Writes a frame that is complete into one buffer in one piece, if such a one is next; the usual case.
     #[inline(always)]
+    fn write_plain(&mut self, frame: &[u8], flags: u8) -> bool {
+        let need = self.header_len + frame.len();
+        let Some(buffer) = self.posted.get(self.cursor) else { return false };
+        if buffer.at.is_null() || (buffer.capacity as usize) < need {
+            return false;
+        }
+        let (at, head) = (buffer.at, buffer.head);
+        self.cursor += 1;
+        self.write_header(at, NetHeader::complete(flags).with_buffers(1));
+        // SAFETY: the buffer was located with `capacity` bytes, of which the header took the first.
+        unsafe { access::copy_out(frame, at.add(self.header_len)) };
+        self.ring.complete(head, need as u32);
+        true
+    }
+
+    /// Writes one frame in whatever way it takes, or refuses it and leaves the buffers for the next.
+    #[inline(never)]
+    fn write_otherwise(&mut self, outgoing: &Outgoing<'_>) -> Result<Result<(), DropReason>, PortFault> {
+        match net_header::handing(outgoing.offload.into(), outgoing.headers, self.features) {
+            Handing::Whole(header) => self.write(outgoing.frame, header),
+            other => self.write_changed(outgoing, other),
+        }
+    }
+
+    /// Writes one frame under a header, or refuses it and leaves the buffers for the next.
     fn write(&mut self, frame: &[u8], header: NetHeader) -> Result<Result<(), DropReason>, PortFault> {
         let need = self.header_len + frame.len();
         match self.posted.get(self.cursor) {

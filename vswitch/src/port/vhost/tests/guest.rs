@@ -283,6 +283,6 @@ impl Judged {
     }
 
     pub(super) fn outgoing(&self) -> Outgoing<'_> {
-        Outgoing { frame: &self.frame, headers: &self.headers, offload: self.offload }
+        Outgoing { frame: &self.frame, headers: &self.headers, offload: self.offload.into() }
     }
 }
