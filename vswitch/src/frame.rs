@@ -4,7 +4,7 @@
 //! before it) because equal strides would fall into the same few sets of the first-level cache.
 
 use arrayvec::ArrayVec;
-use inspect::wire::FrameSum;
+use inspect::wire::{FrameSum, checksum};
 
 pub use zones::PortId;
 
@@ -210,7 +210,7 @@ impl Batch {
         match self.space(bytes.len()) {
             Some(space) => {
                 space.copy_from_slice(bytes);
-                self.push(bytes.len(), claimed);
+                self.push_summed(bytes.len(), claimed, Some(FrameSum(checksum::sum(bytes))));
                 true
             }
             None => false,

@@ -3,13 +3,19 @@
 use std::net::IpAddr;
 
 use etherparse::{LaxSlicedPacket, NetSlice, SlicedPacket, TransportSlice};
-use inspect::wire::{Checksums, Network, Packet, Transport, checksum};
+use inspect::wire::{Checksums, FrameSum, Network, Packet, Transport, checksum};
 use proptest::prelude::*;
 
 use crate::seeds;
 
 /// When we accept a frame, etherparse must read the same out of it.
 fn check(name: &str, frame: &[u8], checksums: Checksums) {
+    if checksums == Checksums::Verify {
+        // Who has summed the frame up already is told the same.
+        let summed = Checksums::VerifySummed(FrameSum(checksum::sum(frame)));
+        let headers = |checksums| Packet::parse(frame, checksums).map(|packet| *packet.headers());
+        assert_eq!(headers(summed), headers(checksums), "{name}: {frame:02x?}");
+    }
     let Ok(packet) = Packet::parse(frame, checksums) else {
         return;
     };

@@ -204,3 +204,28 @@ fn a_port_that_is_not_in_the_generation_sends_nothing() {
     generation.ports[0] = None;
     bench.assert_dropped(WEB1, &udp(11, 12), DropReason::PortDown);
 }
+
+/// Within a burst, what port security and egress look-up said of one packet stands for those that are equal in all that
+/// they asked about, and for no others.
+#[test]
+fn each_frame_of_a_burst_is_judged_by_what_it_says_itself() {
+    let good = udp(11, 12);
+    let dhcp_server = addressed(emit::udp((ip(11), 67), (ip(12), 2_000)).payload("x"), 11, 12);
+    let others = [
+        (addressed(emit::udp((ip(12), 1_000), (ip(11), 2_000)).payload("x"), 11, 12), DropReason::SpoofIpv4),
+        (emit::udp((ip(11), 1_000), (ip(12), 2_000)).macs(mac(99), mac(12)).build(), DropReason::SpoofMac),
+        (addressed(emit::udp((ip(11), 1_000), (ip(12), 2_000)).payload("x"), 11, 11), DropReason::Hairpin),
+        (dhcp_server, DropReason::SpoofDhcpServer),
+        (emit::arp_request(mac(11), ip(12), ip(12)).macs(mac(11), mac(12)).build(), DropReason::SpoofArp),
+    ];
+    for (other, reason) in others {
+        let mut bench = Bench::default();
+        for frame in [&good, &good, &other, &good, &other] {
+            bench.peer(WEB1).send(frame);
+        }
+        bench.walk(WEB1);
+        assert_eq!(bench.drops(), [(format!("web1 drop {}", reason.word()), 2)]);
+        assert_eq!(bench.received(WEB2).len(), 3);
+        bench.assert_books_balance();
+    }
+}
