@@ -4,7 +4,7 @@
 use inspect::inspector::{Direction, FlowSlot, FlowView};
 use inspect::wire::{self, Checksums, Headers, Packet};
 use vswitch::flow_table::{FlowId, FlowTable, TableKey};
-use vswitch::frame::{BURST_MAX, Batch, Offload, PortId};
+use vswitch::frame::{BURST_MAX, Batch, OffloadWord, PortId};
 use vswitch::generation::Generation;
 use vswitch::inspection::{Candidate, Cleared, Inspection};
 use vswitch::port::Refusals;
@@ -109,7 +109,7 @@ impl Stages {
         for ((index, headers), flow) in frames.zip(flows) {
             let slot = Some(FlowSlot(flow.0));
             let view = FlowView { slot, direction: Direction::ToServer, established: false, is_first: false };
-            let candidate = Candidate { frame: self.batch.frame(index), headers, offload: Offload::None };
+            let candidate = Candidate { frame: self.batch.frame(index), headers, offload: OffloadWord::NONE };
             let verdict = self.inspection.judge(&rig.generation.rules, &candidate, &view, self.now_ms);
             cleared.push(verdict.expect("a sound frame"));
         }
