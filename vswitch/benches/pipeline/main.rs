@@ -46,6 +46,11 @@ impl Effort {
     pub(crate) fn flows(self, usual: u32) -> u32 {
         if self.is_short { usual.min(2_000) } else { usual }
     }
+
+    /// Flows that the switch's table holds: all measurements' fit.
+    pub(crate) fn flows_max(self) -> u32 {
+        if self.is_short { 4_096 } else { 1 << 20 }
+    }
 }
 
 /// What is measured.

@@ -24,6 +24,8 @@ const FLOWS: u16 = 1_024;
 const STAMP: usize = 42;
 /// A frame that is not there after so long is lost.
 const LOST: Duration = Duration::from_millis(200);
+/// A switch through which nothing came for so long is broken, not slow.
+const BROKEN: Duration = Duration::from_secs(60);
 
 /// Frames of both guests, whose first 16 bytes of payload are a number and its complement: whatever the number is, the checksum
 /// stays right.
@@ -89,7 +91,7 @@ impl Prober {
     /// Every flow once in both directions, so that it is established. Frames are sent one by one until one arrives, since a
     /// switch may take its time with a new port.
     fn open_flows(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + BROKEN;
         while self.take() == 0 {
             assert!(Instant::now() < deadline, "no frame gets through");
             let now_ns = self.now_ns();
@@ -120,7 +122,7 @@ impl Prober {
 
     fn capacity(&mut self, duration: Duration) -> f64 {
         let (start, mut arrived) = (Instant::now(), 0);
-        while start.elapsed() < duration {
+        while start.elapsed() < duration || (arrived == 0 && start.elapsed() < BROKEN) {
             let count = self.guests[0].room().min(32);
             if count > 0 {
                 let now_ns = self.now_ns();
@@ -145,7 +147,7 @@ impl Prober {
 
     fn singly(&mut self, name: &str, gap: Duration, duration: Duration) {
         let (start, mut lost) = (Instant::now(), 0);
-        while start.elapsed() < duration {
+        while start.elapsed() < duration || (self.times.is_empty() && start.elapsed() < BROKEN) {
             let now_ns = self.now_ns();
             self.send(1, now_ns);
             lost += u32::from(!self.wait());
@@ -165,7 +167,7 @@ impl Prober {
     fn at_rate(&mut self, name: &str, per_s: f64, duration: Duration) {
         let (start, mut sent) = (Instant::now(), 0u64);
         let mut arrived = 0;
-        while start.elapsed() < duration {
+        while start.elapsed() < duration || (arrived == 0 && start.elapsed() < BROKEN) {
             let due = (start.elapsed().as_secs_f64() * per_s) as u64;
             let count = due.saturating_sub(sent).min(u64::from(self.guests[0].room().min(32)));
             if count > 0 {

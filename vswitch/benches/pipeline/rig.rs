@@ -25,6 +25,7 @@ use zones::service::Service;
 use zones::source::PolicySource;
 use zones::zone::{Port, Zone};
 
+use crate::Effort;
 use crate::guest::{Guest, Shape};
 
 /// The guests: port, zone, MAC.
@@ -33,9 +34,6 @@ pub(super) const GUESTS: [(&str, &str, [u8; 6]); 2] =
 
 /// Their IPv4 addresses.
 pub(super) const ADDRESSES: [[u8; 4]; 2] = [[10, 0, 0, 10], [10, 0, 0, 11]];
-
-/// Flows of all measurements fit.
-pub(super) const FLOWS_MAX: u32 = 1 << 20;
 
 /// IP protocol numbers.
 pub(super) const TCP: u8 = 6;
@@ -94,11 +92,11 @@ pub(super) fn generation() -> Arc<Generation> {
     Arc::new(Generation::new(1, views.collect(), Arc::new(policy), Arc::default(), 1))
 }
 
-/// A flow table with room for all measurements' flows.
-pub(super) fn flow_table() -> FlowTable {
+/// A flow table for so many flows, which may all be of one port.
+pub(super) fn flow_table(flows_max: u32) -> FlowTable {
     let mut random = [0; 56];
     getrandom::fill(&mut random).expect("random bytes");
-    FlowTable::new(FLOWS_MAX, FLOWS_MAX, Timeouts::default(), HashSecret::new(random)).expect("memory")
+    FlowTable::new(flows_max, flows_max, Timeouts::default(), HashSecret::new(random)).expect("memory")
 }
 
 /// A frame of the first guest to the second, from and to port 0x0400, for [`readdress`]: a datagram, or a SYN, which carries no
@@ -140,7 +138,7 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    pub(super) fn new(shape: Shape) -> Self {
+    pub(super) fn new(effort: Effort, shape: Shape) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let collect = Arc::new(Collect::default());
         let mut guests = [Guest::new(shape), Guest::new(shape)];
@@ -166,7 +164,8 @@ impl Rig {
         let learned = Arc::new(LearnedMacs::new(16, 300_000));
         let (sender, _) = crossbeam_channel::bounded(16);
         let counters = Arc::new(WorkerCounters::default());
-        let pipeline = Pipeline::new(flow_table(), Inspection::default(), learned, counters, EventLog::new(sender));
+        let (flows, log) = (flow_table(effort.flows_max()), EventLog::new(sender));
+        let pipeline = Pipeline::new(flows, Inspection::default(), learned, counters, log);
         let (generation, batch) = (generation(), Batch::new());
         Self { guests, queues, generation, now_us: 0, pipeline, batch, _ports: ports, _folder: folder }
     }

@@ -76,7 +76,7 @@ fn set_seq(frame: &mut [u8], seq: u32, is_checksummed: bool) {
 
 fn transfer(effort: Effort, manner: Manner) -> f64 {
     let shape = Shape { buffer_len: 4_096, has_offloads: manner.has_offloads, ..Shape::plain(256) };
-    let mut rig = Rig::new(shape);
+    let mut rig = Rig::new(effort, shape);
     say(&mut rig, 0, &from(0).syn().seq(0).ack(0).mss(1_460).window_scale(10).build());
     say(&mut rig, 1, &from(1).syn_ack().seq(0).ack(1).mss(1_460).window_scale(10).build());
     say(&mut rig, 0, &from(0).build());

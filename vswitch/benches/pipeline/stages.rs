@@ -123,9 +123,9 @@ impl Stages {
 }
 
 pub(super) fn measure(effort: Effort, frame_len: usize, ring_size: u16, flow_count: u32, burst: u16) {
-    let mut rig = Rig::new(Shape::plain(ring_size));
+    let mut rig = Rig::new(effort, Shape::plain(ring_size));
     let template = template(UDP, frame_len);
-    let (table, inspection, batch) = (rig::flow_table(), Inspection::default(), Batch::new());
+    let (table, inspection, batch) = (rig::flow_table(effort.flows_max()), Inspection::default(), Batch::new());
     let mut stages = Stages { table, inspection, batch, now_ms: 1 };
     let mut flows = Flows::new(flow_count);
     let mut cycles = NAMES.map(|_| Vec::new());

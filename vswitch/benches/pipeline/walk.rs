@@ -38,7 +38,7 @@ impl Flows {
 
 /// `burst` frames are offered at once; the switch takes at most 32 of them in one turn.
 pub(super) fn measure(effort: Effort, frame_len: usize, ring_size: u16, flow_count: u32, burst: u16) {
-    let mut rig = Rig::new(Shape::plain(ring_size));
+    let mut rig = Rig::new(effort, Shape::plain(ring_size));
     let template = template(UDP, frame_len);
     let mut flows = Flows::new(flow_count);
     let (mut moved, mut seen) = (0, 0);
@@ -65,7 +65,7 @@ pub(super) fn measure(effort: Effort, frame_len: usize, ring_size: u16, flow_cou
 /// How long one frame is under way through a switch that has nothing else to do: with its caches as the last frame left them,
 /// and with caches that were put to other use in between.
 pub(super) fn latency(effort: Effort, frame_len: usize) {
-    let mut rig = Rig::new(Shape::plain(256));
+    let mut rig = Rig::new(effort, Shape::plain(256));
     let template = template(UDP, frame_len);
     let ns_per_cycle = 1e9 / report::cycles_per_s();
     let other_use = vec![1u8; 48 << 20];

@@ -1,5 +1,6 @@
 //! The figures that the switch is to reach, beside what was measured: the table of README.
 
+use crate::bulk::BULK;
 use crate::floor;
 use crate::footprint::{IDLE, MEMORY};
 use crate::in_process::{OPENS, SEGMENTS, WALK};
@@ -14,6 +15,7 @@ pub fn add(results: &mut Results) {
     throughput(results);
     opens(results);
     segments(results);
+    bulk(results);
     latency(results);
     footprint(results);
 }
@@ -73,6 +75,16 @@ fn segments(results: &mut Results) {
         format!("{partial:.1} x (checksums left out in both), {checksummed:.1} x (written by the sender of frames)")
     });
     results.figure("TCP bytes per second in 64 KiB segments, beside frames of 1514 B", "at least 5 x", measured);
+}
+
+fn bulk(results: &mut Results) {
+    let of = |card: &str| {
+        let [rate, frame] = ["rate", "frame"].map(|what| results.median(BULK, &format!("{card} {what}")));
+        Some(format!("{}B/s in frames of {} B", number(rate?), number(frame?)))
+    };
+    let measured =
+        of("offloads").zip(of("no-offloads")).map(|(with, without)| format!("{with}; {without} without offloads"));
+    results.figure("bulk TCP between two Linux guests in QEMU", "segments cross whole", measured);
 }
 
 fn latency(results: &mut Results) {

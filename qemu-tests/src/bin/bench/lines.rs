@@ -1,7 +1,11 @@
 //! The lines that the programs under measurement print: `NAME: word value word value ...`.
 
+use std::io::{Read as _, Seek as _};
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
+
+use qemu_tests::tools::{tethered, wait_until};
 
 /// One line: what stands before the colon, and the numbers behind it, each by the word in front.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,20 +29,35 @@ impl Line {
     }
 }
 
+/// How long a program may take: many times what any of them does on a machine with other work.
+const RUN_MAX: Duration = Duration::from_secs(600);
+
 /// Runs a program to its end and reads what it prints. What it says on standard error is passed on.
 ///
 /// # Panics
-/// If it fails: a number that is missing must not look like one that was not asked for.
+/// If it fails or does not end: a number that is missing must not look like one that was not asked for.
 pub fn run(command: &mut Command) -> Vec<Line> {
-    let output = command.stderr(std::process::Stdio::inherit()).output();
-    let output = output.unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}: {}", output.status);
-    String::from_utf8_lossy(&output.stdout).lines().filter_map(Line::parse).collect()
+    let mut output = tempfile::tempfile().expect("a temporary file");
+    command.stdout(output.try_clone().expect("a file can be shared"));
+    let mut process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let mut status = None;
+    wait_until(RUN_MAX, || {
+        status = process.try_wait().expect("it is our child");
+        status.is_some()
+    });
+    if status.is_none() {
+        let _ = process.kill();
+        let _ = process.wait();
+    }
+    assert!(status.is_some_and(|status| status.success()), "{command:?}: {status:?}; without a status, it did not end");
+    let mut text = String::new();
+    output.rewind().and_then(|()| output.read_to_string(&mut text)).expect("the file can be read");
+    text.lines().filter_map(Line::parse).collect()
 }
 
 /// A program that runs on one processor only.
 pub fn pinned(cpu: usize, program: &Path) -> Command {
-    let mut command = qemu_tests::tools::tethered("taskset");
+    let mut command = tethered("taskset");
     command.args(["--cpu-list", &cpu.to_string()]).arg(program);
     command
 }

@@ -7,6 +7,7 @@
 //! is where the tests expect it. `FLOOR` may name a program that prints what DPDK's bare vhost
 //! copy costs: called as `FLOOR vb FRAME_BYTES RING_SIZE FLOWS BURST`, it prints `cyc/f med CYCLES`.
 
+mod bulk;
 mod capture;
 mod figures;
 mod footprint;
@@ -26,8 +27,10 @@ use qemu_tests::tools::{run, workspace};
 use results::Results;
 
 const USAGE: &str = "usage: scripts/bench [--short] [--rounds N] [--seconds S] [--only PART]... | scripts/bench --publish\n\
-                     parts: in-process, throughput, latency, memory, idle";
-const PARTS: [&str; 5] = ["in-process", "throughput", "latency", "memory", "idle"];
+                     parts: in-process, throughput, latency, bulk, memory, idle";
+const PARTS: [&str; 6] = ["in-process", "throughput", "latency", "bulk", "memory", "idle"];
+/// Those that boot guests, as the tests do: a short run leaves them out.
+const WITH_GUESTS: [&str; 2] = ["bulk", "idle"];
 
 /// What is to be run, and with what.
 #[derive(Debug)]
@@ -77,6 +80,9 @@ impl Plan {
                 _ => return Err(format!("unknown option {word}")),
             }
         }
+        if std::thread::available_parallelism().is_ok_and(|count| count.get() < 2) {
+            return Err("one processor is for the switch and another for its guests, and here is only one".into());
+        }
         if let Some(part) = plan.parts.iter().find(|part| !PARTS.contains(&part.as_str())) {
             return Err(format!("unknown part {part}"));
         }
@@ -93,8 +99,7 @@ impl Plan {
     }
 
     fn has(&self, part: &str) -> bool {
-        // tests/idle.rs boots guests for the same and runs with every test.
-        let is_usual = !(self.is_short && part == "idle");
+        let is_usual = !(self.is_short && WITH_GUESTS.contains(&part));
         if self.parts.is_empty() { is_usual } else { self.parts.iter().any(|wanted| wanted == part) }
     }
 }
@@ -159,6 +164,9 @@ fn measure(plan: &Plan) -> Results {
         }
         if plan.has("latency") {
             latency::round(plan, &kinds, &mut results);
+        }
+        if plan.has("bulk") {
+            bulk::round(plan, &mut results);
         }
     }
     if plan.has("memory") {
