@@ -48,7 +48,8 @@ pub(super) fn looks_like_header(bytes: &[u8], is_to_server: bool) -> bool {
     };
     let flags = u16::from_be_bytes([high, low]);
     let opcode = flags >> 11 & 0xf;
-    if opcode > 6 || (flags & FLAG_RESPONSE != 0) == is_to_server || flags & FLAG_Z != 0 {
+    // The reserved bit says nothing: servers answer queries that have it.
+    if opcode > 6 || (flags & FLAG_RESPONSE != 0) == is_to_server {
         return false;
     }
     let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
