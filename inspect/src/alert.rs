@@ -7,6 +7,8 @@ pub enum AlertAction {
     Allowed,
     /// The packet was dropped.
     Blocked,
+    /// The packet was forwarded only because its profile is an audit.
+    WouldBlock,
 }
 
 /// One match of one signature on one packet. Everything else about it (addresses, ports of the switch, zones, texts of

@@ -8,7 +8,7 @@ use crate::inspector::Direction;
 use crate::protocol::{Anomaly, AppProtocol, Buffer, Number};
 
 /// What is to be noted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Wanted {
     /// The transactions of protocols, a bit each (`1 << protocol as u32`).
     pub protocols: u32,

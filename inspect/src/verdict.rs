@@ -8,6 +8,8 @@ pub enum Verdict {
     Forward,
     /// The packet ends here.
     Drop(Refused),
+    /// The packet may go on, because its profile is an audit; one that prevents would have ended it.
+    WouldDrop(Refused),
 }
 
 /// Why inspection refused a packet.

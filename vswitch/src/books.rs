@@ -87,6 +87,8 @@ pub struct Totals {
     pub events_suppressed: [u64; EventType::COUNT],
     /// Things to tell that one packet had too many of.
     pub notes_lost: u64,
+    /// Frames that an audit let pass, by the reason for which prevention would have dropped them.
+    pub would_drops: [u64; DropReason::COUNT],
     /// Flows in the tables.
     pub flows: u64,
 }
@@ -115,6 +117,9 @@ impl Totals {
                 workers.iter().map(|worker| worker.events_suppressed[kind].value()).sum()
             }),
             notes_lost: sum(|worker| worker.notes_lost.value()),
+            would_drops: std::array::from_fn(|reason| {
+                workers.iter().map(|worker| worker.would_drops[reason].value()).sum()
+            }),
             flows: sum(|worker| worker.flows_opened.value()).saturating_sub(ended),
         }
     }

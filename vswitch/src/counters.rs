@@ -90,6 +90,8 @@ pub struct WorkerCounters {
     pub events_suppressed: [Cell; EventType::COUNT],
     /// Things to tell that one packet had too many of.
     pub notes_lost: Cell,
+    /// Frames that an audit let pass, by the reason for which prevention would have dropped them.
+    pub would_drops: [Cell; DropReason::COUNT],
     /// Flows that entered the table; less those that ended, the flows in it.
     pub flows_opened: Cell,
     /// Flows that left the table.
@@ -121,6 +123,7 @@ impl Default for WorkerCounters {
             events_lost: std::array::from_fn(|_| Cell::default()),
             events_suppressed: std::array::from_fn(|_| Cell::default()),
             notes_lost: Cell::default(),
+            would_drops: std::array::from_fn(|_| Cell::default()),
             flows_opened: Cell::default(),
             flows_ended: Cell::default(),
             empty_polls: Cell::default(),

@@ -103,6 +103,13 @@ pub enum EventKind {
         /// Index of the signature in its rule set, for [`DropReason::Signature`].
         signature: Option<u32>,
     },
+    /// The frame went on only because its profile is an audit.
+    WouldDrop {
+        /// Why it would have been dropped.
+        reason: DropReason,
+        /// Index of the signature in its rule set, for [`DropReason::Signature`].
+        signature: Option<u32>,
+    },
     /// A transaction, an anomaly or a file in a flow that is followed.
     Note(Note),
 }
@@ -112,7 +119,7 @@ impl EventKind {
     pub fn event_type(&self) -> Option<EventType> {
         match self {
             EventKind::Alert(_) | EventKind::Anomaly(..) => Some(EventType::Alert),
-            EventKind::Drop { .. } => Some(EventType::Drop),
+            EventKind::Drop { .. } | EventKind::WouldDrop { .. } => Some(EventType::Drop),
             EventKind::Note(Note::Transaction(transaction)) => EventType::of_protocol(transaction.protocol),
             EventKind::Note(Note::Anomaly { .. }) => Some(EventType::Anomaly),
             EventKind::Note(Note::File(_)) => Some(EventType::Fileinfo),

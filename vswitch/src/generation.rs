@@ -10,6 +10,7 @@ use crate::counters::Cell;
 use crate::detect::Detect;
 use crate::frame::PortId;
 use crate::mac_table::FixedMacs;
+use crate::profiles::{ProfileCells, Profiles};
 use crate::quarantine::Quarantines;
 
 /// What the walk needs to know of one port.
@@ -46,6 +47,10 @@ pub struct Generation {
     pub detect: Option<Detect>,
     /// The ports that neither send nor receive for a time: the same for all generations.
     pub quarantines: Arc<Quarantines>,
+    /// How flows between two ports are inspected.
+    pub profiles: Arc<Profiles>,
+    /// What became of frames by profile, per worker: `profile_cells[worker][profile]`.
+    pub profile_cells: Vec<Box<[ProfileCells]>>,
 }
 
 impl Generation {
@@ -64,12 +69,32 @@ impl Generation {
         }));
         let hits = || policy.deciders().iter().map(|_| Cell::default()).collect();
         let rule_hits = (0..worker_count).map(|_| hits()).collect();
-        Self { number, ports, policy, rules, fixed_macs, rule_hits, detect: None, quarantines: Arc::default() }
+        let generation = Self {
+            number,
+            ports,
+            policy,
+            rules,
+            fixed_macs,
+            rule_hits,
+            detect: None,
+            quarantines: Arc::default(),
+            profiles: Arc::default(),
+            profile_cells: Vec::new(),
+        };
+        generation.with_profiles(Arc::default())
     }
 
     /// The same with a watch for scans and floods, and the quarantines that it puts ports in.
     pub fn with_watch(self, detect: Option<Detect>, quarantines: Arc<Quarantines>) -> Self {
         Self { detect, quarantines, ..self }
+    }
+
+    /// The same with these profiles, which were made for its signatures, instead of the one that is there by itself.
+    #[must_use]
+    pub fn with_profiles(self, profiles: Arc<Profiles>) -> Self {
+        let cells = || profiles.list().iter().map(|_| ProfileCells::default()).collect();
+        let profile_cells = self.rule_hits.iter().map(|_| cells()).collect();
+        Self { profiles, profile_cells, ..self }
     }
 
     /// Whether no address is fixed to the port: then whoever is behind it is learned, and frames to addresses that nobody is

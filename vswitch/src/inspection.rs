@@ -1,7 +1,7 @@
 //! The stage that judges, and the only place where a [`Cleared`] is made.
 
 use inspect::alert::Alert;
-use inspect::inspector::{FlowSlot, FlowView, Inspector, Settings};
+use inspect::inspector::{FlowSlot, FlowView, Inspector, Profile, Settings};
 use inspect::signature::RuleSet;
 use inspect::verdict::{Refused, Verdict};
 use inspect::wire::{Headers, Packet};
@@ -116,8 +116,19 @@ pub struct Inspection {
     alerts: Vec<Alert>,
 }
 
+/// What inspection has come to about a frame.
+#[derive(Clone, Copy, Debug)]
+pub enum Judged<'batch> {
+    /// It may leave.
+    Cleared(Cleared<'batch>),
+    /// It may leave because its profile is an audit: prevention would have refused it.
+    Audited(Cleared<'batch>, Refused),
+    /// It ends here.
+    Refused(Refused),
+}
+
 impl Inspection {
-    /// Inspection by these settings.
+    /// Inspection that notes what these settings ask for; the rest of them is the profiles' matter.
     pub fn new(settings: Settings) -> Self {
         Self { inspector: Inspector::new(settings), alerts: Vec::new() }
     }
@@ -128,38 +139,36 @@ impl Inspection {
         !self.alerts.is_empty() || self.inspector.has_notes()
     }
 
-    /// Judges one frame; its alerts are in [`Inspection::alerts`] until the next call.
-    ///
-    /// # Errors
-    /// Why inspection refused the frame.
+    /// Judges one frame by the profile of its flow; its alerts are in [`Inspection::alerts`] until the next call.
     #[inline]
     pub fn judge<'batch>(
         &mut self,
         rules: &RuleSet,
+        profile: &Profile,
         candidate: &Candidate<'batch>,
         flow: &FlowView,
         now_ms: u64,
-    ) -> Result<Cleared<'batch>, Refused> {
+    ) -> Judged<'batch> {
         self.alerts.clear();
-        match self.inspector.inspect(rules, &candidate.packet(), flow, now_ms, &mut self.alerts) {
-            Verdict::Forward => {
-                let Candidate { frame, headers, offload } = *candidate;
-                Ok(Cleared { frame, headers, offload })
-            }
-            Verdict::Drop(refused) => Err(refused),
+        let Candidate { frame, headers, offload } = *candidate;
+        match self.inspector.inspect_by(rules, profile, &candidate.packet(), flow, now_ms, &mut self.alerts) {
+            Verdict::Forward => Judged::Cleared(Cleared { frame, headers, offload }),
+            Verdict::WouldDrop(refused) => Judged::Audited(Cleared { frame, headers, offload }, refused),
+            Verdict::Drop(refused) => Judged::Refused(refused),
         }
     }
 
     /// Clears a frame that inspection has nothing to say of, as [`Inspection::judge`] would, for less; `None` for all others.
     #[inline(always)]
-    pub fn clear_unseen<'batch>(
+    pub fn clear_unseen<'batch, 'p>(
         &self,
         rules: &RuleSet,
+        profile: impl FnOnce() -> &'p Profile,
         candidate: &Candidate<'batch>,
         slot: FlowSlot,
     ) -> Option<Cleared<'batch>> {
         let Candidate { frame, headers, offload } = *candidate;
-        self.inspector.passes_unseen(rules, slot).then_some(Cleared { frame, headers, offload })
+        self.inspector.passes_unseen(rules, profile, slot).then_some(Cleared { frame, headers, offload })
     }
 
     /// The alerts that the last frame raised.

@@ -28,6 +28,7 @@ pub mod memory;
 pub mod metrics;
 pub mod pipeline;
 pub mod port;
+pub mod profiles;
 pub mod quarantine;
 pub mod replay;
 pub mod status;

@@ -15,6 +15,16 @@ use crate::eve::settings::EventType;
 use crate::frame::PortId;
 use crate::status::WorkerRow;
 
+/// The reasons for which inspection drops, and which an audit may say instead.
+const INSPECTION_REASONS: [DropReason; 6] = [
+    DropReason::Signature,
+    DropReason::FlowRefused,
+    DropReason::Overlap,
+    DropReason::InspectionMemory,
+    DropReason::InspectionBudget,
+    DropReason::ProtocolError,
+];
+
 /// What a scrape shows besides the counters of the workers.
 #[derive(Debug)]
 pub struct Scrape<'a> {
@@ -120,6 +130,10 @@ fn describe() {
     describe_counter!("vswitch_flood_copies_total", "Copies made of frames that were flooded");
     describe_counter!("vswitch_cleared_total", "Forward verdicts, one per egress port");
     describe_counter!("vswitch_delivered_total", "Frames handed to their egress port");
+    describe_counter!(
+        "vswitch_would_drops_total",
+        "Frames that an audit let pass, by the reason for which prevention would have dropped them"
+    );
     describe_counter!("vswitch_alerts_total", "Alerts, by what became of the frame");
     describe_counter!("vswitch_rule_hits_total", "Flows that the rule, zone setting or default decided about");
     describe_gauge!("vswitch_flows", "Flows in the flow tables");
@@ -181,6 +195,10 @@ fn publish_switch(scrape: &Scrape<'_>) {
     gauge!("vswitch_fragments_held").set(totals.all.held as f64);
     counter!("vswitch_cleared_total").absolute(totals.cleared);
     counter!("vswitch_delivered_total").absolute(totals.all.delivered);
+    for reason in INSPECTION_REASONS {
+        let count = totals.would_drops[reason as usize];
+        counter!("vswitch_would_drops_total", "reason" => reason.word()).absolute(count);
+    }
     counter!("vswitch_alerts_total", "action" => "allowed").absolute(totals.alerts_allowed);
     counter!("vswitch_alerts_total", "action" => "blocked").absolute(totals.alerts_blocked);
     for kind in AnomalyKind::ALL {

@@ -5,6 +5,7 @@
 //! the difference before committing it.
 
 use inspect::detect::{AnomalyKind, Threshold};
+use inspect::inspector::{ExceptionPolicy, Mode, Settings};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use vswitch::config::diagnostic::Severity;
@@ -278,6 +279,86 @@ fn files_that_cannot_be_read_are_named() {
     std::fs::write(&path, b"switch: {name: \xe9}\n").unwrap();
     let report = load(&path, &mut PortNumbering::new()).unwrap_err();
     assert!(report.to_string().contains("it is not UTF-8 text (byte 15)"), "{report}");
+}
+
+const PROFILES: &str = "
+zones: {web: {}, db: {}, up: {}}
+ports:
+  - {name: a, zone: web, vhost_user: {path: /a.sock}, port_security: [\"52:54:00:00:00:01\"]}
+  - {name: b, zone: db, vhost_user: {path: /b.sock}, port_security: [\"52:54:00:00:00:02\"]}
+uplinks: [{name: out, zone: up, tap: {ifname: tap0}}]
+";
+
+/// The profile of flows between ports a, b and out, row by row, under what stands below `inspection`.
+fn profiles_between(inspection: &str) -> Vec<String> {
+    let resolved = loaded(&format!("{PROFILES}inspection: {{{inspection}}}\n"));
+    assert_eq!(resolved.warnings.count(Severity::Warning), 0, "{}", resolved.warnings);
+    let row = |from| (0..3).map(move |to| (PortId(from), PortId(to)));
+    let names = |from| row(from).map(|(from, to)| resolved.profiles.between(from, to).name.clone()).collect::<Vec<_>>();
+    (0..3).map(|from| names(from).join(" ")).collect()
+}
+
+#[test]
+fn profiles_are_chosen_by_the_first_pair_that_matches() {
+    let all = |name: &str| vec![[name; 3].join(" "); 3];
+    assert_eq!(profiles_between(""), all("default"));
+    assert_eq!(profiles_between("profiles: {x: {}}"), all("default"));
+    assert_eq!(profiles_between("profiles: {x: {}}, default_profile: x"), all("x"));
+    assert_eq!(profiles_between("profiles: {default: {mode: ids}}"), all("default"));
+    let pairs = "profiles: {x: {}, y: {mode: ids}, z: {mode: audit}}, default_profile: z, pairs: [\
+                 {from: web, to: db, profile: x}, {from: [web, db], to: any, profile: y}, {to: web, profile: x}]";
+    assert_eq!(profiles_between(pairs), ["y x y", "y y y", "x z z"]);
+}
+
+#[test]
+fn what_profiles_say_is_what_holds() {
+    let exceptions = "{stream: drop-flow, memory: pass-packet, protocol: bypass, budget: ignore}";
+    let text = format!(
+        "{PROFILES}inspection: {{profiles: {{default: {{mode: audit, midstream: true, \
+                        exceptions: {exceptions}}}}}}}\n"
+    );
+    let resolved = loaded(&text);
+    let expected = Settings {
+        mode: Mode::Audit,
+        midstream: true,
+        stream_exception: ExceptionPolicy::DropFlow,
+        memory_exception: ExceptionPolicy::PassPacket,
+        protocol_exception: ExceptionPolicy::Bypass,
+        budget_exception: ExceptionPolicy::Ignore,
+        ..Settings::default()
+    };
+    assert_eq!(*resolved.profiles.between(PortId(0), PortId(1)).profile.settings(), expected);
+    // A profile that is not configured prevents and believes nobody.
+    let unsaid = loaded(PROFILES);
+    assert_eq!(*unsaid.profiles.between(PortId(0), PortId(1)).profile.settings(), Settings::default());
+    assert_eq!(Settings::default().mode, Mode::Prevent);
+}
+
+#[test]
+fn profiles_choose_among_signatures() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule =
+        |action: &str, sid: u32| format!("{action} tcp any any -> any any (msg:\"x\"; content:\"abcd\"; sid:{sid};)\n");
+    std::fs::write(dir.path().join("one.rules"), rule("alert", 1) + &rule("drop", 2)).unwrap();
+    std::fs::write(dir.path().join("two.rules"), rule("alert", 3)).unwrap();
+    let text = "inspection:
+  rule_files: [\"*.rules\"]
+  profiles:
+    one: {enable: \"group:one\"}
+    less: {disable: 2, drop: [1, 3]}
+    none: {mode: ids, enable: []}
+    idle: {enable: [\"group:three\", 1]}
+  default_profile: one
+  pairs: [{from: any, profile: one}]
+";
+    let resolved = load_text("test.yaml", text, dir.path(), &mut PortNumbering::new()).unwrap();
+    let counts: Vec<(&str, usize, usize)> =
+        resolved.counts.profiles.iter().map(|count| (count.name.as_str(), count.signatures, count.stopping)).collect();
+    assert_eq!(counts, [("one", 2, 1), ("less", 2, 2), ("none", 0, 0), ("idle", 1, 0)]);
+    let warnings = resolved.warnings.to_string();
+    let expected = "warning: no signature is selected by this\n --> test.yaml:7:21\n";
+    assert!(warnings.contains(expected), "{warnings}");
+    assert!(warnings.contains("warning: this pair never decides"), "{warnings}");
 }
 
 /// What tools outside of this repository write; none of its names may change.

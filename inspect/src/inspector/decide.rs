@@ -21,16 +21,19 @@ impl Inspector {
         alerts: &mut Vec<Alert>,
     ) -> Decision {
         let alerts_max = alerts.len() + ALERTS_PER_PACKET_MAX;
-        let mut decision = Decision { verdict: Verdict::Forward, flow: FlowFate::Open };
+        let mut decision = Decision::FORWARD;
         let mut candidates = std::mem::take(&mut self.candidates);
         let mut last_match = None;
         for &candidate in candidates.sorted() {
+            if !look.profile.applies(candidate.signature) {
+                continue;
+            }
             let flow_facts = look.flow_facts(flow.as_deref());
             let mut judge = Judge {
                 rules: look.rules,
                 facts: &look.facts,
                 flow_facts,
-                mode: self.settings.mode,
+                mode: look.profile.settings().mode,
                 now_ms: look.now_ms,
                 caches: &mut self.caches,
                 addresses: &self.addresses,
@@ -49,15 +52,17 @@ impl Inspector {
                     if wait(candidate, side, look, flow.as_deref_mut()) {
                         continue;
                     }
-                    let exception = self.settings.exception(self.settings.budget_exception, Refused::Budget);
-                    if exception.verdict == Verdict::Forward {
+                    let policy = look.profile.settings().budget_exception;
+                    let exception = self.exception(policy, Refused::Budget, look);
+                    if !exception.stops() {
                         continue;
                     }
                     decision = exception;
                     break;
                 }
                 Answer::Exhausted => {
-                    let exception = self.settings.exception(self.settings.budget_exception, Refused::Budget);
+                    let policy = look.profile.settings().budget_exception;
+                    let exception = self.exception(policy, Refused::Budget, look);
                     if decision.verdict == Verdict::Forward {
                         decision = exception;
                     }
@@ -95,7 +100,8 @@ impl Inspector {
             return false;
         }
         let concerns_flow = concerns_flow(signature, look);
-        let action = match (signature.action, self.settings.mode) {
+        let wanted = look.profile.action(signature.action, candidate.signature);
+        let action = match (wanted, look.profile.settings().mode) {
             (Action::Pass, _) => {
                 if concerns_flow && decision.flow == FlowFate::Open {
                     decision.flow = FlowFate::Passed;
@@ -110,6 +116,10 @@ impl Inspector {
                     decision.flow = FlowFate::Refused;
                 }
                 AlertAction::Blocked
+            }
+            (Action::Drop | Action::Reject, Mode::Audit) => {
+                self.note_would_drop(Refused::Signature(candidate.signature), concerns_flow);
+                AlertAction::WouldBlock
             }
             (Action::Drop | Action::Reject, Mode::Detect) | (Action::Alert, _) => AlertAction::Allowed,
         };

@@ -13,8 +13,10 @@ use crate::stream::{Stream, StreamMemory};
 /// What is remembered of one flow.
 #[derive(Debug)]
 pub(crate) struct Flow {
-    /// Of the rule set that signatures are numbered by here.
-    fingerprint: u64,
+    /// Of the rule set and the choice among its signatures that the flow was looked at with.
+    signatures: u64,
+    /// An audit has found what would have ended the flow.
+    pub(crate) would_be_refused: bool,
     /// By direction; `None` before the first segment, and for flows that are not TCP.
     pub(crate) streams: [Option<Stream>; 2],
     pub(crate) windows: [Window; 2],
@@ -172,9 +174,10 @@ impl Window {
 }
 
 impl Flow {
-    pub(crate) fn new(rules: &RuleSet, now_ms: u64) -> Self {
+    pub(crate) fn new(signatures: u64, now_ms: u64) -> Self {
         Self {
-            fingerprint: rules.fingerprint(),
+            signatures,
+            would_be_refused: false,
             streams: [None, None],
             windows: [Window::default(), Window::default()],
             has_sent: [false; 2],
@@ -192,24 +195,25 @@ impl Flow {
     }
 
     /// Makes it as good as new, but for the memory that it holds.
-    pub(crate) fn renew(&mut self, rules: &RuleSet, now_ms: u64) {
+    pub(crate) fn renew(&mut self, signatures: u64, now_ms: u64) {
         let [mut first, mut second] = std::mem::take(&mut self.windows);
         first.renew();
         second.renew();
         *self = Self {
             windows: [first, second],
             transactions: std::mem::take(&mut self.transactions),
-            ..Self::new(rules, now_ms)
+            ..Self::new(signatures, now_ms)
         };
     }
 
-    /// Under another rule set, signatures have other numbers: what was noted under the old ones is forgotten, the bytes
-    /// are not.
-    pub(crate) fn meet(&mut self, rules: &RuleSet) {
-        if self.fingerprint == rules.fingerprint() {
+    /// Under another rule set, signatures have other numbers, and under another profile others apply: what was noted
+    /// under the old ones is forgotten, the bytes are not.
+    pub(crate) fn meet(&mut self, signatures: u64) {
+        if self.signatures == signatures {
             return;
         }
-        self.fingerprint = rules.fingerprint();
+        self.signatures = signatures;
+        self.would_be_refused = false;
         self.notes = FlowNotes::default();
         self.has_sent = [false; 2];
         self.direct = [Direct::Unknown, Direct::Unknown];
@@ -283,7 +287,8 @@ pub(crate) enum Kept {
     Nothing,
     /// Nothing of the flow passes any more.
     Refused,
-    /// A `pass` signature took the flow out of inspection, as long as the rule set with this fingerprint is in force.
+    /// A `pass` signature, or an exception policy, took the flow out of inspection, as long as the rule set and the profile
+    /// with this mark hold for it.
     Passed(u64),
     Open(Box<Flow>),
 }
@@ -293,7 +298,7 @@ pub(crate) enum Kept {
 pub(crate) enum Outlook {
     /// To be refused.
     Refused,
-    /// To pass, under the rule set with this fingerprint.
+    /// To pass, under the rule set and the profile with this mark.
     Passed(u64),
     /// To be looked at.
     Unknown,

@@ -3,11 +3,11 @@
 
 use crate::inspector::flow::{Flow, index};
 use crate::inspector::transactions::Collector;
-use crate::inspector::{Decision, FlowFate, Inspector, Look};
+use crate::inspector::{Decision, ExceptionPolicy, Inspector, Look};
 use crate::protocol::Status;
 use crate::signature::Transports;
 use crate::stream::{Progress, Stream};
-use crate::verdict::{Refused, Verdict};
+use crate::verdict::Refused;
 use crate::wire::{TcpFlags, TcpView};
 
 impl Inspector {
@@ -30,7 +30,8 @@ impl Inspector {
         };
         match status {
             Status::Broken(_) => {
-                let decision = self.settings.exception(self.settings.protocol_exception, Refused::Protocol);
+                let policy = look.profile.settings().protocol_exception;
+                let decision = self.exception(policy, Refused::Protocol, look);
                 if decision.stops() { Err(decision) } else { Ok(()) }
             }
             Status::Recognising | Status::Speaking(_) | Status::Opaque(_) | Status::Unrecognised => Ok(()),
@@ -45,7 +46,7 @@ impl Inspector {
         let first_seq = if is_syn { tcp.seq.wrapping_add(1) } else { tcp.seq };
         let reads_streams = look.rules.selection.reads_streams && !flow.is_sealed();
         let Flow { streams, windows, conversation, transactions, observed, .. } = flow;
-        if streams[own].is_none() && (is_syn || self.settings.midstream) {
+        if streams[own].is_none() && (is_syn || look.profile.settings().midstream) {
             streams[own] = Some(Stream::new(domain(look.facts.source), first_seq));
         }
         if tcp.flags.contains(TcpFlags::ACK)
@@ -54,7 +55,7 @@ impl Inspector {
             acknowledged.acknowledge(tcp.ack, &mut self.streams);
         }
         let Some(stream) = &mut streams[own] else { return Ok(conversation.status()) };
-        let settings = &self.settings.protocol;
+        let settings = &look.profile.settings().protocol;
         let observed = observed.as_deref_mut();
         let mut sink = Collector { rules: look.rules, transactions, pool: &mut self.pool, observed };
         let window = &mut windows[own];
@@ -70,31 +71,40 @@ impl Inspector {
             ([], false) => Ok(Progress::Queued),
             (payload, _) => stream.on_segment(first_seq, payload, has_fin, &mut self.streams, consume),
         };
+        let mut lost = None;
         match progress {
             Ok(Progress::Delivered(_)) if stream.is_finished() => {
                 conversation.closed(direction, settings, &mut sink);
             }
             Ok(Progress::Delivered(_) | Progress::Queued) => {}
-            Err(why) if why.is_fatal() => {
-                let decision = self.settings.exception(self.settings.stream_exception, Refused::Overlap);
-                if decision.verdict != Verdict::Forward {
-                    return Err(decision);
-                }
-            }
-            // The sender will repeat the segment, when there may be room.
-            Err(_) => {
-                let decision = self.settings.exception(self.settings.stream_exception, Refused::Memory);
-                if decision.verdict != Verdict::Forward {
-                    return Err(Decision { flow: FlowFate::Open, ..decision });
-                }
-            }
+            Err(why) => lost = Some(why),
         }
         if tcp.flags.contains(TcpFlags::RST) {
             for side in [direction, direction.reversed()] {
                 conversation.closed(side, settings, &mut sink);
             }
         }
-        Ok(conversation.status())
+        let status = conversation.status();
+        match lost {
+            Some(why) => self.lose_segment(look, why.is_fatal()).map(|()| status),
+            None => Ok(status),
+        }
+    }
+
+    /// What becomes of a segment that its stream did not take: for good, or for want of memory.
+    fn lose_segment(&mut self, look: &Look<'_>, for_good: bool) -> Result<(), Decision> {
+        let settings = look.profile.settings();
+        let decision = if for_good {
+            self.exception(settings.stream_exception, Refused::Overlap, look)
+        } else {
+            // The sender will repeat the segment, when there may be room.
+            let policy = match settings.memory_exception {
+                ExceptionPolicy::Auto => ExceptionPolicy::DropPacket,
+                chosen => chosen,
+            };
+            self.exception(policy, Refused::Memory, look)
+        };
+        if decision.stops() { Err(decision) } else { Ok(()) }
     }
 }
 

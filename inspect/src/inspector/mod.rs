@@ -15,11 +15,13 @@
 
 mod candidates;
 mod decide;
+mod fate;
 mod flow;
 mod follow;
 mod judge;
 mod memory;
 mod observer;
+mod profile;
 mod report;
 mod settings;
 mod transactions;
@@ -27,19 +29,23 @@ mod transactions;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use crate::alert::Alert;
 use crate::limits::{
     FLOW_BYTES_MAX, FLOW_SLOTS_MAX, FLOWS_BYTES_MAX, POOL_MAX, WORK_PER_BYTE, WORK_PER_PACKET, WORK_SAVED_MAX,
 };
-use crate::record::{Context, Note};
+use crate::record::{Context, Note, Wanted};
 use crate::signature::{Facts, FlowFacts, PacketGroup, Rates, RegexCaches, RuleSet};
 use crate::stream::StreamMemory;
 use crate::verdict::{Refused, Verdict};
 use crate::wire::Packet;
 
 use candidates::Candidates;
+use fate::{Decision, FlowFate, WouldDrop};
 use flow::{Flow, Flows, Kept, Outlook};
 use memory::AddressBits;
+pub use profile::Profile;
 pub use settings::{ExceptionPolicy, Mode, Settings};
 use transactions::{Collector, Pool};
 
@@ -84,7 +90,10 @@ pub struct FlowView {
 /// Everything that one worker's inspection remembers between packets.
 #[derive(Debug, Default)]
 pub struct Inspector {
-    settings: Settings,
+    /// For packets that come without a profile.
+    own: Arc<Profile>,
+    /// What is noted, whatever the profile.
+    records: Wanted,
     flows: Flows,
     streams: StreamMemory,
     rates: Rates,
@@ -98,6 +107,8 @@ pub struct Inspector {
     /// Bytes that all flows hold in windows, buffers and bodies.
     held_bytes: usize,
     transformed: [Vec<u8>; 2],
+    /// What the packet at hand would have come to, were its profile not an audit.
+    would_drop: Option<WouldDrop>,
     /// Alerts that [`crate::limits::ALERTS_PER_PACKET_MAX`] kept from being appended.
     suppressed_count: u64,
     /// What there is to tell beside alerts, until the caller takes it.
@@ -111,31 +122,30 @@ pub struct Inspector {
 /// One packet under inspection, with what its caller knows.
 struct Look<'a> {
     rules: &'a RuleSet,
+    profile: &'a Profile,
     facts: Facts<'a>,
     view: &'a FlowView,
     now_ms: u64,
 }
 
 impl Inspector {
-    /// An inspector that remembers nothing yet.
+    /// An inspector that remembers nothing yet. [`Inspector::inspect`] goes by these settings, with all signatures.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, ..Self::default() }
+        Self { records: settings.records, own: Arc::new(Profile::all(settings)), ..Self::default() }
     }
 
-    /// Whether [`Inspector::inspect`] would forward any packet of the flow without a look: there is nothing to look for, or the
-    /// rest of the flow was let pass under these very signatures.
+    /// Whether [`Inspector::inspect_by`] would forward any packet of the flow without a look: there is nothing to look for, or
+    /// the rest of the flow was let pass under these very signatures and this profile.
     #[inline(always)]
-    pub fn passes_unseen(&self, rules: &RuleSet, slot: FlowSlot) -> bool {
+    pub fn passes_unseen<'p>(&self, rules: &RuleSet, profile: impl FnOnce() -> &'p Profile, slot: FlowSlot) -> bool {
         match self.flows.outlook(slot) {
             Outlook::Refused => false,
-            Outlook::Passed(fingerprint) if fingerprint == rules.fingerprint() => true,
-            Outlook::Passed(_) | Outlook::Unknown => rules.is_empty() && !self.settings.records.follows_all(),
+            Outlook::Passed(mark) if mark == profile().pass_mark(rules) => true,
+            Outlook::Passed(_) | Outlook::Unknown => rules.is_empty() && !self.records.follows_all(),
         }
     }
 
-    /// Looks at one packet and answers for it. Alerts are appended to `alerts`, at most
-    /// [`crate::limits::ALERTS_PER_PACKET_MAX`] of them. `now_ms` is a monotonic time in milliseconds that never goes
-    /// back.
+    /// [`Inspector::inspect_by`] the inspector's own settings.
     pub fn inspect(
         &mut self,
         rules: &RuleSet,
@@ -144,10 +154,27 @@ impl Inspector {
         now_ms: u64,
         alerts: &mut Vec<Alert>,
     ) -> Verdict {
+        let own = Arc::clone(&self.own);
+        self.inspect_by(rules, &own, packet, flow, now_ms, alerts)
+    }
+
+    /// Looks at one packet and answers for it, by the profile that holds for its flow. Alerts are appended to `alerts`,
+    /// at most [`crate::limits::ALERTS_PER_PACKET_MAX`] of them. `now_ms` is a monotonic time in milliseconds that never
+    /// goes back. A flow may get another profile with another packet: what it is known to have said stays, what
+    /// signatures made of it is forgotten.
+    pub fn inspect_by(
+        &mut self,
+        rules: &RuleSet,
+        profile: &Profile,
+        packet: &Packet<'_>,
+        flow: &FlowView,
+        now_ms: u64,
+        alerts: &mut Vec<Alert>,
+    ) -> Verdict {
         if flow.slot.is_some_and(|slot| self.flows.is_refused(slot)) {
             return Verdict::Drop(Refused::FlowRefused);
         }
-        let is_noted = self.settings.records.follows_all() && self.is_noted(packet);
+        let is_noted = self.records.follows_all() && self.is_noted(packet);
         if rules.is_empty() && !is_noted {
             return Verdict::Forward;
         }
@@ -155,37 +182,39 @@ impl Inspector {
         let protocol = packet.headers().protocol;
         let (source_port, destination_port) = (facts.source_port, facts.destination_port);
         let id = rules.group(protocol, source_port, destination_port, flow.direction);
-        let group = id.and_then(|id| rules.selection.packet_group(id));
+        let group = id.and_then(|id| rules.selection.packet_group(id)).filter(|_| profile.concerns(facts.transport));
         if group.is_none() && !is_noted {
             return Verdict::Forward;
         }
         let follows = is_noted || group.is_some_and(|group| group.follows(source_port, destination_port));
+        let look = Look { rules, profile, facts, view: flow, now_ms };
         // A flow that cannot be remembered cannot be followed.
         if follows && flow.slot.is_some_and(|slot| slot.0 as usize >= FLOW_SLOTS_MAX) {
-            return self.settings.exception(self.settings.stream_exception, Refused::Memory).verdict;
+            let decision = self.exception(profile.settings().memory_exception, Refused::Memory, &look);
+            return self.conclude(decision, None);
         }
-        let look = Look { rules, facts, view: flow, now_ms };
         let mut kept = match flow.slot.map(|slot| self.flows.take(slot)).unwrap_or_default() {
-            Kept::Passed(fingerprint) if fingerprint == rules.fingerprint() => {
-                self.put_back(flow, Kept::Passed(fingerprint));
+            Kept::Passed(mark) if mark == look.profile.pass_mark(rules) => {
+                self.put_back(flow, Kept::Passed(mark));
                 return Verdict::Forward;
             }
             Kept::Open(mut open) => {
-                open.meet(rules);
+                open.meet(look.signatures());
                 Some(open)
             }
             Kept::Passed(_) | Kept::Nothing | Kept::Refused => None,
         };
         if kept.is_none() && flow.slot.is_some() && follows {
-            kept = Some(self.begin(rules, now_ms));
+            kept = Some(self.begin(look.signatures(), now_ms));
         }
         let known_alerts = alerts.len();
         let decision = self.look(&look, group, kept.as_deref_mut(), alerts);
-        if self.settings.records.is_anything() {
+        if self.records.is_anything() {
             self.explain(&alerts[known_alerts..], kept.as_deref_mut());
         }
-        self.settle(flow, kept, decision.flow, rules);
-        decision.verdict
+        let verdict = self.conclude(decision, kept.as_deref_mut());
+        self.settle(&look, kept, decision.flow);
+        verdict
     }
 
     /// Tells what the end of a flow completes: bodies that end with their connection, handshakes that will not come. To
@@ -202,30 +231,32 @@ impl Inspector {
         let (Some(slot), Some(mut facts)) = (flow.slot, Facts::of(packet)) else { return };
         facts.payload = &[];
         let Kept::Open(mut open) = self.flows.take(slot) else { return };
-        open.meet(rules);
+        let own = Arc::clone(&self.own);
+        let look = Look { rules, profile: &own, facts, view: flow, now_ms };
+        open.meet(look.signatures());
         open.windows.iter_mut().for_each(flow::Window::turn);
         let Flow { conversation, transactions, observed, .. } = &mut *open;
         for direction in [Direction::ToServer, Direction::ToClient] {
             conversation.closed(
                 direction,
-                &self.settings.protocol,
+                &own.settings().protocol,
                 &mut Collector { rules, transactions, pool: &mut self.pool, observed: observed.as_deref_mut() },
             );
         }
         for side in &mut open.transactions.sides {
             side.close();
         }
-        let look = Look { rules, facts, view: flow, now_ms };
         let mut work = 0;
         self.candidates.clear();
         let work_max = WORK_SAVED_MAX;
         self.candidates.of_transactions(rules, &mut open, &mut work, work_max);
         let known_alerts = alerts.len();
         let decision = self.decide(&look, Some(&mut open), &mut work, work_max, alerts);
-        if self.settings.records.is_anything() {
+        if self.records.is_anything() {
             self.explain(&alerts[known_alerts..], Some(&mut open));
         }
-        self.settle(flow, Some(open), decision.flow, rules);
+        self.would_drop = None;
+        self.settle(&look, Some(open), decision.flow);
     }
 
     /// Forgets everything about a flow whose slot is given back. What was still to be told of it is in
@@ -270,7 +301,8 @@ impl Inspector {
             }
             if self.holds_too_much(flow) {
                 flow.transactions.is_overrun = false;
-                let exception = self.settings.exception(self.settings.stream_exception, Refused::Memory);
+                let policy = look.profile.settings().memory_exception;
+                let exception = self.exception(policy, Refused::Memory, look);
                 if exception.stops() {
                     return exception;
                 }
@@ -288,7 +320,7 @@ impl Inspector {
             self.candidates.of_transactions(rules, flow, &mut work, work_max);
         }
         if work > work_max || self.candidates.is_overrun {
-            let exception = self.settings.exception(self.settings.budget_exception, Refused::Budget);
+            let exception = self.exception(look.profile.settings().budget_exception, Refused::Budget, look);
             if exception.stops() {
                 return exception;
             }
@@ -309,13 +341,13 @@ impl Inspector {
     }
 
     /// Memory for a flow of which nothing is known.
-    fn begin(&mut self, rules: &RuleSet, now_ms: u64) -> Box<Flow> {
+    fn begin(&mut self, signatures: u64, now_ms: u64) -> Box<Flow> {
         let mut flow = match self.spare.pop() {
             Some(mut used) => {
-                used.renew(rules, now_ms);
+                used.renew(signatures, now_ms);
                 used
             }
-            None => Box::new(Flow::new(rules, now_ms)),
+            None => Box::new(Flow::new(signatures, now_ms)),
         };
         flow.observed = self.observer();
         flow
@@ -333,7 +365,7 @@ impl Inspector {
     }
 
     /// Puts the flow's memory back, or what has become of it.
-    fn settle(&mut self, view: &FlowView, open: Option<Box<Flow>>, fate: FlowFate, rules: &RuleSet) {
+    fn settle(&mut self, look: &Look<'_>, open: Option<Box<Flow>>, fate: FlowFate) {
         let kept = match (fate, open) {
             (FlowFate::Open, Some(mut open)) => {
                 open.transactions.tidy(&mut self.pool);
@@ -344,10 +376,10 @@ impl Inspector {
                 if let Some(open) = open {
                     self.end(open);
                 }
-                if fate == FlowFate::Refused { Kept::Refused } else { Kept::Passed(rules.fingerprint()) }
+                if fate == FlowFate::Refused { Kept::Refused } else { Kept::Passed(look.profile.pass_mark(look.rules)) }
             }
         };
-        self.put_back(view, kept);
+        self.put_back(look.view, kept);
     }
 
     fn put_back(&mut self, view: &FlowView, kept: Kept) {
@@ -355,52 +387,6 @@ impl Inspector {
         if let Some(Kept::Open(homeless)) = self.flows.keep(slot, kept) {
             self.end(homeless);
         }
-    }
-}
-
-impl Settings {
-    /// What an exception policy makes of a packet and its flow.
-    fn exception(&self, policy: ExceptionPolicy, why: Refused) -> Decision {
-        let drop = |flow| Decision { verdict: Verdict::Drop(why), flow };
-        let pass = |flow| Decision { verdict: Verdict::Forward, flow };
-        match (policy, self.mode) {
-            (ExceptionPolicy::Auto | ExceptionPolicy::DropFlow | ExceptionPolicy::Reject, Mode::Prevent) => {
-                drop(FlowFate::Refused)
-            }
-            (ExceptionPolicy::DropPacket, Mode::Prevent) => drop(FlowFate::Open),
-            (ExceptionPolicy::PassFlow | ExceptionPolicy::Bypass, _) => pass(FlowFate::Passed),
-            (ExceptionPolicy::PassPacket | ExceptionPolicy::Ignore, _) => pass(FlowFate::Open),
-            // Who only watches refuses nothing.
-            (
-                ExceptionPolicy::Auto
-                | ExceptionPolicy::DropFlow
-                | ExceptionPolicy::Reject
-                | ExceptionPolicy::DropPacket,
-                Mode::Detect,
-            ) => pass(FlowFate::Open),
-        }
-    }
-}
-
-/// What becomes of the flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FlowFate {
-    Open,
-    Refused,
-    Passed,
-}
-
-/// What becomes of a packet and its flow.
-#[derive(Clone, Copy, Debug)]
-struct Decision {
-    verdict: Verdict,
-    flow: FlowFate,
-}
-
-impl Decision {
-    /// Whether the look at the packet ends with it.
-    fn stops(self) -> bool {
-        self.verdict != Verdict::Forward || self.flow != FlowFate::Open
     }
 }
 

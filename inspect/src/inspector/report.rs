@@ -46,7 +46,7 @@ impl Inspector {
 
     /// The memory for what is noted of a new flow.
     pub(super) fn observer(&self) -> Option<Box<Observed>> {
-        let wanted = self.settings.records;
+        let wanted = self.records;
         wanted.is_anything().then(|| Box::new(Observed::new(wanted)))
     }
 
@@ -54,7 +54,7 @@ impl Inspector {
     pub(super) fn explain(&mut self, alerts: &[Alert], flow: Option<&mut Flow>) {
         self.contexts.clear();
         let Some(flow) = flow else { return };
-        if self.settings.records.context {
+        if self.records.context {
             let summary = flow.summary();
             for alert in alerts {
                 let observed = flow.observed.as_deref();

@@ -4,20 +4,23 @@ use crate::protocol;
 use crate::record::Wanted;
 
 /// Whether signatures may stop packets.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum Mode {
     /// `drop` and `reject` stop the packet (Suricata's IPS mode).
     #[default]
     Prevent,
     /// All actions only report (Suricata's IDS mode).
     Detect,
+    /// As [`Mode::Prevent`] in everything but the end: what would have been stopped is said, and passes.
+    Audit,
 }
 
 /// What becomes of a packet or flow that cannot be inspected as it should: memory is short, work is spent, bytes do not
 /// follow their protocol.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub enum ExceptionPolicy {
-    /// `drop-flow` when preventing, `ignore` when detecting.
+    /// `drop-flow` when preventing (a TCP segment for which memory is short only drops itself: its sender will repeat
+    /// it), `ignore` when detecting.
     #[default]
     Auto,
     /// The packet and the rest of its flow end here.
@@ -54,20 +57,22 @@ impl ExceptionPolicy {
 }
 
 /// What operators choose about inspection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
 pub struct Settings {
     /// Whether signatures may stop packets.
     pub mode: Mode,
     /// Whether TCP connections whose beginning was not seen are followed from where they are.
     pub midstream: bool,
-    /// When a stream's segment overlaps with other bytes, or its memory is short.
+    /// When a stream's segment overlaps with other bytes.
     pub stream_exception: ExceptionPolicy,
+    /// When there is no memory left for a segment, a stream or what a flow has said.
+    pub memory_exception: ExceptionPolicy,
     /// When bytes do not follow the protocol that the flow was recognised as.
     pub protocol_exception: ExceptionPolicy,
     /// When the work allowed for one packet is spent, or more signatures wait than can be remembered.
     pub budget_exception: ExceptionPolicy,
     /// Bounds and choices of protocol parsing.
     pub protocol: protocol::Settings,
-    /// What is to be noted for the caller's log.
+    /// What is to be noted for the caller's log: asked of the settings that an inspector is made with, not of profiles.
     pub records: Wanted,
 }

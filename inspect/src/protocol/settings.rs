@@ -1,7 +1,7 @@
 //! The bounds and choices of protocol parsing that operators can set, and the fixed ones beside them.
 
 /// What operators can choose about protocol parsing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// Bytes of one HTTP request body, after unpacking, that reach the sink; 0 for all of them.
     pub request_body_bytes_max: u64,

@@ -1,5 +1,7 @@
 //! One compiled signature: what it asks of a packet and its flow, and what it says about itself.
 
+use std::sync::Arc;
+
 use super::memory_test::{MemoryEffect, MemoryTest};
 use super::program::{Interval, PacketTest, Step};
 use super::rate::Rate;
@@ -31,6 +33,8 @@ pub struct SignatureInfo {
     pub metadata: Vec<(String, String)>,
     /// Kind and value of each `reference`, in their order.
     pub references: Vec<(String, String)>,
+    /// Name of the rule file, without its directory and `.rules`.
+    pub group: Arc<str>,
 }
 
 /// The attacked end.
@@ -52,6 +56,7 @@ impl Transports {
     pub(crate) const ICMP4: Self = Self(4);
     pub(crate) const ICMP6: Self = Self(8);
     pub(crate) const OTHER: Self = Self(16);
+    pub(crate) const NONE: Self = Self(0);
     pub(crate) const ANY: Self = Self(31);
     pub(crate) const ICMP: Self = Self(4 | 8);
 

@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Arc;
 
 use super::cause::{Cause, Refusal};
 use super::compile::{self, Compiled, Names};
@@ -62,9 +63,11 @@ impl RuleSet {
         }
         for file in files {
             file.text.hash(&mut hasher);
+            let group: Arc<str> = group_name(&file.name).into();
             for line in rule_lines(&file.text) {
                 let refusal = match compile::compile(&line, vars, &mut names) {
-                    Ok(rule) if known.insert((rule.info.gid, rule.info.sid)) => {
+                    Ok(mut rule) if known.insert((rule.info.gid, rule.info.sid)) => {
+                        rule.info.group = Arc::clone(&group);
                         compiled.push(rule);
                         continue;
                     }
@@ -185,6 +188,12 @@ impl RuleSet {
     pub(crate) fn port_set(&self, set: u32) -> &PortSet {
         &self.ports[set as usize]
     }
+}
+
+/// What a rule file is called by those who choose among rules: its name without directory and `.rules`.
+fn group_name(file: &str) -> &str {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    name.strip_suffix(".rules").unwrap_or(name)
 }
 
 /// Keeps equal values once.

@@ -102,7 +102,7 @@ impl Player<'_> {
             None => FlowView { slot: None, direction: Direction::ToServer, established: false, is_first: true },
         };
         match self.inspector.inspect(self.rules, packet, &view, self.now_ms, &mut self.alerts) {
-            Verdict::Forward => Ok(()),
+            Verdict::Forward | Verdict::WouldDrop(_) => Ok(()),
             Verdict::Drop(why) => Err(Stop::Inspection(why)),
         }
     }

@@ -6,7 +6,7 @@ use inspect::wire::{self, Checksums, Headers, Packet};
 use vswitch::flow_table::{FlowId, FlowTable, TableKey};
 use vswitch::frame::{BURST_MAX, Batch, OffloadWord, PortId};
 use vswitch::generation::Generation;
-use vswitch::inspection::{Candidate, Cleared, Inspection};
+use vswitch::inspection::{Candidate, Cleared, Inspection, Judged};
 use vswitch::port::Refusals;
 use vswitch::sys;
 
@@ -110,8 +110,11 @@ impl Stages {
             let slot = Some(FlowSlot(flow.0));
             let view = FlowView { slot, direction: Direction::ToServer, established: false, is_first: false };
             let candidate = Candidate { frame: self.batch.frame(index), headers, offload: OffloadWord::NONE };
-            let verdict = self.inspection.judge(&rig.generation.rules, &candidate, &view, self.now_ms);
-            cleared.push(verdict.expect("a sound frame"));
+            let profile = &rig.generation.profiles.between(PortId(0), egress[0]).profile;
+            match self.inspection.judge(&rig.generation.rules, profile, &candidate, &view, self.now_ms) {
+                Judged::Cleared(frame) => cleared.push(frame),
+                other => panic!("a sound frame: {other:?}"),
+            }
         }
         laps.end_of(4);
         let mut refused = Refusals::new();

@@ -1,6 +1,7 @@
 //! `vswitch check`: what is wrong with a configuration, and what there is in one that is sound.
 
 use super::diagnostic::{DiagnosticRow, Severity};
+use super::resolved::ProfileCount;
 use super::{Counts, PortNumbering, Report, Resolved, load, load_text, read_text, unreadable};
 use serde::Serialize;
 use std::path::Path;
@@ -57,7 +58,8 @@ fn to_json(checked: &Result<Resolved, Report>, report: &Report) -> String {
 }
 
 fn summary(path: &str, resolved: &Resolved) -> String {
-    let Counts { ports, uplinks, zones, rules, signatures, signatures_refused, refused_by_reason } = &resolved.counts;
+    let Counts { ports, uplinks, zones, rules, signatures, signatures_refused, refused_by_reason, profiles } =
+        &resolved.counts;
     let mut text = format!(
         "{path}: sound, {}\n  {}, {}, {}, {}\n  {} in use, {signatures_refused} refused\n",
         plural(resolved.warnings.count(Severity::Warning), "warning"),
@@ -67,6 +69,10 @@ fn summary(path: &str, resolved: &Resolved) -> String {
         plural(*rules, "rule"),
         plural(*signatures, "signature"),
     );
+    for ProfileCount { name, mode, signatures, stopping } in profiles {
+        let signatures = plural(*signatures, "signature");
+        text.push_str(&format!("  profile {name}: {mode}, {signatures}, {stopping} of them to drop or reject\n"));
+    }
     let mut reasons: Vec<(&String, &usize)> = refused_by_reason.iter().collect();
     reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(**count), reason.as_str()));
     for (reason, count) in reasons {
@@ -95,7 +101,7 @@ mod tests {
     #[test]
     fn a_sound_file_is_counted() {
         let resolved = checked("zones: {web: {}}\ninspection: {rule_files: [a.rules]}\n").unwrap();
-        let expected = "f.yaml: sound, 1 warning\n  0 ports, 0 uplinks, 1 zone, 0 rules\n  1 signature in use, 1 refused\n       1  unknown keyword frobnicate\n";
+        let expected = "f.yaml: sound, 1 warning\n  0 ports, 0 uplinks, 1 zone, 0 rules\n  1 signature in use, 1 refused\n  profile default: ips, 1 signature, 0 of them to drop or reject\n       1  unknown keyword frobnicate\n";
         assert_eq!(summary("f.yaml", &resolved), expected);
     }
 

@@ -9,6 +9,10 @@ use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+mod profile;
+
+pub(super) use profile::{ExceptionPolicy, Mode as InspectionMode, Pair, Profile};
+
 /// Configuration of vswitch.
 #[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -362,6 +366,12 @@ pub(super) struct Inspection {
     pub(super) vars: Named<At<String>>,
     /// What becomes of the configuration when a signature in a rule file is not understood.
     pub(super) on_refused_rule: OnRefusedRule,
+    /// Profiles: how flows are inspected.
+    pub(super) profiles: Named<Profile>,
+    /// The profile of flows that none of `pairs` speaks of.
+    pub(super) default_profile: Option<At<String>>,
+    /// The profile by the zones that a flow goes between; the first pair that matches decides.
+    pub(super) pairs: Vec<At<Pair>>,
 }
 
 /// What becomes of the configuration when a signature is not understood.

@@ -4,6 +4,7 @@ use super::diagnostic::Report;
 use super::limits::Limits;
 use crate::detect::DetectConfig;
 use crate::eve::settings::EveSettings;
+use crate::profiles::{NamedProfile, Profiles, mode_word};
 use crate::worker::PollMode;
 use inspect::signature::RuleSet;
 use std::collections::BTreeMap;
@@ -33,6 +34,8 @@ pub struct Resolved {
     pub detect: Option<DetectConfig>,
     /// The signatures.
     pub rules: Arc<RuleSet>,
+    /// How flows are inspected, by the zones that they go between.
+    pub profiles: Arc<Profiles>,
     /// The bounds of tables.
     pub limits: Limits,
     /// What there is to count in it.
@@ -125,4 +128,31 @@ pub struct Counts {
     pub signatures_refused: usize,
     /// The same, by reason.
     pub refused_by_reason: BTreeMap<String, usize>,
+    /// What each inspection profile makes of the signatures.
+    pub profiles: Vec<ProfileCount>,
+}
+
+/// What an inspection profile makes of the signatures.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ProfileCount {
+    /// Its name.
+    pub name: String,
+    /// `ips`, `ids` or `audit`.
+    pub mode: &'static str,
+    /// Signatures that apply.
+    pub signatures: usize,
+    /// Those of them whose action stops packets, where the mode lets it.
+    pub stopping: usize,
+}
+
+impl ProfileCount {
+    /// Of one profile.
+    pub(super) fn of(named: &NamedProfile) -> Self {
+        Self {
+            name: named.name.clone(),
+            mode: mode_word(named.profile.settings().mode),
+            signatures: named.signature_count,
+            stopping: named.stopping_count,
+        }
+    }
 }

@@ -150,7 +150,8 @@ fn generation_of(resolved: &Resolved, number: u32) -> Generation {
         });
     }
     let (policy, rules) = (Arc::clone(&resolved.policy), Arc::clone(&resolved.rules));
-    Generation::new(number, views, policy, rules, resolved.switch.workers.len())
+    let generation = Generation::new(number, views, policy, rules, resolved.switch.workers.len());
+    generation.with_profiles(Arc::clone(&resolved.profiles))
 }
 
 fn port_specs(resolved: &Resolved) -> Vec<PortSpec> {

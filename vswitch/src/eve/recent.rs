@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 
+use inspect::alert::AlertAction;
 use inspect::detect::AnomalyKind;
 
 use super::anomaly::{self, target_text};
@@ -60,13 +61,17 @@ fn alert_row(event: &Event, clock: WallClock) -> Option<AlertRow> {
     let (action, signature_id, signature, severity) = match &event.kind {
         EventKind::Alert(alert) => {
             let info = generation.rules.signature(alert.signature)?;
-            (action_name(alert.action), info.sid, info.msg.clone(), info.priority)
+            let action = match alert.action {
+                AlertAction::WouldBlock => "would block",
+                action => action_name(action),
+            };
+            (action, info.sid, info.msg.clone(), info.priority)
         }
         EventKind::Anomaly(anomaly, response) => {
             let text = anomaly::text(anomaly.kind);
             (anomaly::action(*response), text.signature_id, text.signature.to_owned(), text.severity)
         }
-        EventKind::Drop { .. } | EventKind::Note(_) => return None,
+        EventKind::Drop { .. } | EventKind::WouldDrop { .. } | EventKind::Note(_) => return None,
     };
     let end = |protocol, address: IpAddr, port| match has_ports(protocol) {
         true => SocketAddr::new(address, port).to_string(),

@@ -97,6 +97,8 @@ struct Record<'a> {
     alert: Option<AlertPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     drop: Option<DropPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verdict: Option<VerdictPart>,
     #[serde(flatten)]
     objects: Object,
     vswitch: SwitchPart<'a>,
@@ -134,6 +136,12 @@ struct AlertPart<'a> {
 struct DropPart {
     len: u32,
     reason: &'static str,
+}
+
+/// What became of the packet in the end, in Suricata's words: `drop`, `alert` or `pass`.
+#[derive(Serialize)]
+struct VerdictPart {
+    action: &'static str,
 }
 
 /// The `flow` object of an alert.
@@ -185,10 +193,17 @@ struct SwitchPart<'a> {
     cut: Vec<&'static str>,
     #[serde(skip_serializing_if = "is_zero")]
     suppressed: u64,
+    /// Prevention would have dropped the frame; its profile is an audit.
+    #[serde(skip_serializing_if = "is_false")]
+    would_drop: bool,
 }
 
 fn is_zero(n: &u64) -> bool {
     *n == 0
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// Appends the line of an event, its end included.
@@ -224,6 +239,7 @@ fn record<'a>(event: &'a Event, settings: &EveSettings, clock: WallClock) -> Rec
             .map(|(source, destination)| EtherPart { src_mac: mac_text(source), dest_mac: mac_text(destination) }),
         alert: None,
         drop: None,
+        verdict: None,
         objects: Object::new(),
         vswitch: SwitchPart {
             from_port: port_name(generation, event.from),
@@ -239,6 +255,7 @@ fn record<'a>(event: &'a Event, settings: &EveSettings, clock: WallClock) -> Rec
             anomaly: None,
             cut: Vec::new(),
             suppressed: event.suppressed,
+            would_drop: false,
         },
     };
     match &event.kind {
@@ -249,6 +266,17 @@ fn record<'a>(event: &'a Event, settings: &EveSettings, clock: WallClock) -> Rec
             if let Some(around) = &event.around {
                 record.look_around(around, clock);
             }
+            record.vswitch.would_drop = alert.action == AlertAction::WouldBlock;
+            let action = if alert.action == AlertAction::Blocked { "drop" } else { "alert" };
+            record.verdict = Some(VerdictPart { action });
+        }
+        EventKind::WouldDrop { reason, signature } => {
+            let alert = signature.and_then(|index| alert_part(generation, index, AlertAction::WouldBlock, settings));
+            let action = if alert.is_some() { "alert" } else { "pass" };
+            (record.alert, record.verdict) = (alert, Some(VerdictPart { action }));
+            record.drop = Some(DropPart { len: event.length, reason: reason.word() });
+            record.vswitch.reason = Some(reason.word());
+            record.vswitch.would_drop = true;
         }
         EventKind::Anomaly(anomaly, response) => {
             record.alert = Some(AlertPart { action: anomaly::action(*response), text: anomaly::text(anomaly.kind) });
@@ -369,7 +397,7 @@ fn alert_part<'a>(
 /// Suricata's word for what became of a packet.
 pub fn action_name(action: AlertAction) -> &'static str {
     match action {
-        AlertAction::Allowed => "allowed",
+        AlertAction::Allowed | AlertAction::WouldBlock => "allowed",
         AlertAction::Blocked => "blocked",
     }
 }

@@ -7,10 +7,11 @@ use std::net::IpAddr;
 
 use inspect::flow_key::{FlowKey, Way};
 use inspect::inspector::{Direction, FlowSlot, FlowView, Inspector};
-use inspect::stream::tcp_state::{TcpPhase, TcpRefused, TcpState, Transition};
+use inspect::stream::tcp_state::{TcpPhase, TcpRefused, Transition};
 use inspect::wire::{Packet, Transport};
 use zones::policy::{DeciderId, Decision, FlowFacts};
 
+use super::begin::{Begun, PICKED_UP_TIMEOUT_MS, begin};
 use super::{Turn, detect};
 use crate::counters::WorkerCounters;
 use crate::drop_reason::DropReason;
@@ -46,7 +47,7 @@ impl Denied {
     }
 
     #[cold]
-    fn by_tcp(reason: DropReason, refused: TcpRefused) -> Self {
+    pub(super) fn by_tcp(reason: DropReason, refused: TcpRefused) -> Self {
         Self { reason, decider: None, cause: Some(refused.name()) }
     }
 }
@@ -291,19 +292,13 @@ fn open(
     from_low: bool,
     flows: &mut Flows<'_>,
 ) -> Result<Admitted, Denied> {
-    let tcp = match packet.tcp() {
-        Some(segment) => {
-            let opened = TcpState::open(&segment, packet.payload().len());
-            Some(opened.map_err(|refused| Denied::by_tcp(DropReason::NotOpened, refused))?)
-        }
-        None => None,
-    };
+    let facts = facts_of(turn, packet, key, from_low);
+    let tcp = begin(turn, packet, facts.from, facts.to)?;
     if packet.icmp().is_some_and(|icmp| is_icmp_answer(packet.headers().transport, icmp.kind)) {
         return Err(DropReason::NotOpened.into());
     }
     // Before policy: a scan is mostly made of what policy denies.
     detect::opening(turn, packet, key, hash, from_low, flows)?;
-    let facts = facts_of(turn, packet, key, from_low);
     let decider = match turn.generation.policy.decide(&facts) {
         Decision::Allow(decider) => decider,
         Decision::Deny(decider) => {
@@ -312,11 +307,14 @@ fn open(
     };
     let id = flows.open(key, hash, from_low, turn.now_ms())?;
     flows.table.decided(id, turn.generation.number, decider.0);
-    if let Some(state) = tcp {
+    if let Some(Begun { state, is_picked_up }) = tcp {
         flows.table.attach_tcp(id, state, turn.now_ms());
+        if is_picked_up {
+            flows.table.tcp_seen(id, FlowState::HalfOpen, PICKED_UP_TIMEOUT_MS, turn.now_ms());
+        }
     }
-    let view =
-        FlowView { slot: Some(FlowSlot(id.0)), direction: Direction::ToServer, established: false, is_first: true };
+    let established = tcp.is_some_and(|begun| begun.state.is_established());
+    let view = FlowView { slot: Some(FlowSlot(id.0)), direction: Direction::ToServer, established, is_first: true };
     Ok(Admitted { view, decider: Some(decider) })
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use arrayvec::ArrayVec;
 use inspect::fragments::FragmentTable;
-use inspect::inspector::{FlowSlot, FlowView};
+use inspect::inspector::{Direction, FlowSlot, FlowView};
 use inspect::record::Note;
 use inspect::wire::{self, Headers, Packet};
 use zones::policy::DeciderId;
@@ -20,9 +20,10 @@ use crate::flow_table::{FlowId, FlowTable};
 use crate::forward::{Egress, Outbound};
 use crate::frame::{BURST_MAX, Batch, OffloadWord, PortId};
 use crate::generation::{Generation, PortView};
-use crate::inspection::{Candidate, Cleared, Inspection};
+use crate::inspection::{Candidate, Cleared, Inspection, Judged};
 use crate::mac_table::{LearnedCache, LearnedMacs};
 
+mod begin;
 mod claim;
 mod decide;
 mod detect;
@@ -383,7 +384,12 @@ impl Pipeline {
             return self.judge_in_full(turn, port, keyed, candidate, outbound, egress);
         };
         hit(turn, Some(DeciderId(usual.decider)));
-        match self.inspection.clear_unseen(&turn.generation.rules, candidate, FlowSlot(usual.id.0)) {
+        let profile = || {
+            let direction = if usual.from_responder { Direction::ToClient } else { Direction::ToServer };
+            let (from, to) = ends(turn, port, direction);
+            &turn.generation.profiles.between(from, to).profile
+        };
+        match self.inspection.clear_unseen(&turn.generation.rules, profile, candidate, FlowSlot(usual.id.0)) {
             Some(cleared) => self.place(turn, port, keyed, cleared, outbound, egress),
             None => {
                 let view = decide::usual_view(&usual);
@@ -514,19 +520,35 @@ impl Pipeline {
         view: &FlowView,
     ) -> Option<Cleared<'batch>> {
         self.judging = view.slot;
-        let verdict = self.inspection.judge(&turn.generation.rules, candidate, view, turn.now_ms());
+        let generation = turn.generation;
+        let (from, to) = ends(turn, port, view.direction);
+        let profile = &generation.profiles.between(from, to).profile;
+        let judged = self.inspection.judge(&generation.rules, profile, candidate, view, turn.now_ms());
         self.judging = None;
         let packet = candidate.packet();
         if self.inspection.has_findings() {
-            self.report_findings(turn, port, &packet, (view, keyed.hash));
+            self.report_findings(turn, (from, to), port, &packet, (view, keyed.hash));
         }
-        match verdict {
-            Ok(cleared) => Some(cleared),
-            Err(refused) => {
-                self.refuse(turn, port, &packet, refused);
+        match judged {
+            Judged::Cleared(cleared) => Some(cleared),
+            Judged::Audited(cleared, refused) => {
+                self.report_audited(turn, (from, to), port, &packet, refused);
+                Some(cleared)
+            }
+            Judged::Refused(refused) => {
+                self.refuse(turn, (from, to), port, &packet, refused);
                 None
             }
         }
+    }
+}
+
+/// The ports of a flow's originator and responder, one of whose frames goes from the turn's port to `egress`.
+#[inline(always)]
+fn ends(turn: &Turn<'_>, egress: PortId, direction: Direction) -> (PortId, PortId) {
+    match direction {
+        Direction::ToServer => (turn.ingress, egress),
+        Direction::ToClient => (egress, turn.ingress),
     }
 }
 

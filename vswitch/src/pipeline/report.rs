@@ -14,6 +14,7 @@ use crate::drop_reason::DropReason;
 use crate::eve::settings::EventType;
 use crate::event::{Around, Event, EventKind, Tuple};
 use crate::frame::PortId;
+use crate::profiles::ProfileCells;
 
 /// What a record of a drop says beyond its reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -23,22 +24,35 @@ pub(super) struct DropDetail {
     pub(super) signature: Option<u32>,
 }
 
+/// The ports of a flow's originator and responder.
+type Ends = (PortId, PortId);
+
 impl Pipeline {
     #[cold]
-    pub(super) fn refuse(&mut self, turn: &Turn<'_>, port: PortId, packet: &Packet<'_>, refused: Refused) {
-        let mut detail = DropDetail::default();
-        let reason = match refused {
-            Refused::Signature(signature) => {
-                detail.signature = Some(signature);
-                DropReason::Signature
-            }
-            Refused::FlowRefused => DropReason::FlowRefused,
-            Refused::Overlap => DropReason::Overlap,
-            Refused::Memory => DropReason::InspectionMemory,
-            Refused::Budget => DropReason::InspectionBudget,
-            Refused::Protocol => DropReason::ProtocolError,
-        };
-        self.end(turn, Some(port), packet, reason, detail);
+    pub(super) fn refuse(&mut self, turn: &Turn<'_>, ends: Ends, port: PortId, packet: &Packet<'_>, refused: Refused) {
+        count_profile(turn, ends, |cells| cells.drops.add(1));
+        let (reason, signature) = reason_of(refused);
+        self.end(turn, Some(port), packet, reason, DropDetail { signature, ..DropDetail::default() });
+    }
+
+    /// Tells of a frame that goes on only because its profile is an audit.
+    #[cold]
+    pub(super) fn report_audited(
+        &mut self,
+        turn: &Turn<'_>,
+        ends: Ends,
+        port: PortId,
+        packet: &Packet<'_>,
+        refused: Refused,
+    ) {
+        count_profile(turn, ends, |cells| cells.would_drops.add(1));
+        let (reason, signature) = reason_of(refused);
+        self.counters.would_drops[reason as usize].add(1);
+        self.log.record(EventType::Drop, (turn.ingress, reason, signature, "audit"), turn.now_us, || {
+            let mut event = event_about(turn, EventKind::WouldDrop { reason, signature });
+            describe(&mut event, Some(port), packet);
+            event
+        });
     }
 
     /// Tells what inspection has found in a packet of a flow: alerts, and what else the log wants.
@@ -46,10 +60,12 @@ impl Pipeline {
     pub(super) fn report_findings(
         &mut self,
         turn: &Turn<'_>,
+        ends: Ends,
         port: PortId,
         packet: &Packet<'_>,
         (flow, flow_id): (&FlowView, u64),
     ) {
+        count_profile(turn, ends, |cells| cells.alerts.add(self.inspection.alerts().len() as u64));
         self.report_alerts(turn, port, packet, (flow, flow_id));
         let mut notes = std::mem::take(&mut self.notes);
         notes.extend(self.inspection.inspector().take_notes());
@@ -89,7 +105,7 @@ impl Pipeline {
         for index in 0..self.inspection.alerts().len() {
             let alert = self.inspection.alerts()[index];
             match alert.action {
-                AlertAction::Allowed => self.counters.alerts_allowed.add(1),
+                AlertAction::Allowed | AlertAction::WouldBlock => self.counters.alerts_allowed.add(1),
                 AlertAction::Blocked => self.counters.alerts_blocked.add(1),
             }
             let context = self.inspection.inspector().take_context(index);
@@ -161,6 +177,26 @@ impl Pipeline {
             describe(&mut event);
             event
         });
+    }
+}
+
+/// The reason under which a refusal of inspection is counted, and the signature that it names.
+fn reason_of(refused: Refused) -> (DropReason, Option<u32>) {
+    match refused {
+        Refused::Signature(signature) => (DropReason::Signature, Some(signature)),
+        Refused::FlowRefused => (DropReason::FlowRefused, None),
+        Refused::Overlap => (DropReason::Overlap, None),
+        Refused::Memory => (DropReason::InspectionMemory, None),
+        Refused::Budget => (DropReason::InspectionBudget, None),
+        Refused::Protocol => (DropReason::ProtocolError, None),
+    }
+}
+
+fn count_profile(turn: &Turn<'_>, (from, to): Ends, count: impl FnOnce(&ProfileCells)) {
+    let profile = turn.generation.profiles.index_between(from, to);
+    let cells = turn.generation.profile_cells.get(turn.worker);
+    if let Some(cells) = cells.and_then(|cells| cells.get(profile)) {
+        count(cells);
     }
 }
 

@@ -222,7 +222,7 @@ pub fn write(record: &Record, rules: &RuleSet, out: &mut impl Write) -> io::Resu
 
 fn alert_part<'a>(alert: &Alert, info: &'a SignatureInfo) -> AlertPart<'a> {
     let action = match alert.action {
-        AlertAction::Allowed => "allowed",
+        AlertAction::Allowed | AlertAction::WouldBlock => "allowed",
         AlertAction::Blocked => "blocked",
     };
     AlertPart {

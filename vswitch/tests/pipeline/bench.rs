@@ -19,6 +19,7 @@ use vswitch::mac_table::LearnedMacs;
 use vswitch::pipeline::{Pipeline, Turn};
 use vswitch::port::memory::{MemoryPeer, MemoryQueue, Sent};
 use vswitch::port::{PortFault, QueueIo, Refusals};
+use vswitch::profiles::Profiles;
 use zones::binding::PortSecurity;
 use zones::policy::Policy;
 use zones::rule::{Action, Endpoint, Rule};
@@ -173,6 +174,12 @@ impl Bench {
         self.generation = Arc::new(generation(number, policy, RuleSet::default()));
     }
 
+    /// Puts another generation in force, with these signatures and profiles.
+    pub fn reload_with(&mut self, policy: Policy, rules: RuleSet, profiles: Profiles) {
+        let number = self.generation.number + 1;
+        self.generation = Arc::new(generation(number, policy, rules).with_profiles(Arc::new(profiles)));
+    }
+
     pub fn advance_ms(&mut self, ms: u64) {
         self.now_us += ms * 1_000;
     }
@@ -315,7 +322,8 @@ impl Bench {
             EventKind::Drop { decider: Some(decider), .. } => {
                 Some(event.generation.policy.decider_name(decider).to_owned())
             }
-            EventKind::Drop { .. } | EventKind::Alert(_) | EventKind::Anomaly(..) | EventKind::Note(_) => None,
+            EventKind::Drop { .. } | EventKind::WouldDrop { .. } => None,
+            EventKind::Alert(_) | EventKind::Anomaly(..) | EventKind::Note(_) => None,
         });
         deciders.last()
     }

@@ -5,6 +5,7 @@ mod detect;
 mod drops;
 mod evasions;
 mod flows;
+mod profiles;
 mod random;
 mod reasons;
 mod records;

@@ -2,6 +2,7 @@
 
 mod memory;
 mod notes;
+mod profiles;
 mod properties;
 mod streams;
 
@@ -52,6 +53,7 @@ pub(super) struct Segment {
 pub(super) struct Connection<'r> {
     pub(super) inspector: Inspector,
     pub(super) rules: &'r RuleSet,
+    pub(super) profile: Profile,
     pub(super) slot: u32,
     /// Bytes that each side has sent.
     sent: [u32; 2],
@@ -63,7 +65,8 @@ const FIRST_SEQ: [u32; 2] = [1000, 0xffff_fff0];
 
 impl<'r> Connection<'r> {
     pub(super) fn new(rules: &'r RuleSet, settings: Settings) -> Self {
-        Self { inspector: Inspector::new(settings), rules, slot: 3, sent: [0, 0], now_ms: 0, sids: Vec::new() }
+        let profile = Profile::all(settings);
+        Self { inspector: Inspector::new(settings), rules, profile, slot: 3, sent: [0, 0], now_ms: 0, sids: Vec::new() }
     }
 
     /// The handshake, every segment of which must pass.
@@ -105,7 +108,8 @@ impl<'r> Connection<'r> {
         };
         self.now_ms += 1;
         let mut alerts: Vec<Alert> = Vec::new();
-        let verdict = self.inspector.inspect(self.rules, &packet, &view, self.now_ms, &mut alerts);
+        let (rules, now_ms) = (self.rules, self.now_ms);
+        let verdict = self.inspector.inspect_by(rules, &self.profile, &packet, &view, now_ms, &mut alerts);
         self.sids.extend(alerts.iter().map(|alert| self.rules.signature(alert.signature).unwrap().sid));
         verdict
     }

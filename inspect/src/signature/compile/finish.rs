@@ -72,6 +72,8 @@ impl Draft<'_> {
             target: self.target,
             metadata: self.metadata,
             references: self.references,
+            // Told by who knows the file.
+            group: "".into(),
         };
         Ok(Compiled {
             info,

@@ -155,6 +155,7 @@ fn check_sequence(text: &str, mode: Mode, drafts: &[Draft], expected: &[(char, &
                 Verdict::Drop(Refused::Signature(_)) => 'X',
                 Verdict::Drop(Refused::FlowRefused) => 'F',
                 Verdict::Drop(_) => '?',
+                Verdict::WouldDrop(_) => 'W',
             };
             (letter, sids)
         })
@@ -176,6 +177,13 @@ fn actions() {
     check_sequence(drop, Mode::Prevent, &[bad.clone(), bad.clone().slot(1)], &[('X', &[1]), ('X', &[1])]);
     check_sequence(drop, Mode::Detect, &[bad.clone(), bad.clone()], &[('.', &[1]), ('.', &[1])]);
     let reject = drop.replace("drop", "reject");
+    // An audit says of the packet, and of those behind it, what would have become of them.
+    check_sequence(
+        drop,
+        Mode::Audit,
+        &[bad.clone(), good.clone(), bad.clone()],
+        &[('W', &[1]), ('W', &[]), ('W', &[1])],
+    );
     check_sequence(&reject, Mode::Prevent, &[bad.clone(), good.clone()], &[('X', &[1]), ('F', &[])]);
     // A datagram speaks for itself only.
     let datagram = r#"drop udp any any -> any any (content:"bad"; sid:1;)"#;

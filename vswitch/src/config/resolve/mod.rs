@@ -5,13 +5,14 @@ mod detect;
 mod eve;
 mod policy;
 mod ports;
+mod profiles;
 mod signatures;
 
 use super::diagnostic::{Diagnostic, Place, Report, Severity, SourceText};
 use super::file::{self, File};
 use super::limits::Limits;
 use super::numbering::PortNumbering;
-use super::resolved::{Counts, Resolved, SwitchConfig};
+use super::resolved::{Counts, PortConfig, ProfileCount, Resolved, SwitchConfig};
 use super::spanned::At;
 use super::suggest;
 use crate::worker::PollMode;
@@ -159,6 +160,7 @@ pub(super) fn resolve(
     let detect = file.detect.as_ref().map(|section| detect::resolve(section, &ports, &zone_names, &mut context));
     let limits = Limits::new(&file.limits, &mut context);
     let (rules, mut counts) = signatures::load(&file.inspection, base_dir, &mut context);
+    let profiles = profiles::resolve(file, &rules, &mut context);
     if context.report.has_errors() {
         return None;
     }
@@ -166,12 +168,14 @@ pub(super) fn resolve(
     for port in &mut ports {
         port.zone = policy.zone_of(port.id)?;
     }
+    let profiles = profiles.finish(zone_by_port(&ports));
     *numbering = next_numbering;
     counts = Counts {
         ports: file.ports.len(),
         uplinks: file.uplinks.len(),
         zones: file.zones.0.len(),
         rules: file.policy.rules.len(),
+        profiles: profiles.list().iter().map(ProfileCount::of).collect(),
         ..counts
     };
     Some(Resolved {
@@ -183,10 +187,21 @@ pub(super) fn resolve(
         policy: Arc::new(policy),
         detect,
         rules: Arc::new(rules),
+        profiles: Arc::new(profiles),
         limits,
         counts,
         warnings: Report::default(),
     })
+}
+
+/// The number of each port's zone, by the port's number.
+fn zone_by_port(ports: &[PortConfig]) -> Vec<Option<u16>> {
+    let slots = ports.iter().map(|port| port.id.index() + 1).max().unwrap_or(0);
+    let mut zones = vec![None; slots];
+    for port in ports {
+        zones[port.id.index()] = Some(port.zone.0);
+    }
+    zones
 }
 
 fn switch(file: &file::Switch, context: &mut Context<'_>) -> SwitchConfig {
