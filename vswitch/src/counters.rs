@@ -20,6 +20,7 @@ pub struct Cell(AtomicU64);
 
 impl Cell {
     /// Adds to the counter. Only the owning worker may call this: it is a plain load and store, not an atomic addition.
+    #[inline(always)]
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
     }

@@ -4,7 +4,7 @@
 //! before it) because equal strides would fall into the same few sets of the first-level cache.
 
 use arrayvec::ArrayVec;
-use inspect::wire::{FrameSum, checksum};
+use inspect::wire::FrameSum;
 
 pub use zones::PortId;
 
@@ -41,6 +41,7 @@ pub struct ClaimedOffload {
 
 impl ClaimedOffload {
     /// Whether the header claims nothing at all.
+    #[inline(always)]
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
@@ -117,6 +118,7 @@ pub struct Batch {
     bytes: u64,
     slots: ArrayVec<Slot, BURST_MAX>,
     rejected: ArrayVec<(DropReason, u32), BURST_MAX>,
+    has_claims: bool,
 }
 
 impl Default for Batch {
@@ -135,6 +137,7 @@ impl Batch {
             bytes: 0,
             slots: ArrayVec::new(),
             rejected: ArrayVec::new(),
+            has_claims: false,
         }
     }
 
@@ -148,6 +151,7 @@ impl Batch {
         self.frames_max = frames_max.min(BURST_MAX);
         self.used = 0;
         self.bytes = 0;
+        self.has_claims = false;
         self.slots.clear();
         self.rejected.clear();
     }
@@ -200,6 +204,7 @@ impl Batch {
     pub fn push_summed(&mut self, len: usize, claimed: ClaimedOffload, sum: Option<FrameSum>) {
         debug_assert!((FRAME_LEN_MIN..=FRAME_LEN_MAX).contains(&len));
         assert!(self.used + len <= self.arena.len());
+        self.has_claims |= !claimed.is_none();
         self.slots.push(Slot { start: self.used as u32, len: len as u32, claimed, sum });
         self.bytes += len as u64;
         self.used = (self.used + len).next_multiple_of(LINE).min(self.arena.len());
@@ -210,7 +215,7 @@ impl Batch {
         match self.space(bytes.len()) {
             Some(space) => {
                 space.copy_from_slice(bytes);
-                self.push_summed(bytes.len(), claimed, Some(FrameSum(checksum::sum(bytes))));
+                self.push_summed(bytes.len(), claimed, Some(FrameSum::of(bytes)));
                 true
             }
             None => false,
@@ -233,6 +238,12 @@ impl Batch {
     pub fn frame(&self, index: usize) -> &[u8] {
         let slot = &self.slots[index];
         &self.arena[slot.start as usize..(slot.start + slot.len) as usize]
+    }
+
+    /// Whether any frame's header claims anything.
+    #[inline(always)]
+    pub fn has_claims(&self) -> bool {
+        self.has_claims
     }
 
     /// Bytes of all frames held.

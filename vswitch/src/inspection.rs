@@ -158,17 +158,24 @@ impl Inspection {
         }
     }
 
+    /// Whether [`Inspection::judge`] would clear any frame at all without a look at it, now and until it is called.
+    pub fn is_idle(&self, rules: &RuleSet) -> bool {
+        self.inspector.is_idle(rules)
+    }
+
     /// Clears a frame that inspection has nothing to say of, as [`Inspection::judge`] would, for less; `None` for all others.
+    /// `is_idle` is what [`Inspection::is_idle`] says.
     #[inline(always)]
     pub fn clear_unseen<'batch, 'p>(
         &self,
         rules: &RuleSet,
+        is_idle: bool,
         profile: impl FnOnce() -> &'p Profile,
         candidate: &Candidate<'batch>,
         slot: FlowSlot,
     ) -> Option<Cleared<'batch>> {
         let Candidate { frame, headers, offload } = *candidate;
-        self.inspector.passes_unseen(rules, profile, slot).then_some(Cleared { frame, headers, offload })
+        (is_idle || self.inspector.passes_unseen(rules, profile, slot)).then_some(Cleared { frame, headers, offload })
     }
 
     /// The alerts that the last frame raised.

@@ -317,6 +317,11 @@ impl Flows {
         self.slots.get_mut(slot.0 as usize).map(std::mem::take).unwrap_or_default()
     }
 
+    /// Whether nothing was ever remembered of a flow.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
     /// Whether the flow has been refused.
     #[inline]
     pub(crate) fn is_refused(&self, slot: FlowSlot) -> bool {

@@ -134,6 +134,12 @@ impl Inspector {
         Self { records: settings.records, own: Arc::new(Profile::all(settings)), ..Self::default() }
     }
 
+    /// Whether [`Inspector::inspect_by`] would forward any packet without a look: there is nothing to look for, and nothing is
+    /// remembered of any flow.
+    pub fn is_idle(&self, rules: &RuleSet) -> bool {
+        rules.is_empty() && !self.records.follows_all() && self.flows.is_empty()
+    }
+
     /// Whether [`Inspector::inspect_by`] would forward any packet of the flow without a look: there is nothing to look for, or
     /// the rest of the flow was let pass under these very signatures and this profile.
     #[inline(always)]

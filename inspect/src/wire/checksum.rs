@@ -69,17 +69,6 @@ pub(super) fn sum_ipv4_header(header: &[u8; 20]) -> u64 {
     total.wrapping_add(u64::from(has_carried) + u64::from(has_carried_again))
 }
 
-/// [`sum`] for an Ethernet header: two words that overlap in two bytes.
-#[inline(always)]
-pub(super) fn sum_ethernet_header(header: &[u8; NETWORK_OFFSET]) -> u64 {
-    let mut words = [[0; 8]; 2];
-    words[0].copy_from_slice(&header[..8]);
-    words[1].copy_from_slice(&header[6..]);
-    let second = u64::from_be_bytes(words[1]) & 0x0000_ffff_ffff_ffff;
-    let (total, has_carried) = u64::from_ne_bytes(words[0]).overflowing_add(u64::from_ne_bytes(second.to_be_bytes()));
-    total.wrapping_add(u64::from(has_carried))
-}
-
 /// Folds a sum into 16 bits, native byte order. Over data that includes its own correct checksum the result is 0xffff.
 #[inline(always)]
 pub fn fold(sum: u64) -> u16 {

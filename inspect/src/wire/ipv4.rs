@@ -57,6 +57,32 @@ pub(super) fn parse(frame: &[u8], checksums: Checksums, into: &mut Headers) -> R
     transport::parse(frame, &datagram, checksums, into)
 }
 
+/// As [`parse`], for a frame whose headers are those of a sound one but for length, identification and checksum; see
+/// [`super::Likeness`].
+#[inline(always)]
+pub(super) fn parse_alike(frame: &[u8], checksums: Checksums, into: &mut Headers) -> Result<(), Malformed> {
+    let Some(head) = frame.get(NETWORK_OFFSET..).and_then(|bytes| bytes.first_chunk::<HEADER_LEN>()) else {
+        return Err(Malformed::Truncated);
+    };
+    let total_len = usize::from(u16::from_be_bytes([head[2], head[3]]));
+    let end = NETWORK_OFFSET + total_len;
+    if end > frame.len() || total_len < HEADER_LEN {
+        return Err(Malformed::Ipv4TotalLength);
+    }
+    if checksum::fold(checksum::sum_ipv4_header(head)) != 0xffff {
+        return Err(Malformed::Ipv4HeaderChecksum);
+    }
+    let datagram = Datagram {
+        network: Network::Ipv4,
+        protocol: head[9],
+        offset: NETWORK_OFFSET + HEADER_LEN,
+        end,
+        hop_limit: head[8],
+        has_fragment_header: false,
+    };
+    transport::parse(frame, &datagram, checksums, into)
+}
+
 #[inline(always)]
 fn check_addresses(source: u32, destination: u32) -> Result<(), Malformed> {
     let is_source_bad = source >> 28 == 0xe || source == u32::MAX || source >> 24 == 127;

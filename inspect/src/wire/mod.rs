@@ -19,6 +19,7 @@ mod fragment;
 pub mod icmp;
 mod ipv4;
 pub(crate) mod ipv6;
+mod likeness;
 mod malformed;
 mod packet;
 pub mod protocol;
@@ -31,6 +32,7 @@ pub use arp::{ArpOperation, ArpView};
 pub use checksum::{complete_transport_checksum, expected_partial};
 pub use ethernet::HEADER_LEN as ETHERNET_HEADER_LEN;
 pub use icmp::{IcmpView, NeighbourKind, NeighbourView};
+pub use likeness::Likeness;
 pub use malformed::Malformed;
 pub use packet::Packet;
 pub use tcp::{TcpFlags, TcpOption, TcpOptions, TcpView, WINDOW_SHIFT_MAX};
@@ -117,11 +119,18 @@ pub enum Checksums {
     VerifyCaptured,
 }
 
-/// The one's complement sum (RFC 1071) of all bytes of one frame as 16-bit words in native order, not folded: what
-/// [`checksum::sum`] says of them, up to multiples of 65,535. Wrong sums make good frames bad and bad ones good, so it is to be
-/// taken from the very bytes that are parsed.
+/// The one's complement sum (RFC 1071) of all bytes of one frame behind its Ethernet header, as 16-bit words in native order,
+/// not folded: what [`checksum::sum`] says of them, up to multiples of 65,535. Wrong sums make good frames bad and bad ones
+/// good, so it is to be taken from the very bytes that are parsed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameSum(pub u64);
+
+impl FrameSum {
+    /// The sum of a frame.
+    pub fn of(frame: &[u8]) -> Self {
+        Self(frame.get(ETHERNET_HEADER_LEN..).map_or(0, checksum::sum))
+    }
+}
 
 impl Checksums {
     /// Whether TCP's checksum is verified.

@@ -60,16 +60,14 @@ impl Datagram {
 }
 
 impl Datagram {
-    /// What a frame's sum counts beside the segment's, as its complement: the link header, and the IP headers of IPv6. (Those of
-    /// IPv4 sum up to nothing, by their own checksum, which was verified.)
+    /// What a frame's sum counts beside the segment's, as its complement: the IP headers of IPv6. (Those of IPv4 sum up to
+    /// nothing, by their own checksum, which was verified.)
     #[inline(always)]
     fn sum_to_take_off(&self, frame: &[u8]) -> u64 {
-        let link = frame.first_chunk::<NETWORK_OFFSET>().map_or(0, checksum::sum_ethernet_header);
-        let sum = match self.network {
-            Network::Ipv4 | Network::Arp => link,
-            Network::Ipv6 => link.wrapping_add(checksum::sum(&frame[NETWORK_OFFSET..self.offset])),
-        };
-        u64::from(!checksum::fold(sum))
+        match self.network {
+            Network::Ipv4 | Network::Arp => 0,
+            Network::Ipv6 => u64::from(!checksum::fold(checksum::sum(&frame[NETWORK_OFFSET..self.offset]))),
+        }
     }
 }
 

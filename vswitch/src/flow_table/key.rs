@@ -2,6 +2,7 @@
 
 use inspect::flow_key::{FlowKey, Way};
 
+use crate::counters::PORTS_MAX;
 use crate::frame::PortId;
 
 /// A flow's key together with the switch ports at its two ends, as words.
@@ -87,7 +88,8 @@ impl TableKey {
 ///
 /// NH (Black, Halevi, Krawczyk, Krovetz, Rogaway: UMAC, CRYPTO 1999) over 64-bit words: two different keys collide with a
 /// probability of at most 2^-64 over the choice of the secret, so whoever does not know it cannot make flows collide
-/// (attack F05). Three multiplications for a whole key; a final one spreads the sum over the bits that pick the place.
+/// (attack F05). Three multiplications for a whole key, one for IPv4's; a final one spreads the sum over the bits that pick the
+/// place.
 #[derive(Clone, Copy)]
 pub struct HashSecret {
     words: [u64; 6],
@@ -106,18 +108,41 @@ impl HashSecret {
     }
 
     /// The hash of a key. Its high half picks the place; all of it names the flow in logs.
-    #[inline(always)]
+    #[inline]
     pub fn hash(&self, key: &TableKey) -> u64 {
+        let [low, low_rest, high, high_rest] = key.addresses;
+        if low >> 32 == V4_MAPPED >> 32 && high >> 32 == V4_MAPPED >> 32 && low_rest | high_rest == 0 {
+            return self.hash_ipv4(key);
+        }
         let k = &self.words;
-        let product =
-            |a: u64, ka: u64, b: u64, kb: u64| u128::from(a.wrapping_add(ka)) * u128::from(b.wrapping_add(kb));
-        let sum = product(key.addresses[0], k[0], key.addresses[2], k[1])
-            .wrapping_add(product(key.addresses[1], k[2], key.addresses[3], k[3]))
+        let sum = product(low, k[0], high, k[1])
+            .wrapping_add(product(low_rest, k[2], high_rest, k[3]))
             .wrapping_add(product(key.ports, k[4], u64::from(key.protocol), k[5]));
+        self.spread(sum)
+    }
+
+    /// The hash of a key whose addresses are IPv4-mapped: what of it can differ fits two words, so one multiplication does.
+    #[inline(always)]
+    pub fn hash_ipv4(&self, key: &TableKey) -> u64 {
+        // Switch ports are below 256, so the last byte is free.
+        const { assert!(PORTS_MAX <= 1 << 8) };
+        let addresses = key.addresses[0] & 0xffff_ffff | key.addresses[2] << 32;
+        let ports = key.ports ^ u64::from(key.protocol) << 56;
+        self.spread(product(addresses, self.words[0], ports, self.words[1]))
+    }
+
+    /// Spreads a sum over all bits.
+    #[inline(always)]
+    fn spread(&self, sum: u128) -> u64 {
         let folded = (sum as u64) ^ ((sum >> 64) as u64);
         let spread = u128::from(folded) * u128::from(self.finish);
         (spread as u64) ^ ((spread >> 64) as u64)
     }
+}
+
+#[inline(always)]
+fn product(a: u64, ka: u64, b: u64, kb: u64) -> u128 {
+    u128::from(a.wrapping_add(ka)) * u128::from(b.wrapping_add(kb))
 }
 
 impl std::fmt::Debug for HashSecret {
@@ -162,6 +187,24 @@ mod tests {
                 assert_eq!(from_low, way == Way::LowToHigh);
             }
         }
+    }
+
+    #[test]
+    fn every_part_of_an_ipv4_key_changes_its_hash() {
+        let secret = HashSecret::new(std::array::from_fn(|n| (n * 37 + 11) as u8));
+        let key = |source, sport, protocol, egress| {
+            let (key, _) = TableKey::of_ipv4((source, 0x0a00_0002), (sport, 80), protocol, PortId(1), PortId(egress));
+            assert_eq!(secret.hash(&key), secret.hash_ipv4(&key));
+            secret.hash(&key)
+        };
+        let keys = [
+            key(0x0a00_0001, 7, 6, 2),
+            key(0x0a00_0003, 7, 6, 2),
+            key(0x0a00_0001, 8, 6, 2),
+            key(0x0a00_0001, 7, 17, 2),
+            key(0x0a00_0001, 7, 6, 255),
+        ];
+        assert_eq!(std::collections::HashSet::from(keys).len(), keys.len());
     }
 
     #[test]

@@ -221,6 +221,12 @@ impl FlowTable {
         self.len == 0
     }
 
+    /// The hash of a key over IPv4.
+    #[inline(always)]
+    pub(crate) fn hash_ipv4(&self, key: &TableKey) -> u64 {
+        self.secret.hash_ipv4(key)
+    }
+
     /// The hash of a key, to be given to the other functions.
     #[inline(always)]
     pub fn hash(&self, key: &TableKey) -> u64 {
@@ -242,9 +248,18 @@ impl FlowTable {
     #[inline(always)]
     pub fn find(&self, key: &TableKey, hash: u64) -> Option<FlowId> {
         let home = self.home(hash);
-        for (distance, entry) in self.entries[home..home + PROBE_MAX].iter().enumerate() {
+        let entry = &self.entries[home];
+        if entry.holds(key) {
+            return Some(FlowId(home as u32));
+        }
+        if entry.passed == 0 { None } else { self.find_further_on(key, home) }
+    }
+
+    #[inline(never)]
+    fn find_further_on(&self, key: &TableKey, home: usize) -> Option<FlowId> {
+        for (place, entry) in (home + 1..).zip(&self.entries[home + 1..home + PROBE_MAX]) {
             if entry.holds(key) {
-                return Some(FlowId((home + distance) as u32));
+                return Some(FlowId(place as u32));
             }
             if entry.passed == 0 {
                 return None;

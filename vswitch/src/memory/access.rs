@@ -18,6 +18,11 @@ pub(crate) mod watch;
 /// Length of a cache line in bytes.
 const LINE: usize = 64;
 
+/// A value at any address.
+#[derive(Clone, Copy)]
+#[repr(C, packed)]
+pub(crate) struct Unaligned<T>(pub(crate) T);
+
 #[inline(always)]
 fn observed(at: *const u8, len: usize) {
     #[cfg(test)]
@@ -82,7 +87,7 @@ pub(crate) unsafe fn copy_in(from: *const u8, to: &mut [u8]) {
     observed(from, to.len());
 }
 
-/// Copies guest bytes into private memory and sums up what it has copied.
+/// Copies a frame into private memory and sums up what it has copied, behind the Ethernet header.
 ///
 /// # Safety
 /// As [`copy_in`].
@@ -92,7 +97,7 @@ pub(crate) unsafe fn copy_in_summed(from: *const u8, to: &mut [u8]) -> FrameSum 
     let sum = unsafe { summed::copy(from, to.as_mut_ptr(), to.len()) };
     compiler_fence(Ordering::SeqCst);
     observed(from, to.len());
-    FrameSum(sum)
+    sum
 }
 
 /// Copies private bytes into guest memory.

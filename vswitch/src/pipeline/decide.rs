@@ -87,23 +87,8 @@ impl Keyed {
     pub(super) const NONE: Self = Self { subject: Subject::Resolution, key: TableKey::ZERO, hash: 0 };
 }
 
-/// Finds what a packet that goes from the turn's port to `egress` is to this stage. It is written to where it stays: what
-/// was just written in small pieces is slow to copy in large ones.
-#[inline(always)]
+/// Finds what any packet that goes from the turn's port to `egress` is to this stage.
 pub(super) fn key(turn: &Turn<'_>, packet: &Packet<'_>, egress: PortId, flows: &FlowTable, into: &mut Keyed) {
-    match (packet.ipv4_addresses(), packet.ports()) {
-        (Some(addresses), Some(ports)) => {
-            let protocol = packet.headers().protocol;
-            let (key, from_low) = TableKey::of_ipv4(addresses, ports, protocol, turn.ingress, egress);
-            into.subject = Subject::Flow { from_low };
-            into.hash = flows.hash(&key);
-            into.key = key;
-        }
-        (Some(_) | None, Some(_) | None) => key_uncommon(turn, packet, egress, flows, into),
-    }
-}
-
-fn key_uncommon(turn: &Turn<'_>, packet: &Packet<'_>, egress: PortId, flows: &FlowTable, into: &mut Keyed) {
     *into = Keyed::NONE;
     if packet.headers().fragment.is_some() {
         into.subject = Subject::Fragment;

@@ -10,10 +10,10 @@ use arrayvec::ArrayVec;
 use inspect::fragments::FragmentTable;
 use inspect::inspector::{Direction, FlowSlot, FlowView};
 use inspect::record::Note;
-use inspect::wire::{self, Headers, Packet};
+use inspect::wire::{self, Headers, Likeness, Malformed, Packet};
 use zones::policy::DeciderId;
 
-use crate::counters::WorkerCounters;
+use crate::counters::{Cell, WorkerCounters};
 use crate::drop_reason::DropReason;
 use crate::event_log::EventLog;
 use crate::flow_table::{FlowId, FlowTable};
@@ -29,21 +29,21 @@ mod decide;
 mod detect;
 mod egress;
 mod fragments;
-mod memo;
 mod offload;
 mod parcel;
 mod report;
 mod storm;
 #[cfg(test)]
 mod tests;
+mod train;
 
 use decide::{Denied, Flows, Keyed};
 use egress::Route;
-use memo::LinkMemo;
 pub use parcel::Parcel;
 use report::DropDetail;
 pub use storm::FLOOD_FRAMES_PER_S;
 use storm::StormControl;
+use train::Train;
 
 /// Frames from this UDP port are a DHCP server's.
 const DHCP_SERVER_PORT: u16 = 67;
@@ -77,7 +77,7 @@ struct Desk {
 
 impl Desk {
     fn new() -> Box<Self> {
-        let sighted = Sighted { headers: [Headers::NONE; BURST_MAX], frames: ArrayVec::new() };
+        let sighted = Sighted { headers: [Headers::NONE; BURST_MAX], frames: ArrayVec::new(), alike: 0 };
         Box::new(Self { sighted, line: Line { items: ArrayVec::new(), keyed: [Keyed::NONE; BURST_MAX] } })
     }
 }
@@ -92,6 +92,8 @@ impl std::fmt::Debug for Desk {
 struct Sighted {
     headers: [Headers; BURST_MAX],
     frames: ArrayVec<(u8, OffloadWord), BURST_MAX>,
+    /// Which of them are like the one before, as bits.
+    alike: u32,
 }
 
 impl Sighted {
@@ -101,6 +103,14 @@ impl Sighted {
         let headers = &self.headers[usize::from(at) % BURST_MAX];
         Candidate { frame: &batch.frame(usize::from(index))[..headers.end as usize], headers, offload }
     }
+}
+
+/// What is the same for all items of a line.
+struct Around<'a> {
+    /// Where the deciders' decisions are counted.
+    hits: &'a [Cell],
+    /// Whether inspection has nothing to say of any packet; see [`Inspection::is_idle`].
+    is_all_unseen: bool,
 }
 
 /// Sighted frames in line for the stateful stage, each with one port that it would leave by.
@@ -197,15 +207,18 @@ impl Pipeline {
         let stopped = self.watch(turn, batch, &desk.sighted);
         let Desk { sighted, line } = &mut *desk;
         line.items.clear();
-        let mut memo = LinkMemo::default();
+        let mut train = Train::NONE;
         for at in 0..sighted.frames.len() as u8 {
+            if sighted.alike & 1 << at == 0 {
+                train.end();
+            }
             if stopped & 1 << at != 0 {
                 continue;
             }
-            let candidate = sighted.candidate(batch, at);
-            match memo.recall(&candidate) {
+            let keyed = &mut line.keyed[line.items.len() % BURST_MAX];
+            match train.take(&sighted.candidate(batch, at), &self.flows, keyed) {
                 Some(port) => self.line_up(turn, batch, sighted, at, port, line, egress),
-                None => self.look_up(turn, ingress, batch, sighted, at, line, &mut memo, egress),
+                None => self.look_up(turn, ingress, batch, sighted, at, line, &mut train, egress),
             }
         }
         self.judge(turn, batch, sighted, line, egress);
@@ -224,7 +237,7 @@ impl Pipeline {
         sighted: &Sighted,
         at: u8,
         line: &mut Line,
-        memo: &mut LinkMemo,
+        train: &mut Train,
         egress: &mut E,
     ) {
         let candidate = sighted.candidate(batch, at);
@@ -237,7 +250,9 @@ impl Pipeline {
         }
         match egress::route(turn, &packet, &mut self.learned_cache, &self.learned, &mut self.storm) {
             Route::One(port) => {
-                memo.note(&candidate, port);
+                let keyed = &mut line.keyed[line.items.len() % BURST_MAX];
+                decide::key(turn, &packet, port, &self.flows, keyed);
+                train.start(&candidate, port, keyed);
                 self.line_up(turn, batch, sighted, at, port, line, egress);
             }
             Route::Flood(kind) => {
@@ -249,6 +264,8 @@ impl Pipeline {
                     self.end(turn, None, &packet, DropReason::NoEgress, DropDetail::default());
                 }
                 for port in ports {
+                    let keyed = &mut line.keyed[line.items.len() % BURST_MAX];
+                    decide::key(turn, &packet, port, &self.flows, keyed);
                     self.line_up(turn, batch, sighted, at, port, line, egress);
                 }
             }
@@ -256,7 +273,8 @@ impl Pipeline {
         }
     }
 
-    /// Puts an item in line, with its flow's entry on the way into the cache, and judges the line when it is full.
+    /// Puts an item in line whose key stands there, with its flow's entry on the way into the cache, and judges the line when
+    /// it is full.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
     fn line_up<E: Egress>(
@@ -269,11 +287,9 @@ impl Pipeline {
         line: &mut Line,
         egress: &mut E,
     ) {
-        let keyed = &mut line.keyed[line.items.len() % BURST_MAX];
-        let candidate = sighted.candidate(batch, at);
-        decide::key(turn, &candidate.packet(), port, &self.flows, keyed);
+        let keyed = &line.keyed[line.items.len() % BURST_MAX];
         if let Some(worker) = parcel::judge_elsewhere(keyed, egress) {
-            return self.hand_over(turn, (worker, port), keyed, &candidate, egress);
+            return self.hand_over(turn, (worker, port), keyed, &sighted.candidate(batch, at), egress);
         }
         self.flows.prefetch(keyed.hash);
         line.items.push((at, port));
@@ -321,22 +337,44 @@ impl Pipeline {
     #[inline(always)]
     fn parse(&mut self, turn: &Turn<'_>, batch: &Batch, sighted: &mut Sighted) {
         sighted.frames.clear();
+        sighted.alike = 0;
+        let mut likeness = Likeness::NONE;
         for index in 0..batch.len() {
             let (frame, claimed) = (batch.frame(index), batch.claimed(index));
-            let headers = &mut sighted.headers[sighted.frames.len()];
-            let detail = match wire::parse_into(frame, offload::checksums(claimed, batch.sum(index)), headers) {
-                Ok(()) => match offload::validate(claimed, headers) {
-                    Some(offload) => {
-                        sighted.frames.push((index as u8, offload.into()));
-                        continue;
-                    }
-                    None => None,
-                },
-                Err(malformed) => Some(malformed.name()),
+            let at = sighted.frames.len() % BURST_MAX;
+            let headers = &mut sighted.headers[at];
+            let checksums = offload::checksums(claimed, batch.sum(index));
+            let (is_alike, parsed) = match likeness.parse_into(frame, checksums, headers) {
+                Some(parsed) => (true, parsed),
+                None => (false, wire::parse_into(frame, checksums, headers)),
             };
-            let reason = if detail.is_some() { DropReason::Malformed } else { DropReason::OffloadClaim };
-            self.drop_unread(turn, frame, reason, DropDetail { cause: detail, ..DropDetail::default() });
+            let cause = match parsed {
+                Ok(()) if !batch.has_claims() => Ok(OffloadWord::NONE),
+                Ok(()) => offload::validate(claimed, headers).map(OffloadWord::from).ok_or(None),
+                Err(malformed) => Err(Some(malformed)),
+            };
+            match cause {
+                Ok(offload) => {
+                    sighted.alike |= u32::from(is_alike) << at;
+                    if !is_alike {
+                        likeness = Likeness::of(frame, headers);
+                    }
+                    sighted.frames.push((index as u8, offload));
+                }
+                Err(malformed) => {
+                    likeness = Likeness::NONE;
+                    self.drop_unseen(turn, frame, malformed);
+                }
+            }
         }
+    }
+
+    /// Ends a frame that is malformed, or whose header claims what does not fit it.
+    #[cold]
+    fn drop_unseen(&mut self, turn: &Turn<'_>, frame: &[u8], malformed: Option<Malformed>) {
+        let reason = if malformed.is_some() { DropReason::Malformed } else { DropReason::OffloadClaim };
+        let cause = malformed.map(Malformed::name);
+        self.drop_unread(turn, frame, reason, DropDetail { cause, ..DropDetail::default() });
     }
 
     /// Stage 1: port security, and learning where no address is fixed.
@@ -361,18 +399,27 @@ impl Pipeline {
     /// Stages 3 to 5 for up to a burst of items: flow and policy, inspection, forwarding. Leaves none of them.
     fn judge<E: Egress>(&mut self, turn: &Turn<'_>, batch: &Batch, sighted: &Sighted, line: &mut Line, egress: &mut E) {
         let mut outbound = Outbound::default();
+        let around = self.around(turn);
         for ((at, port), keyed) in line.items.iter().zip(&line.keyed) {
-            self.judge_one(turn, *port, keyed, &sighted.candidate(batch, *at), &mut outbound, egress);
+            self.judge_one(turn, &around, *port, keyed, &sighted.candidate(batch, *at), &mut outbound, egress);
         }
         line.items.clear();
         self.leave(turn, &outbound, egress);
     }
 
+    /// What is the same for all items of a line.
+    #[inline(always)]
+    fn around<'a>(&self, turn: &Turn<'a>) -> Around<'a> {
+        Around { hits: hits(turn), is_all_unseen: self.inspection.is_idle(&turn.generation.rules) }
+    }
+
     /// Stages 3 and 4 for one item, and where it leaves if it is cleared.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
     fn judge_one<'batch, E: Egress>(
         &mut self,
         turn: &Turn<'_>,
+        around: &Around<'_>,
         port: PortId,
         keyed: &Keyed,
         candidate: &Candidate<'batch>,
@@ -383,13 +430,16 @@ impl Pipeline {
         let Some(usual) = usual else {
             return self.judge_in_full(turn, port, keyed, candidate, outbound, egress);
         };
-        hit(turn, Some(DeciderId(usual.decider)));
+        if let Some(cell) = around.hits.get(usize::from(usual.decider)) {
+            cell.add(1);
+        }
+        let slot = FlowSlot(usual.id.0);
         let profile = || {
             let direction = if usual.from_responder { Direction::ToClient } else { Direction::ToServer };
             let (from, to) = ends(turn, port, direction);
             &turn.generation.profiles.between(from, to).profile
         };
-        match self.inspection.clear_unseen(&turn.generation.rules, profile, candidate, FlowSlot(usual.id.0)) {
+        match self.inspection.clear_unseen(&turn.generation.rules, around.is_all_unseen, profile, candidate, slot) {
             Some(cleared) => self.place(turn, port, keyed, cleared, outbound, egress),
             None => {
                 let view = decide::usual_view(&usual);
@@ -552,10 +602,14 @@ fn ends(turn: &Turn<'_>, egress: PortId, direction: Direction) -> (PortId, PortI
     }
 }
 
+/// The worker's cells for what each decider of the policy has decided.
 #[inline(always)]
+fn hits<'a>(turn: &Turn<'a>) -> &'a [Cell] {
+    turn.generation.rule_hits.get(turn.worker).map_or(&[], |hits| hits)
+}
+
 fn hit(turn: &Turn<'_>, decider: Option<DeciderId>) {
-    let hits = turn.generation.rule_hits.get(turn.worker);
-    if let Some(cell) = decider.and_then(|decider| hits?.get(usize::from(decider.0))) {
+    if let Some(cell) = decider.and_then(|decider| hits(turn).get(usize::from(decider.0))) {
         cell.add(1);
     }
 }

@@ -232,6 +232,7 @@ impl Pipeline {
             self.flows.prefetch(waiting.keyed.hash);
         }
         let mut outbound = Outbound::default();
+        let around = self.around(turn);
         for Waiting { egress: port, generation, keyed, content, .. } in run {
             let is_current = *generation == turn.generation.number;
             let let_again = |pipeline: &mut Self, packet: &Packet<'_>| match is_quarantined {
@@ -243,7 +244,7 @@ impl Pipeline {
                     let frame = &parcel.bytes[*start as usize..(*start + *len) as usize];
                     let candidate = Candidate { frame, headers, offload: *offload };
                     match let_again(self, &candidate.packet()) {
-                        Ok(()) => self.judge_one(turn, *port, keyed, &candidate, &mut outbound, egress),
+                        Ok(()) => self.judge_one(turn, &around, *port, keyed, &candidate, &mut outbound, egress),
                         Err(reason) => {
                             self.end(turn, Some(*port), &candidate.packet(), reason, DropDetail::default());
                         }

@@ -1,5 +1,5 @@
-//! Copying guest bytes into private memory and summing them up on the way, for the transport's checksum: each byte is loaded
-//! once, and what is summed is what was stored.
+//! Copying a frame out of guest memory and summing it up on the way, for the transport's checksum: each byte is loaded once, and
+//! what is summed is what was stored. The Ethernet header, which no checksum covers, is not counted.
 //!
 //! Words are taken as signed by flipping their highest bit, so that one multiply-add adds pairs of them into 32-bit lanes; what
 //! the flip took off each word is added back at the end. A lane takes 2^15 additions before it can overflow, 16 bytes or more
@@ -7,15 +7,18 @@
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
-    __m128i, __m256i, _mm_add_epi32, _mm_cvtsi128_si32, _mm_madd_epi16, _mm_set1_epi16, _mm_setzero_si128,
+    __m128i, __m256i, _mm_add_epi32, _mm_and_si128, _mm_cvtsi128_si32, _mm_madd_epi16, _mm_set_epi16, _mm_set1_epi16,
     _mm_shuffle_epi32, _mm_xor_si128, _mm256_add_epi32, _mm256_castsi256_si128, _mm256_extracti128_si256,
     _mm256_madd_epi16, _mm256_set1_epi16, _mm256_setzero_si256, _mm256_xor_si256,
 };
 
-/// A value at any address.
-#[derive(Clone, Copy)]
-#[repr(C, packed)]
-struct Unaligned<T>(T);
+use inspect::wire::{ETHERNET_HEADER_LEN, FrameSum};
+
+use super::Unaligned;
+
+/// Length of a vector. The Ethernet header ends in the first one, a word before its end.
+const VECTOR_LEN: usize = 16;
+const _: () = assert!(ETHERNET_HEADER_LEN == VECTOR_LEN - 2);
 
 /// Copies one `T`, reading it once, and answers it.
 ///
@@ -80,14 +83,41 @@ fn lanes(vector: __m128i) -> i64 {
     }
 }
 
-/// Copies `len` bytes and answers their sum as 16-bit words in native order, congruent modulo 65,535, an odd last byte padded
-/// with zero.
+/// Copies a frame of `len` bytes and answers its sum as 16-bit words in native order, congruent modulo 65,535, an odd last byte
+/// padded with zero.
 ///
 /// # Safety
 /// `from` and the `len` bytes behind it are mapped; `to` is private memory with room for them, apart from the former.
+#[inline(always)]
+pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> FrameSum {
+    if len < VECTOR_LEN {
+        // SAFETY: by contract.
+        return unsafe { copy_header(from, to, len) };
+    }
+    // SAFETY: by contract.
+    FrameSum(unsafe { copy_vectors(from, to, len) })
+}
+
+/// As [`copy`], for less than a vector.
+///
+/// # Safety
+/// As [`copy`].
+#[cold]
+unsafe fn copy_header(from: *const u8, to: *mut u8, len: usize) -> FrameSum {
+    // SAFETY: by contract; the slice is of private memory that was just written.
+    unsafe {
+        copy_rest(from, to, len);
+        FrameSum::of(std::slice::from_raw_parts(to, len))
+    }
+}
+
+/// As [`copy`], for a vector at least.
+///
+/// # Safety
+/// As [`copy`].
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
-pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
+unsafe fn copy_vectors(from: *const u8, to: *mut u8, len: usize) -> u64 {
     if len > SHORT && std::arch::is_x86_feature_detected!("avx2") {
         // SAFETY: the processor has AVX2; the rest by contract.
         return unsafe { copy_avx2(from, to, len) };
@@ -95,8 +125,9 @@ pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
     // SAFETY: by contract. SSE2 is part of x86-64.
     unsafe {
         let (ones, flip) = (_mm_set1_epi16(1), _mm_set1_epi16(i16::MIN));
-        let mut sum = _mm_setzero_si128();
-        let mut at = 0;
+        let first = _mm_and_si128(take(from, to), _mm_set_epi16(-1, 0, 0, 0, 0, 0, 0, 0));
+        let mut sum = _mm_madd_epi16(_mm_xor_si128(first, flip), ones);
+        let mut at = 16;
         while at + 16 <= len {
             let words: __m128i = take(from.add(at), to.add(at));
             sum = _mm_add_epi32(sum, _mm_madd_epi16(_mm_xor_si128(words, flip), ones));
@@ -110,7 +141,7 @@ pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
 #[cfg(target_arch = "x86_64")]
 const SHORT: usize = 128;
 
-/// As [`copy`], 64 bytes a step.
+/// As [`copy_vectors`], 64 bytes a step.
 ///
 /// # Safety
 /// As [`copy`].
@@ -118,10 +149,13 @@ const SHORT: usize = 128;
 #[target_feature(enable = "avx2")]
 unsafe fn copy_avx2(from: *const u8, to: *mut u8, len: usize) -> u64 {
     let (ones, flip) = (_mm256_set1_epi16(1), _mm256_set1_epi16(i16::MIN));
+    // SAFETY: within `len`, for which the contract speaks.
+    let header = _mm_and_si128(unsafe { take(from, to) }, _mm_set_epi16(-1, 0, 0, 0, 0, 0, 0, 0));
+    let mut sum = _mm_madd_epi16(_mm_xor_si128(header, _mm_set1_epi16(i16::MIN)), _mm_set1_epi16(1));
     let (mut first, mut second) = (_mm256_setzero_si256(), _mm256_setzero_si256());
-    let mut at = 0;
+    let mut at = 16;
     while at + 64 <= len {
-        // SAFETY: within `len`, for which the contract speaks.
+        // SAFETY: as above.
         let (low, high): (__m256i, __m256i) =
             unsafe { (take(from.add(at), to.add(at)), take(from.add(at + 32), to.add(at + 32))) };
         first = _mm256_add_epi32(first, _mm256_madd_epi16(_mm256_xor_si256(low, flip), ones));
@@ -129,7 +163,8 @@ unsafe fn copy_avx2(from: *const u8, to: *mut u8, len: usize) -> u64 {
         at += 64;
     }
     let both = _mm256_add_epi32(first, second);
-    let mut sum = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256::<1>(both));
+    let both = _mm_add_epi32(_mm256_castsi256_si128(both), _mm256_extracti128_si256::<1>(both));
+    sum = _mm_add_epi32(sum, both);
     let (ones, flip) = (_mm_set1_epi16(1), _mm_set1_epi16(i16::MIN));
     while at + 16 <= len {
         // SAFETY: as above.
@@ -145,19 +180,21 @@ unsafe fn copy_avx2(from: *const u8, to: *mut u8, len: usize) -> u64 {
 /// As above, 8 bytes a step.
 ///
 /// # Safety
-/// `from` and the `len` bytes behind it are mapped; `to` is private memory with room for them, apart from the former.
+/// As [`copy`].
 #[cfg(not(target_arch = "x86_64"))]
 #[inline(always)]
-pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
-    let (mut at, mut sum) = (0, 0);
+unsafe fn copy_vectors(from: *const u8, to: *mut u8, len: usize) -> u64 {
     // SAFETY: by contract.
     unsafe {
-        while at + 16 <= len {
-            for at in [at, at + 8] {
-                let word: u64 = take(from.add(at), to.add(at));
-                sum += (word & 0xffff_ffff) + (word >> 32);
-            }
-            at += 16;
+        take::<u64>(from, to);
+        take::<u32>(from.add(8), to.add(8));
+        take::<u16>(from.add(12), to.add(12));
+        let mut sum = u64::from(take::<u16>(from.add(14), to.add(14)));
+        let mut at = VECTOR_LEN;
+        while at + 8 <= len {
+            let word: u64 = take(from.add(at), to.add(at));
+            sum += (word & 0xffff_ffff) + (word >> 32);
+            at += 8;
         }
         sum + copy_rest(from.add(at), to.add(at), len - at)
     }
@@ -165,7 +202,7 @@ pub(super) unsafe fn copy(from: *const u8, to: *mut u8, len: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use inspect::wire::checksum;
+    use inspect::wire::{FrameSum, checksum};
 
     #[test]
     fn any_length_is_copied_and_summed_as_the_plain_sum_says() {
@@ -180,9 +217,9 @@ mod tests {
                 let from = &bytes[3..3 + len];
                 let mut to = vec![0xa5; len + 1];
                 // SAFETY: both have `len` bytes.
-                let sum = unsafe { super::copy(from.as_ptr(), to.as_mut_ptr(), len) };
+                let FrameSum(sum) = unsafe { super::copy(from.as_ptr(), to.as_mut_ptr(), len) };
                 assert_eq!((&to[..len], to[len]), (from, 0xa5), "{len} bytes");
-                let (sum, plain) = (checksum::fold(sum), checksum::fold(checksum::sum(from)));
+                let (sum, plain) = (checksum::fold(sum), checksum::fold(FrameSum::of(from).0));
                 assert_eq!(sum % 0xffff, plain % 0xffff, "{len} bytes of kind {fill}");
                 assert_eq!(sum == 0, plain == 0, "only zeros sum up to nothing");
             }

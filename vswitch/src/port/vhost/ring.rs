@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use super::call::Call;
-use crate::memory::{GuestMap, access};
+use crate::memory::{GuestMap, access, access::Unaligned};
 use crate::port::PortFault;
 
 /// Largest ring, in descriptors. QEMU allows no more for virtio-net.
@@ -216,12 +216,10 @@ impl Ring {
     pub(crate) fn complete(&mut self, head: u16, len: u32) {
         let slot = usize::from(self.next_used & self.mask);
         let element = u64::from(head) | u64::from(len) << 32;
-        // SAFETY: the used ring was located for `size` elements behind its 4-byte header, `slot` is below `size`, and the
-        // area is aligned to 4: two words, written apart.
+        // SAFETY: the used ring was located for `size` elements behind its 4-byte header, and `slot` is below `size`.
         unsafe {
-            let at = self.used.add(4 + slot * USED_ELEMENT_LEN as usize).cast::<u32>();
-            access::store(at, element as u32);
-            access::store(at.add(1), (element >> 32) as u32);
+            let at = self.used.add(4 + slot * USED_ELEMENT_LEN as usize);
+            access::store(at.cast::<Unaligned<u64>>(), Unaligned(element));
         }
         self.next_used = self.next_used.wrapping_add(1);
     }

@@ -15,7 +15,7 @@ use super::net_header::{self, Handing, NetHeader};
 use super::ring::{Descriptor, Ring};
 use crate::drop_reason::DropReason;
 use crate::frame::{FRAME_LEN_MAX, Offload, OffloadWord};
-use crate::memory::access;
+use crate::memory::access::{self, Unaligned};
 use crate::port::{PortFault, Refusals};
 
 /// Receive buffers that one frame may be spread over. A super-segment in the smallest buffers that Linux posts (1,526 bytes)
@@ -364,11 +364,6 @@ impl ToGuest {
         }
     }
 }
-
-/// A value at any address.
-#[derive(Clone, Copy)]
-#[repr(C, packed)]
-struct Unaligned<T>(T);
 
 /// Copies the header and then the frame into the pieces of one buffer, as far as they reach; both are advanced.
 fn scatter<'a>(pieces: &[Segment], header: &mut &'a [u8], frame: &mut &'a [u8]) {
