@@ -77,6 +77,14 @@ pub fn fold(sum: u64) -> u16 {
     (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
 }
 
+/// Whether a sum over data that includes its own checksum is right: [`fold`] makes 0xffff of it, which is to say that 65,535 (the
+/// one's complement zero) divides it. The sum itself must not be zero, which it is of nothing but zeros.
+#[inline(always)]
+pub(super) fn is_sound(sum: u64) -> bool {
+    debug_assert_ne!(sum, 0);
+    sum.is_multiple_of(0xffff)
+}
+
 /// The bytes to write into a checksum field, for the sum of everything that it covers (the field itself as zero).
 #[inline]
 pub fn field(sum: u64) -> [u8; 2] {

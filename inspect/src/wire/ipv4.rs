@@ -27,7 +27,7 @@ pub(super) fn parse(frame: &[u8], checksums: Checksums, into: &mut Headers) -> R
         return Err(Malformed::Ipv4TotalLength);
     }
     let header_len = if head[0] == 0x45 {
-        if !checksums.is_captured() && checksum::fold(checksum::sum_ipv4_header(head)) != 0xffff {
+        if !checksums.is_captured() && !checksum::is_sound(checksum::sum_ipv4_header(head)) {
             return Err(Malformed::Ipv4HeaderChecksum);
         }
         HEADER_LEN
@@ -69,7 +69,7 @@ pub(super) fn parse_alike(frame: &[u8], checksums: Checksums, into: &mut Headers
     if end > frame.len() || total_len < HEADER_LEN {
         return Err(Malformed::Ipv4TotalLength);
     }
-    if checksum::fold(checksum::sum_ipv4_header(head)) != 0xffff {
+    if !checksum::is_sound(checksum::sum_ipv4_header(head)) {
         return Err(Malformed::Ipv4HeaderChecksum);
     }
     let datagram = Datagram {

@@ -52,7 +52,8 @@ impl Datagram {
             }
             _ => checksum::sum(segment),
         };
-        if checksum::fold(pseudo.wrapping_add(sum)) != 0xffff {
+        // The pseudo-header holds the protocol, so the sum is not zero.
+        if !checksum::is_sound(pseudo.wrapping_add(sum)) {
             return Err(Malformed::TransportChecksum);
         }
         Ok(())

@@ -4,12 +4,13 @@
 //!
 //! Open addressing over an array of 64-byte entries, one cache line each, on huge pages. A key's home is given by its keyed
 //! hash; the entry is in the first place from there on that was free when it was opened, at most [`PROBE_MAX`] places away.
-//! Entries never move (the inspector keeps state under their index), and removing one leaves no tombstone: each place counts
-//! the entries that were put further on because it was taken (`passed`), and a search ends at the first place that nobody
-//! passed. A burst hashes all its keys and prefetches all their homes before the first look-up, so that the misses overlap.
+//! Entries never move (the inspector keeps state under their index), and removing one leaves no tombstone: each home counts
+//! the flows that had to go further on (`displaced`), and where there are any, a byte per place ([`tags`]) says which places are
+//! worth a look. A burst hashes all its keys and fetches what they need before the first look-up, so that the misses overlap:
+//! in a table that caches do not hold, first the tags of all, then by them the one entry of each.
 //!
 //! What grows with TCP only (sequence windows) is in a second array, [`TcpState`] per place in a pool of `limit` entries.
-//! Both arrays are made at start and never grow: 64 bytes times 5/4 and at most 48 bytes for each flow of the limit.
+//! All arrays are made at start and never grow: 65 bytes times 6/5 and at most 48 bytes for each flow of the limit.
 //!
 //! At the limit, or when all places within reach are taken, flows that only one side has spoken on go first (attack F04); if
 //! there is none within reach, the new flow is refused and the old ones stay. Each port has a share of its own.
@@ -23,11 +24,16 @@ use crate::frame::PortId;
 use crate::sys::{self, HugeArray};
 
 mod key;
+mod tags;
 
 pub use key::{HashSecret, TableKey};
+use tags::Tags;
 
 /// Places that are searched for a key at most. A keyed hash keeps real searches short; this bounds the worst one.
-pub const PROBE_MAX: usize = 32;
+pub const PROBE_MAX: usize = 64;
+
+/// Flows from which on caches do not hold the table, and asking for tags first pays: half of a second-level cache.
+const LARGE: u32 = 8_192;
 
 /// How long a flow without traffic stays, by what is known of it, in milliseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +82,7 @@ struct Entry {
     protocol: u8,
     state: u8,
     originator_is_low: u8,
-    passed: u8,
+    displaced: u8,
     generation: u32,
     expires_ms: u32,
     tcp: u32,
@@ -140,6 +146,11 @@ pub struct Usual {
     pub is_established: bool,
 }
 
+impl Usual {
+    /// To be written over by [`FlowTable::usual`].
+    pub const NONE: Self = Self { id: FlowId(0), decider: 0, from_responder: false, is_established: false };
+}
+
 /// What is known of one flow, for the decision about a packet of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
@@ -176,6 +187,7 @@ pub struct FlowRecord {
 #[derive(Debug)]
 pub struct FlowTable {
     entries: HugeArray<Entry>,
+    tags: Tags,
     homes: u64,
     secret: HashSecret,
     tcp: Vec<TcpState>,
@@ -195,9 +207,10 @@ impl FlowTable {
     /// The memory for it could not be had.
     pub fn new(limit: u32, per_port_max: u32, timeouts: Timeouts, secret: HashSecret) -> std::io::Result<Self> {
         let limit = limit.max(1);
-        let homes = u64::from(limit) + u64::from(limit) / 4 + 1;
+        let homes = u64::from(limit) + u64::from(limit) / 5 + 1;
         Ok(Self {
             entries: HugeArray::filled(homes as usize + PROBE_MAX, FREE_ENTRY)?,
+            tags: Tags::new(homes as usize + PROBE_MAX)?,
             homes,
             secret,
             tcp: Vec::with_capacity(limit as usize),
@@ -238,77 +251,112 @@ impl FlowTable {
         (((hash >> 32) * self.homes) >> 32) as usize
     }
 
-    /// Fetches the home of a hash into the cache.
+    /// Asks for what a look-up of this hash needs first, and answers the place where the flow stands if it is at home.
     #[inline(always)]
-    pub fn prefetch(&self, hash: u64) {
-        sys::prefetch(&self.entries[self.home(hash)]);
+    pub fn prefetch(&self, hash: u64) -> u32 {
+        let home = self.home(hash);
+        if self.len >= LARGE {
+            self.tags.prefetch(home);
+        } else {
+            sys::prefetch(&self.entries[home]);
+        }
+        home as u32
+    }
+
+    /// Whether [`FlowTable::prefetch_again`] has anything to ask for.
+    #[inline(always)]
+    pub fn is_large(&self) -> bool {
+        self.len >= LARGE
+    }
+
+    /// Asks for what else a look-up needs, for a `place` that [`FlowTable::prefetch`] answered, and answers where the flow stands
+    /// if anywhere near.
+    #[inline(always)]
+    pub fn prefetch_again(&self, place: u32, hash: u64) -> u32 {
+        let place = self.tags.guess(place as usize, hash);
+        sys::prefetch(&self.entries[place]);
+        place as u32
     }
 
     /// The flow with this key, expired or not.
-    #[inline(always)]
+    #[inline]
     pub fn find(&self, key: &TableKey, hash: u64) -> Option<FlowId> {
         let home = self.home(hash);
-        let entry = &self.entries[home];
-        if entry.holds(key) {
+        if self.entries[home].holds(key) {
             return Some(FlowId(home as u32));
         }
-        if entry.passed == 0 { None } else { self.find_further_on(key, home) }
+        self.find_further_on(key, hash, home)
     }
 
     #[inline(never)]
-    fn find_further_on(&self, key: &TableKey, home: usize) -> Option<FlowId> {
-        for (place, entry) in (home + 1..).zip(&self.entries[home + 1..home + PROBE_MAX]) {
-            if entry.holds(key) {
-                return Some(FlowId(place as u32));
-            }
-            if entry.passed == 0 {
-                return None;
-            }
-        }
-        None
+    fn find_elsewhere(&self, key: &TableKey, hash: u64) -> Option<FlowId> {
+        self.find(key, hash)
     }
 
-    /// Takes note of a packet in the usual course of its flow, or answers `None` and has changed nothing: then [`Self::find`]
-    /// and what follows it tell what the packet is. Usual is UDP of a flow, and TCP that goes on with a connection, where
-    /// `generation` has decided about the flow, its time is not over, and the packet changes nothing about how far it has
-    /// come.
+    /// As [`Self::find`], where the home does not hold the flow.
+    #[inline(never)]
+    fn find_further_on(&self, key: &TableKey, hash: u64, home: usize) -> Option<FlowId> {
+        if self.entries[home].displaced == 0 {
+            return None;
+        }
+        let mut places = self.tags.candidates(home, PROBE_MAX, hash);
+        places.find(|place| self.entries[*place].holds(key)).map(|place| FlowId(place as u32))
+    }
+
+    /// Takes note of a packet in the usual course of its flow and writes what is known of it; or answers `false` and has changed
+    /// nothing: then [`Self::find`] and what follows it tell what the packet is. Usual is UDP of a flow, and TCP that goes on with
+    /// a connection, where `generation` has decided about the flow, its time is not over, and the packet changes nothing about
+    /// how far it has come. `place` is where [`Self::prefetch`] or [`Self::prefetch_again`] says that the flow may stand.
     #[inline(always)]
+    #[allow(clippy::too_many_arguments)]
     pub fn usual<'a>(
         &mut self,
-        key: &TableKey,
-        hash: u64,
+        (key, hash, place): (&TableKey, u64, u32),
         from_low: bool,
         generation: u32,
         now_ms: u64,
         segment: impl FnOnce() -> Option<(TcpView<'a>, usize)>,
-    ) -> Option<Usual> {
-        let id = self.find(key, hash)?;
-        let entry = &mut self.entries[id.0 as usize];
+        into: &mut Usual,
+    ) -> bool {
+        let mut place = place as usize;
+        if !self.entries.get(place).is_some_and(|entry| entry.holds(key)) {
+            match self.find_elsewhere(key, hash) {
+                Some(id) => place = id.0 as usize,
+                None => return false,
+            }
+        }
+        let entry = &mut self.entries[place];
         let now_ms = now_ms as u32;
         if entry.generation != generation || (entry.expires_ms.wrapping_sub(now_ms) as i32) <= 0 {
-            return None;
+            return false;
         }
         let from_responder = from_low != (entry.originator_is_low != 0);
         let (timeout_ms, is_established) = match (key.protocol, entry.state) {
             (UDP, OPEN) => (self.timeouts.two_way_ms, true),
             (UDP, HALF_OPEN) if !from_responder => (self.timeouts.one_way_ms, false),
             (TCP, OPEN) => {
-                let state = self.tcp.get_mut(entry.tcp as usize)?;
-                let (segment, payload_len) = segment()?;
+                let (Some(state), Some((segment, payload_len))) = (self.tcp.get_mut(entry.tcp as usize), segment())
+                else {
+                    return false;
+                };
                 let direction = if from_responder { Direction::ToClient } else { Direction::ToServer };
                 if !state.goes_on(direction, &segment, payload_len) {
-                    return None;
+                    return false;
                 }
                 (TcpPhase::Established.timeout_ms() as u32, true)
             }
-            _ => return None,
+            _ => return false,
         };
         let expires_ms = now_ms.wrapping_add(timeout_ms);
         // Once a millisecond is often enough: a line that is only read need not be written back.
         if entry.expires_ms != expires_ms {
             entry.expires_ms = expires_ms;
         }
-        Some(Usual { id, decider: entry.decider, from_responder, is_established })
+        into.id = FlowId(place as u32);
+        into.decider = entry.decider;
+        into.from_responder = from_responder;
+        into.is_established = is_established;
+        true
     }
 
     /// Whether a flow's time is over.
@@ -348,9 +396,8 @@ impl FlowTable {
         }
         let home = self.home(hash);
         let place = self.free_place(home, now_ms, ended).ok_or(FlowRefused::Full)?;
-        for entry in &mut self.entries[home..place] {
-            entry.passed += 1;
-        }
+        self.entries[home].displaced += u8::from(place != home);
+        self.tags.set(place, hash);
         let entry = &mut self.entries[place];
         entry.addresses = key.addresses;
         entry.ports = key.ports;
@@ -369,14 +416,16 @@ impl FlowTable {
     fn free_place(&mut self, home: usize, now_ms: u64, ended: &mut impl FnMut(FlowId)) -> Option<usize> {
         let mut victim: Option<(i32, usize)> = None;
         let at_limit = self.len >= self.limit;
+        if !at_limit && let Some(place) = self.tags.first_free(home, PROBE_MAX) {
+            return Some(place);
+        }
         for place in home..home + PROBE_MAX {
             let entry = &self.entries[place];
             let remaining = entry.expires_ms.wrapping_sub(now_ms as u32) as i32;
             if entry.state == FREE {
-                if !at_limit {
-                    return Some(place);
-                }
-            } else if remaining <= 0 {
+                continue;
+            }
+            if remaining <= 0 {
                 self.end(FlowId(place as u32), ended);
                 return Some(place);
             } else if entry.state == FlowState::HalfOpen as u8 && victim.is_none_or(|(least, _)| remaining < least) {
@@ -396,13 +445,12 @@ impl FlowTable {
             return;
         }
         let home = self.home(self.secret.hash(&entry.key()));
-        for before in &mut self.entries[home..place] {
-            before.passed -= 1;
-        }
+        self.entries[home].displaced -= u8::from(place != home);
+        self.tags.clear(place);
         if entry.tcp != u32::MAX {
             self.tcp_free.push(entry.tcp);
         }
-        self.entries[place] = Entry { passed: entry.passed, ..FREE_ENTRY };
+        self.entries[place] = Entry { displaced: self.entries[place].displaced, ..FREE_ENTRY };
         self.per_port[originator(&entry.key(), entry.originator_is_low != 0).index()] -= 1;
         self.len -= 1;
         ended(id);
@@ -510,7 +558,7 @@ const FREE_ENTRY: Entry = Entry {
     protocol: 0,
     state: FREE,
     originator_is_low: 0,
-    passed: 0,
+    displaced: 0,
     generation: 0,
     expires_ms: 0,
     tcp: u32::MAX,

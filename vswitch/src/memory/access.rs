@@ -75,6 +75,16 @@ pub(crate) unsafe fn store<T: Copy>(at: *mut T, value: T) {
     unsafe { ptr::write_volatile(at, value) };
 }
 
+/// Writes one value at any address, to be published by a later [`store_release_u16`].
+///
+/// # Safety
+/// `at` lies with all of `T` in a mapped region.
+#[inline(always)]
+pub(crate) unsafe fn store_unaligned<T: Copy>(at: *mut u8, value: T) {
+    // SAFETY: by contract. (A volatile write of a packed value goes by way of the stack.)
+    unsafe { ptr::write_unaligned(at.cast(), value) };
+}
+
 /// Copies guest bytes into private memory.
 ///
 /// # Safety

@@ -80,11 +80,13 @@ pub(super) struct Keyed {
     pub(super) subject: Subject,
     pub(super) key: TableKey,
     pub(super) hash: u64,
+    /// Where the flow table has it, as far as that is known yet.
+    pub(super) place: u32,
 }
 
 impl Keyed {
     /// To be written over by [`key`].
-    pub(super) const NONE: Self = Self { subject: Subject::Resolution, key: TableKey::ZERO, hash: 0 };
+    pub(super) const NONE: Self = Self { subject: Subject::Resolution, key: TableKey::ZERO, hash: 0, place: 0 };
 }
 
 /// Finds what any packet that goes from the turn's port to `egress` is to this stage.
@@ -145,15 +147,22 @@ impl Flows<'_> {
     }
 }
 
-/// Takes note of a packet in the usual course of its flow; `None` for all others, which are for [`decide`].
+/// Takes note of a packet in the usual course of its flow, and writes what is known of it; `false` for all others, which are for
+/// [`decide`]. (An option of a structure would be put together in memory.)
 #[inline(always)]
-pub(super) fn usual(turn: &Turn<'_>, candidate: &Candidate<'_>, keyed: &Keyed, flows: &mut FlowTable) -> Option<Usual> {
-    let Subject::Flow { from_low } = keyed.subject else { return None };
+pub(super) fn usual(
+    turn: &Turn<'_>,
+    candidate: &Candidate<'_>,
+    keyed: &Keyed,
+    flows: &mut FlowTable,
+    into: &mut Usual,
+) -> bool {
+    let Subject::Flow { from_low } = keyed.subject else { return false };
     let segment = || {
         let packet = candidate.packet();
         packet.tcp().map(|segment| (segment, packet.payload().len()))
     };
-    flows.usual(&keyed.key, keyed.hash, from_low, turn.generation.number, turn.now_ms(), segment)
+    flows.usual((&keyed.key, keyed.hash, keyed.place), from_low, turn.generation.number, turn.now_ms(), segment, into)
 }
 
 /// What inspection is told of the flow of such a packet.
@@ -175,7 +184,7 @@ pub(super) fn decide(
     keyed: &Keyed,
     flows: &mut Flows<'_>,
 ) -> Result<Admitted, Denied> {
-    let Keyed { subject, key, hash } = keyed;
+    let Keyed { subject, key, hash, .. } = keyed;
     match *subject {
         Subject::Flow { from_low } => decide_flow(turn, packet, key, *hash, from_low, flows),
         Subject::Resolution if turn.generation.policy.may_talk(turn.ingress, egress) => Ok(WITHOUT_FLOW),

@@ -16,7 +16,7 @@ use zones::policy::DeciderId;
 use crate::counters::{Cell, WorkerCounters};
 use crate::drop_reason::DropReason;
 use crate::event_log::EventLog;
-use crate::flow_table::{FlowId, FlowTable};
+use crate::flow_table::{FlowId, FlowTable, Usual};
 use crate::forward::{Egress, Outbound};
 use crate::frame::{BURST_MAX, Batch, OffloadWord, PortId};
 use crate::generation::{Generation, PortView};
@@ -287,11 +287,11 @@ impl Pipeline {
         line: &mut Line,
         egress: &mut E,
     ) {
-        let keyed = &line.keyed[line.items.len() % BURST_MAX];
+        let keyed = &mut line.keyed[line.items.len() % BURST_MAX];
         if let Some(worker) = parcel::judge_elsewhere(keyed, egress) {
             return self.hand_over(turn, (worker, port), keyed, &sighted.candidate(batch, at), egress);
         }
-        self.flows.prefetch(keyed.hash);
+        keyed.place = self.flows.prefetch(keyed.hash);
         line.items.push((at, port));
         if line.items.is_full() {
             self.judge(turn, batch, sighted, line, egress);
@@ -400,6 +400,11 @@ impl Pipeline {
     fn judge<E: Egress>(&mut self, turn: &Turn<'_>, batch: &Batch, sighted: &Sighted, line: &mut Line, egress: &mut E) {
         let mut outbound = Outbound::default();
         let around = self.around(turn);
+        if self.flows.is_large() {
+            for keyed in &mut line.keyed[..line.items.len()] {
+                keyed.place = self.flows.prefetch_again(keyed.place, keyed.hash);
+            }
+        }
         for ((at, port), keyed) in line.items.iter().zip(&line.keyed) {
             self.judge_one(turn, &around, *port, keyed, &sighted.candidate(batch, *at), &mut outbound, egress);
         }
@@ -426,10 +431,10 @@ impl Pipeline {
         outbound: &mut Outbound<'batch>,
         egress: &mut E,
     ) {
-        let usual = if self.is_quarantine { None } else { decide::usual(turn, candidate, keyed, &mut self.flows) };
-        let Some(usual) = usual else {
+        let mut usual = Usual::NONE;
+        if self.is_quarantine || !decide::usual(turn, candidate, keyed, &mut self.flows, &mut usual) {
             return self.judge_in_full(turn, port, keyed, candidate, outbound, egress);
-        };
+        }
         if let Some(cell) = around.hits.get(usize::from(usual.decider)) {
             cell.add(1);
         }

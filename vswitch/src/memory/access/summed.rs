@@ -3,7 +3,7 @@
 //!
 //! Words are taken as signed by flipping their highest bit, so that one multiply-add adds pairs of them into 32-bit lanes; what
 //! the flip took off each word is added back at the end. A lane takes 2^15 additions before it can overflow, 16 bytes or more
-//! each: eight times the longest frame.
+//! each, and four lanes together 2^13: twice the longest frame.
 
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::{
@@ -69,18 +69,16 @@ const fn flipped(bytes: usize) -> u64 {
     (bytes as u64 / 2) << 15
 }
 
-/// The sum of a vector's signed 32-bit lanes.
+/// The sum of a vector's signed 32-bit lanes, each of them below 2^29.
 #[cfg(target_arch = "x86_64")]
 #[inline(always)]
 fn lanes(vector: __m128i) -> i64 {
     // SAFETY: SSE2 is part of x86-64.
-    unsafe {
-        let at = |vector| i64::from(_mm_cvtsi128_si32(vector));
-        at(vector)
-            + at(_mm_shuffle_epi32::<1>(vector))
-            + at(_mm_shuffle_epi32::<2>(vector))
-            + at(_mm_shuffle_epi32::<3>(vector))
-    }
+    let sum = unsafe {
+        let pairs = _mm_add_epi32(vector, _mm_shuffle_epi32::<0b00_01_10_11>(vector));
+        _mm_cvtsi128_si32(_mm_add_epi32(pairs, _mm_shuffle_epi32::<1>(pairs)))
+    };
+    i64::from(sum)
 }
 
 /// Copies a frame of `len` bytes and answers its sum as 16-bit words in native order, congruent modulo 65,535, an odd last byte

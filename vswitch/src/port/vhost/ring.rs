@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use super::call::Call;
-use crate::memory::{GuestMap, access, access::Unaligned};
+use crate::memory::{GuestMap, access};
 use crate::port::PortFault;
 
 /// Largest ring, in descriptors. QEMU allows no more for virtio-net.
@@ -219,7 +219,7 @@ impl Ring {
         // SAFETY: the used ring was located for `size` elements behind its 4-byte header, and `slot` is below `size`.
         unsafe {
             let at = self.used.add(4 + slot * USED_ELEMENT_LEN as usize);
-            access::store(at.cast::<Unaligned<u64>>(), Unaligned(element));
+            access::store_unaligned(at, element);
         }
         self.next_used = self.next_used.wrapping_add(1);
     }
