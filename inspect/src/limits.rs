@@ -52,8 +52,9 @@ pub const REGEX_PROGRAM_BYTES_MAX: usize = 1 << 20;
 /// Bytes of lazily built automaton per cached expression; past it the automaton is built anew.
 pub const REGEX_CACHE_BYTES_MAX: usize = 256 << 10;
 
-/// Expressions whose automata a worker keeps: at most 128 MiB together with [`REGEX_CACHE_BYTES_MAX`].
-pub const REGEX_CACHES_MAX: usize = 512;
+/// Bytes of automata that a worker keeps. Emerging Threats Open has some six thousand expressions, which take some ten
+/// kilobytes each for the texts that usually reach them.
+pub const REGEX_CACHES_BYTES_MAX: usize = 128 << 20;
 
 /// Steps of one backtracking search; some 50 microseconds.
 pub const BACKTRACK_STEPS_MAX: usize = 2_000;
@@ -134,6 +135,9 @@ pub const TRANSACTION_SIDES_MAX: usize = 64;
 /// Bytes of whole buffers kept per side of a transaction: header fields end at 64 KiB with the parsers, and appear in
 /// four or five buffers.
 pub const TRANSACTION_BYTES_MAX: usize = 512 << 10;
+
+/// Bodies, and files in them, kept per side of a transaction. Forms and mails have some ten.
+pub const BODIES_PER_SIDE_MAX: usize = 1024;
 
 /// Last bytes of a body that signatures look at together; Suricata's inspection window for bodies is 16 KiB.
 pub const BODY_WINDOW_BYTES: usize = 16 << 10;

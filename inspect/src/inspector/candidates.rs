@@ -4,7 +4,8 @@ use crate::inspector::Direction;
 use crate::inspector::flow::{Flow, index};
 use crate::inspector::transactions::{Body, TransactionSide};
 use crate::limits::CANDIDATES_MAX;
-use crate::signature::{Facts, PacketGroup, RuleSet};
+use crate::protocol::Buffer;
+use crate::signature::{Facts, PacketGroup, Prefilter, RuleSet, Work};
 
 /// A signature to look at, and the transaction side that is the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,6 +29,8 @@ pub(crate) struct Candidates {
     dotted: Vec<u8>,
     /// More were found than can be looked at.
     pub(crate) is_overrun: bool,
+    /// Work that sorting on the way has cost and that is not counted elsewhere yet.
+    sorting_work: u64,
 }
 
 impl Candidates {
@@ -42,6 +45,7 @@ impl Candidates {
             return;
         }
         if self.found.len() >= CANDIDATES_MAX {
+            self.sorting_work += sorting_work(self.found.len());
             self.found.sort_unstable();
             self.found.dedup();
             if self.found.len() >= CANDIDATES_MAX / 2 {
@@ -52,8 +56,9 @@ impl Candidates {
         self.found.push(candidate);
     }
 
-    /// The candidates in the order in which signatures are considered, each once.
-    pub(crate) fn sorted(&mut self) -> &[Candidate] {
+    /// The candidates in the order in which signatures are considered, each once. Adds what sorting costs to `work`.
+    pub(crate) fn sorted(&mut self, work: &mut u64) -> &[Candidate] {
+        *work += std::mem::take(&mut self.sorting_work) + sorting_work(self.found.len());
         self.found.sort_unstable();
         self.found.dedup();
         &self.found
@@ -67,7 +72,7 @@ impl Candidates {
         facts: &Facts<'_>,
         flow: Option<&mut Flow>,
         direction: Direction,
-        work: &mut u64,
+        work: &mut Work,
     ) {
         let is_sealed = flow.as_ref().is_some_and(|flow| flow.is_sealed());
         let payload = if is_sealed { &[] } else { facts.payload };
@@ -88,21 +93,17 @@ impl Candidates {
                     self.push(Candidate { signature, side, is_stale: true });
                 }
                 let (text, old) = window.scanned(group.payload.overlap());
-                let mut push = |signature, end| {
-                    if end > old {
-                        self.push(Candidate { signature, side, is_stale: false });
-                    }
-                };
+                let push = |signature, _| self.push(Candidate { signature, side, is_stale: false });
                 // Near the start of the packet, or of the stream.
                 let reach = group.payload.near_reach();
                 let near_from = if window.end() - window.fresh_count() as u64 <= reach as u64 { 0 } else { old };
-                group.payload.scan(text, near_from..old + reach, work, &mut push);
+                group.payload.scan(text, old, near_from..old + reach, work, push);
                 is_covered = window.fresh_count() == payload.len();
             }
         }
         if !is_covered && !payload.is_empty() {
-            let mut push = |signature, _| self.push(Candidate { signature, side, is_stale: false });
-            group.payload.scan(payload, 0..group.payload.near_reach(), work, &mut push);
+            let push = |signature, _| self.push(Candidate { signature, side, is_stale: false });
+            group.payload.scan(payload, 0, 0..group.payload.near_reach(), work, push);
         }
         if is_first {
             for &signature in &group.addresses_only {
@@ -118,7 +119,7 @@ impl Candidates {
     }
 
     /// Candidates by what is new in the flow's transactions.
-    pub(crate) fn of_transactions(&mut self, rules: &RuleSet, flow: &mut Flow, work: &mut u64, work_max: u64) {
+    pub(crate) fn of_transactions(&mut self, rules: &RuleSet, flow: &mut Flow, work: &mut Work) {
         for (place, open) in (0u16..).zip(&mut flow.transactions.sides) {
             if !open.is_fresh {
                 continue;
@@ -130,19 +131,15 @@ impl Candidates {
                 self.push(Candidate { signature, side: place, is_stale: true });
             }
             self.of_wholes(rules, open, place, work);
-            let mut bodies = std::mem::take(&mut open.bodies);
-            for body in bodies.iter_mut().filter(|body| body.is_fresh) {
-                self.of_body(rules, body, place, work);
-            }
-            open.bodies = bodies;
+            self.of_bodies(rules, &mut open.bodies, place, work);
             open.is_fresh = false;
-            if *work > work_max {
+            if work.is_spent() {
                 return;
             }
         }
     }
 
-    fn of_wholes(&mut self, rules: &RuleSet, open: &mut TransactionSide, place: u16, work: &mut u64) {
+    fn of_wholes(&mut self, rules: &RuleSet, open: &mut TransactionSide, place: u16, work: &mut Work) {
         for &(buffer, start, end) in &open.wholes[open.looked_at..] {
             let Some(group) = rules.selection.buffer_group(buffer) else { continue };
             for &signature in &group.always {
@@ -158,28 +155,51 @@ impl Candidates {
             } else {
                 text
             };
-            let mut push = |signature, _| self.push(Candidate { signature, side: place, is_stale: false });
-            group.prefilter.scan(text, 0..group.prefilter.near_reach(), work, &mut push);
+            let push = |signature, _| self.push(Candidate { signature, side: place, is_stale: false });
+            group.prefilter.scan(text, 0, 0..group.prefilter.near_reach(), work, push);
             self.dotted = dotted;
         }
         open.looked_at = open.wholes.len();
     }
 
-    fn of_body(&mut self, rules: &RuleSet, body: &mut Body, place: u16, work: &mut u64) {
-        let Some(group) = rules.selection.buffer_group(body.buffer) else { return };
-        for &signature in &group.always {
-            self.push(Candidate { signature, side: place, is_stale: true });
-        }
-        let from = body.looked_at.saturating_sub(group.prefilter.overlap());
-        let old = body.looked_at - from;
-        let mut push = |signature, end| {
-            if end > old {
-                self.push(Candidate { signature, side: place, is_stale: false });
+    fn of_bodies(&mut self, rules: &RuleSet, bodies: &mut [Body], place: u16, work: &mut Work) {
+        work.done += bodies.len() as u64 / 4;
+        // The body of a response is a file too, mostly: then one pass serves the signatures of both.
+        let both = &rules.selection.response_files;
+        let is_twice = twins(bodies).is_some_and(|(body, file)| body.is_same(file, both.overlap()));
+        for body in bodies.iter_mut().filter(|body| body.is_fresh) {
+            let Some(group) = rules.selection.buffer_group(body.buffer) else { continue };
+            for &signature in &group.always {
+                self.push(Candidate { signature, side: place, is_stale: true });
             }
-        };
-        let reach = if body.base == 0 { group.prefilter.near_reach().saturating_sub(from) } else { 0 };
-        group.prefilter.scan(&body.bytes[from..], 0..reach, work, &mut push);
-        body.looked_at = body.bytes.len();
-        body.is_fresh = false;
+            match body.buffer {
+                Buffer::HttpResponseBody if is_twice => {}
+                Buffer::FileData if is_twice => self.of_body(both, body, place, work),
+                _ => self.of_body(&group.prefilter, body, place, work),
+            }
+            body.looked_at = body.bytes.len();
+            body.is_fresh = false;
+        }
     }
+
+    fn of_body(&mut self, prefilter: &Prefilter, body: &Body, place: u16, work: &mut Work) {
+        // What is unpacked can be a thousand times what the packet has brought, so it is counted.
+        work.done += (body.bytes.len() - body.looked_at) as u64;
+        let from = body.looked_at.saturating_sub(prefilter.overlap());
+        let old = body.looked_at - from;
+        let push = |signature, _| self.push(Candidate { signature, side: place, is_stale: false });
+        let reach = if body.base == 0 { prefilter.near_reach().saturating_sub(from) } else { 0 };
+        prefilter.scan(&body.bytes[from..], old, 0..reach, work, push);
+    }
+}
+
+/// What sorting so many candidates costs.
+fn sorting_work(count: usize) -> u64 {
+    count as u64 * u64::from(count.checked_ilog2().unwrap_or(0))
+}
+
+/// The fresh body of a response and the fresh file, if there are both.
+fn twins(bodies: &[Body]) -> Option<(&Body, &Body)> {
+    let fresh = |buffer| bodies.iter().find(|body| body.is_fresh && body.buffer == buffer);
+    Some((fresh(Buffer::HttpResponseBody)?, fresh(Buffer::FileData)?))
 }

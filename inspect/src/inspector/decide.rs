@@ -7,7 +7,7 @@ use crate::inspector::judge::{Answer, Judge};
 use crate::inspector::memory::{FlowNotes, apply};
 use crate::inspector::{Decision, FlowFate, Inspector, Look, Mode};
 use crate::limits::ALERTS_PER_PACKET_MAX;
-use crate::signature::{Action, RateKey, Rated, Signature, Track, Transports};
+use crate::signature::{Action, RateKey, Rated, Signature, Track, Transports, Work};
 use crate::verdict::{Refused, Verdict};
 
 impl Inspector {
@@ -16,15 +16,14 @@ impl Inspector {
         &mut self,
         look: &Look<'_>,
         mut flow: Option<&mut Flow>,
-        work: &mut u64,
-        work_max: u64,
+        work: &mut Work,
         alerts: &mut Vec<Alert>,
     ) -> Decision {
         let alerts_max = alerts.len() + ALERTS_PER_PACKET_MAX;
         let mut decision = Decision::FORWARD;
         let mut candidates = std::mem::take(&mut self.candidates);
         let mut last_match = None;
-        for &candidate in candidates.sorted() {
+        for &candidate in candidates.sorted(&mut work.done) {
             if !look.profile.applies(candidate.signature) {
                 continue;
             }
@@ -37,8 +36,8 @@ impl Inspector {
                 now_ms: look.now_ms,
                 caches: &mut self.caches,
                 addresses: &self.addresses,
-                work,
-                work_max,
+                work_max: work.max,
+                work: &mut work.done,
                 transformed: &mut self.transformed,
             };
             let side = match judge.look(candidate, flow.as_deref()) {

@@ -44,7 +44,8 @@ impl Judge<'_> {
     pub(crate) fn look(&mut self, candidate: Candidate, flow: Option<&Flow>) -> Answer {
         let rules = self.rules;
         let signature = &rules.signatures[candidate.signature as usize];
-        *self.work += 3;
+        // A signature that nobody has looked at lately comes from far away in memory.
+        *self.work += 20;
         if *self.work > self.work_max {
             return Answer::Exhausted;
         }
@@ -189,6 +190,7 @@ impl Judge<'_> {
             return self.body_condition(condition, open);
         }
         let mut is_there = false;
+        *self.work += open.wholes.len() as u64 / 2;
         for &(_, start, end) in open.wholes.iter().filter(|(buffer, ..)| *buffer == condition.buffer) {
             is_there = true;
             if condition.absence == Absence::Demanded {
@@ -211,6 +213,7 @@ impl Judge<'_> {
 
     fn body_condition(&mut self, condition: &BufferCondition, open: &TransactionSide) -> Answer {
         let mut is_there = false;
+        *self.work += open.bodies.len() as u64;
         for body in open.bodies.iter().filter(|body| body.buffer == condition.buffer) {
             is_there = true;
             if condition.absence == Absence::Demanded {

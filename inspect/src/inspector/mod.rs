@@ -36,7 +36,7 @@ use crate::limits::{
     FLOW_BYTES_MAX, FLOW_SLOTS_MAX, FLOWS_BYTES_MAX, POOL_MAX, WORK_PER_BYTE, WORK_PER_PACKET, WORK_SAVED_MAX,
 };
 use crate::record::{Context, Note, Wanted};
-use crate::signature::{Facts, FlowFacts, PacketGroup, Rates, RegexCaches, RuleSet};
+use crate::signature::{Facts, FlowFacts, PacketGroup, Rates, RegexCaches, RuleSet, Work};
 use crate::stream::StreamMemory;
 use crate::verdict::{Refused, Verdict};
 use crate::wire::Packet;
@@ -117,6 +117,8 @@ pub struct Inspector {
     contexts: Vec<Context>,
     /// Notes that had no room.
     lost_notes: u64,
+    /// Work that verifying signatures has cost so far.
+    work_done: u64,
 }
 
 /// One packet under inspection, with what its caller knows.
@@ -252,12 +254,12 @@ impl Inspector {
         for side in &mut open.transactions.sides {
             side.close();
         }
-        let mut work = 0;
+        let mut work = Work::of(WORK_SAVED_MAX);
         self.candidates.clear();
-        let work_max = WORK_SAVED_MAX;
-        self.candidates.of_transactions(rules, &mut open, &mut work, work_max);
+        self.candidates.of_transactions(rules, &mut open, &mut work);
         let known_alerts = alerts.len();
-        let decision = self.decide(&look, Some(&mut open), &mut work, work_max, alerts);
+        let decision = self.decide(&look, Some(&mut open), &mut work, alerts);
+        self.work_done += work.done;
         if self.records.is_anything() {
             self.explain(&alerts[known_alerts..], Some(&mut open));
         }
@@ -276,6 +278,12 @@ impl Inspector {
     /// Alerts so far that were left out because one packet raised too many.
     pub fn suppressed_count(&self) -> u64 {
         self.suppressed_count
+    }
+
+    /// Work that verifying signatures has cost so far, in units of about a nanosecond. What each packet may cost is
+    /// bounded by [`crate::limits::WORK_PER_PACKET`] and [`crate::limits::WORK_PER_BYTE`], and what its flow has saved.
+    pub fn work_done(&self) -> u64 {
+        self.work_done
     }
 
     /// What the streams of all flows hold.
@@ -317,23 +325,25 @@ impl Inspector {
         let (rules, direction) = (look.rules, look.view.direction);
         let saved = flow.as_deref().map_or(0, |flow| flow.saved_work);
         let work_max = WORK_PER_PACKET + WORK_PER_BYTE * look.facts.payload.len() as u64 + saved;
-        let mut work = 0;
+        let mut work = Work::of(work_max);
         self.candidates.clear();
         if let Some(group) = group {
             self.candidates.of_packet(rules, group, &look.facts, flow.as_deref_mut(), direction, &mut work);
         }
         if let Some(flow) = flow.as_deref_mut() {
-            self.candidates.of_transactions(rules, flow, &mut work, work_max);
+            self.candidates.of_transactions(rules, flow, &mut work);
         }
-        if work > work_max || self.candidates.is_overrun {
+        if work.is_spent() || self.candidates.is_overrun {
             let exception = self.exception(look.profile.settings().budget_exception, Refused::Budget, look);
             if exception.stops() {
+                self.work_done += work.done;
                 return exception;
             }
         }
-        let decision = self.decide(look, flow.as_deref_mut(), &mut work, work_max, alerts);
+        let decision = self.decide(look, flow.as_deref_mut(), &mut work, alerts);
+        self.work_done += work.done;
         if let Some(flow) = flow {
-            flow.saved_work = work_max.saturating_sub(work).min(WORK_SAVED_MAX);
+            flow.saved_work = work.max.saturating_sub(work.done).min(WORK_SAVED_MAX);
         }
         decision
     }

@@ -11,7 +11,8 @@
 use crate::inspector::Direction;
 use crate::inspector::observer::Observed;
 use crate::limits::{
-    BODY_WINDOW_BYTES, POOL_MAX, POOLED_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SIDES_MAX, WAITING_MAX,
+    BODIES_PER_SIDE_MAX, BODY_WINDOW_BYTES, POOL_MAX, POOLED_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SIDES_MAX,
+    WAITING_MAX,
 };
 use crate::protocol::{Anomaly, Buffer, Delivery, File, Number, Piece, Sink, Stage};
 use crate::record::Detail;
@@ -28,6 +29,8 @@ pub(crate) struct TransactionSide {
     pub(crate) wholes: Vec<(Buffer, u32, u32)>,
     bytes: Vec<u8>,
     pub(crate) bodies: Vec<Body>,
+    /// Bytes that the bodies hold, their own descriptions included.
+    bodies_bytes: usize,
     pub(crate) numbers: Vec<(Number, u64)>,
     pub(crate) events: Vec<Anomaly>,
     /// Whole buffers before this one have been looked at.
@@ -65,6 +68,7 @@ impl TransactionSide {
             used.waiting.clear();
             used.matched.clear();
             used.looked_at = 0;
+            used.bodies_bytes = 0;
             for body in used.bodies.drain(..) {
                 pool.keep_bytes(body.bytes);
             }
@@ -77,6 +81,7 @@ impl TransactionSide {
             wholes: Vec::new(),
             bytes: Vec::new(),
             bodies: Vec::new(),
+            bodies_bytes: 0,
             numbers: Vec::new(),
             events: Vec::new(),
             looked_at: 0,
@@ -144,14 +149,19 @@ impl TransactionSide {
 
     /// Bytes held.
     fn byte_count(&self) -> usize {
-        self.bytes.len() + self.bodies.iter().map(|body| body.bytes.len()).sum::<usize>()
+        self.bytes.len() + self.bodies_bytes
     }
 
-    fn piece(&mut self, buffer: Buffer, piece: Piece, bytes: &[u8], pool: &mut Pool) {
+    /// Takes a piece of a body; `false` when there are too many bodies.
+    fn piece(&mut self, buffer: Buffer, piece: Piece, bytes: &[u8], pool: &mut Pool) -> bool {
         let open = self.bodies.iter_mut().rev().find(|body| body.buffer == buffer && !body.is_over);
         let body = match open {
             Some(body) if !piece.first => body,
             _ => {
+                if self.bodies.len() >= BODIES_PER_SIDE_MAX {
+                    return false;
+                }
+                self.bodies_bytes += size_of::<Body>();
                 self.bodies.push(Body {
                     buffer,
                     bytes: pool.bytes.pop().unwrap_or_default(),
@@ -164,13 +174,22 @@ impl TransactionSide {
                 &mut self.bodies[last]
             }
         };
+        self.bodies_bytes -= body.bytes.len();
         body.append(bytes);
+        self.bodies_bytes += body.bytes.len();
         body.is_over = piece.last;
         body.is_fresh = true;
+        true
     }
 }
 
 impl Body {
+    /// Whether another body has the same bytes in what is to be looked at, and in so many before.
+    pub(crate) fn is_same(&self, other: &Body, overlap: usize) -> bool {
+        let from = self.looked_at.saturating_sub(overlap);
+        (self.base, self.looked_at) == (other.base, other.looked_at) && self.bytes[from..] == other.bytes[from..]
+    }
+
     /// Appends a piece; once there are twice as many bytes as the window holds, the older half goes.
     fn append(&mut self, piece: &[u8]) {
         if self.bytes.len() >= 2 * BODY_WINDOW_BYTES {
@@ -280,8 +299,7 @@ impl Sink for Collector<'_> {
         let overrun = {
             let open = self.transactions.side(transaction, side, self.pool);
             if buffer.delivery() == Delivery::Streamed {
-                open.piece(buffer, piece, bytes, self.pool);
-                false
+                !open.piece(buffer, piece, bytes, self.pool)
             } else if open.byte_count() + bytes.len() > TRANSACTION_BYTES_MAX {
                 true
             } else {

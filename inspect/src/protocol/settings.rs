@@ -7,7 +7,8 @@ pub struct Settings {
     pub request_body_bytes_max: u64,
     /// Bytes of one HTTP response body, after unpacking, that reach the sink; 0 for all of them.
     pub response_body_bytes_max: u64,
-    /// Unpacked bytes of one body beyond which the ratio is looked at; Suricata's `compression-bomb-limit`.
+    /// Unpacked bytes of one body beyond which the ratio is looked at; Suricata's
+    /// `compression-bomb-limit` is four times that.
     pub bomb_bytes_max: u64,
     /// Unpacked bytes per packed byte that make a body beyond `bomb_bytes_max` a bomb. Deflate cannot exceed 1032.
     pub bomb_ratio_max: u64,
@@ -20,7 +21,7 @@ impl Default for Settings {
         Settings {
             request_body_bytes_max: 0,
             response_body_bytes_max: 0,
-            bomb_bytes_max: 1 << 20,
+            bomb_bytes_max: 256 << 10,
             bomb_ratio_max: 200,
             encoding_layers_max: 3,
         }

@@ -176,6 +176,8 @@ impl<'w> Evaluation<'w> {
         let Some(text) = data.get(base..) else {
             return Found::Nothing;
         };
+        // The first byte of a window is not the first of its buffer: it serves to tell what stands before the second.
+        let skip = skip.max(usize::from(base == 0 && self.base > 0));
         match regex.find(text, skip, self.caches, self.work) {
             Found::At(start, end) => Found::At(base + start, base + end),
             other => other,

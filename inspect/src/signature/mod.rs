@@ -27,6 +27,7 @@ mod selection;
 mod syntax;
 mod text;
 mod transform;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -46,6 +47,8 @@ pub(crate) use facts::Facts;
 pub(crate) use header_match::{FlowCounts, FlowFacts, ends_match, header_matches, header_part, tests_match};
 pub(crate) use memory_test::{BitChange, BitTrack, IntChange, IntValue, MemoryEffect, MemoryTest};
 pub(crate) use pcre::RegexCaches;
+pub(crate) use prefilter::Prefilter;
 pub(crate) use program::{Op, Step};
 pub(crate) use rate::{RateKey, Rated, Rates, Track};
 pub(crate) use selection::{PacketGroup, side_allows};
+pub(crate) use work::Work;

@@ -169,6 +169,17 @@ impl RuleSet {
         group.meets(source_port, destination_port).then_some(id)
     }
 
+    /// What the signatures of a group are searched for in payload, in lower case, each with the number of signatures
+    /// that are looked at where it occurs. For benchmarks and tests that write payload of the worst kind.
+    pub fn payload_patterns(&self, group: GroupId) -> Vec<(Vec<u8>, usize)> {
+        self.selection.packet_group(group).map(|group| group.payload.patterns().collect()).unwrap_or_default()
+    }
+
+    /// As [`RuleSet::payload_patterns`], for a buffer.
+    pub fn buffer_patterns(&self, buffer: Buffer) -> Vec<(Vec<u8>, usize)> {
+        self.selection.buffer_group(buffer).map(|group| group.prefilter.patterns().collect()).unwrap_or_default()
+    }
+
     /// Whether any signature asks anything of a buffer.
     pub(crate) fn asks_for(&self, buffer: Buffer) -> bool {
         self.selection.buffer_group(buffer).is_some_and(|group| group.is_used)

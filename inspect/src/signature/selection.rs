@@ -25,6 +25,8 @@ pub(crate) struct Selection {
     pub(crate) asks_values: bool,
     /// Whether any looks into the bytes of TCP streams.
     pub(crate) reads_streams: bool,
+    /// What [`Buffer::HttpResponseBody`] and [`Buffer::FileData`] are searched for, together.
+    pub(crate) response_files: Prefilter,
 }
 
 /// Signatures for packets of one transport in one direction.
@@ -103,10 +105,14 @@ impl Selection {
         let mut buffers: Vec<BufferGroup> = Vec::new();
         buffers.resize_with(Buffer::COUNT, BufferGroup::default);
         let mut without_buffer = Vec::new();
+        let mut response_files = Builder::default();
         for (index, trigger) in (0u32..).zip(&triggers) {
             match trigger {
                 Trigger::Buffer(buffer, pattern, dotted) => {
                     let reach = pattern.reach.map(|reach| reach + usize::from(*dotted));
+                    if matches!(buffer, Buffer::HttpResponseBody | Buffer::FileData) {
+                        response_files.add(&pattern.bytes, reach, index);
+                    }
                     builders[*buffer as usize].add(&pattern.bytes, reach, index);
                     buffers[*buffer as usize].dotted |= dotted;
                 }
@@ -130,7 +136,9 @@ impl Selection {
             let is_absence = |condition: &BufferCondition| condition.absence != Absence::Refused;
             !app.numbers.is_empty() || !app.events.is_empty() || app.buffers.iter().any(is_absence)
         });
-        Self { packets, asks_values, buffers, without_buffer: without_buffer.into(), reads_streams }
+        let response_files = response_files.build();
+        let without_buffer = without_buffer.into();
+        Self { packets, asks_values, buffers, without_buffer, reads_streams, response_files }
     }
 
     #[inline]

@@ -1,6 +1,6 @@
 //! The memory that all streams of one worker share, counted per domain.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 
 use crate::limits;
 
@@ -61,19 +61,21 @@ impl Default for StreamLimits {
     }
 }
 
-/// What the streams of one worker hold. Streams take from it and give back; nothing is held here.
+/// What the streams of one worker hold. Streams take from it and give back; nothing is held here but a few empty buffers.
 #[derive(Debug, Default)]
 pub struct StreamMemory {
     limits: StreamLimits,
     total: StreamBytes,
     /// Domains that hold something.
     domains: BTreeMap<u32, StreamBytes>,
+    /// Buffers of streams that have nothing unacknowledged, for those that get something.
+    spare: Vec<VecDeque<u8>>,
 }
 
 impl StreamMemory {
     /// Memory of which nothing is taken.
     pub fn new(limits: StreamLimits) -> Self {
-        Self { limits, total: StreamBytes::default(), domains: BTreeMap::new() }
+        Self { limits, total: StreamBytes::default(), domains: BTreeMap::new(), spare: Vec::new() }
     }
 
     /// What all streams hold.
@@ -100,6 +102,20 @@ impl StreamMemory {
             self.domains.remove(&domain);
         }
         fits
+    }
+
+    /// An empty buffer, with room if there is a used one.
+    pub(super) fn buffer(&mut self) -> VecDeque<u8> {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    /// Keeps a buffer for the next stream, unless it is large or there are enough.
+    pub(super) fn keep(&mut self, mut buffer: VecDeque<u8>) {
+        let is_usable = (1..=limits::POOLED_BYTES_MAX).contains(&buffer.capacity());
+        if is_usable && self.spare.len() < limits::POOL_MAX {
+            buffer.clear();
+            self.spare.push(buffer);
+        }
     }
 
     pub(super) fn give_back(&mut self, domain: u32, less: StreamBytes) {

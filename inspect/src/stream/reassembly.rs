@@ -168,7 +168,7 @@ impl Stream {
         memory.give_back(self.domain, StreamBytes { unacked: acked, queued: 0 });
         if acked == self.unacked.len() {
             // An idle connection keeps no buffer.
-            self.unacked = VecDeque::new();
+            memory.keep(std::mem::take(&mut self.unacked));
         } else {
             self.unacked.drain(..acked);
         }
@@ -177,6 +177,7 @@ impl Stream {
     /// Gives back all memory: the connection is over, or no longer inspected.
     pub fn release(self, memory: &mut StreamMemory) {
         memory.give_back(self.domain, self.held());
+        memory.keep(self.unacked);
     }
 
     /// Position of a sequence number near `next`; negative for what came before the first byte.
@@ -287,6 +288,9 @@ impl Stream {
         }
         if !memory.take(self.domain, self.held(), StreamBytes { unacked: len, queued: 0 }) {
             return Err(StreamRefused::Memory);
+        }
+        if self.unacked.capacity() == 0 {
+            self.unacked = memory.buffer();
         }
         self.advance(payload, consume);
         while let Some(entry) = self.queue.first_entry().filter(|entry| *entry.key() <= self.next) {

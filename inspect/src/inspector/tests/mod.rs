@@ -5,6 +5,7 @@ mod notes;
 mod profiles;
 mod properties;
 mod streams;
+mod work;
 
 use super::*;
 use crate::alert::Alert;

@@ -183,3 +183,27 @@ fn midstream_is_followed_when_asked_for() {
         assert_eq!(connection.sids, expected);
     }
 }
+
+#[test]
+fn a_window_s_first_byte_is_not_the_stream_s_start() {
+    let rules = rules(concat!(
+        r#"alert tcp any any -> any any (content:"needle"; pcre:"/^needle/"; sid:1;)"#,
+        "\n",
+        r#"alert tcp any any -> any any (content:"needle"; pcre:"/^needle/m"; sid:2;)"#,
+        "\n",
+        r#"alert tcp any any -> any any (content:"needle"; pcre:"/needle/A"; sid:3;)"#,
+        "\n",
+        r#"alert tcp any any -> any any (content:"needle"; pcre:"/\bneedle/"; sid:4;)"#,
+    ));
+    // The window is cut to its last bytes, of which "needle" is the first, before the last segment is looked at.
+    let window = crate::limits::STREAM_WINDOW_BYTES;
+    let first = request([vec![b'.'; window + 500], b"needle".to_vec(), vec![b'.'; window - 6]].concat());
+    let last = request(b".needle\nneedle");
+    let mut expected = alerts(&rules, std::slice::from_ref(&first), usize::MAX);
+    assert_eq!(expected, [4]);
+    // Segments that begin with the pattern match by themselves, so that is the only way to see the stream's window.
+    expected.extend([2, 4]);
+    expected.sort_unstable();
+    assert_eq!(alerts(&rules, &[first, last], usize::MAX), expected);
+    assert_eq!(alerts(&rules, &[request("needle in the stream")], usize::MAX), [1, 2, 3, 4]);
+}

@@ -3,16 +3,16 @@
 //! # Theory of operation
 //!
 //! Almost all expressions in rules are regular, and run on finite automata in time linear in the text. The lazily built
-//! automata live in caches that belong to the worker, not to the expression: [`RegexCaches`] keeps a fixed number of
-//! them, so a guest that touches every expression of the set makes us build automata anew, never hold more of them
-//! (attack F07). The few expressions with lookaround, backreferences or atomic groups run on a backtracking engine
+//! automata live in caches that belong to the worker, not to the expression: [`RegexCaches`] keeps a fixed amount of
+//! them, which is enough for every expression of a large set as far as traffic explores it. A guest that blows many up
+//! makes us build automata anew, never hold more of them (attack F07). The few expressions with lookaround, backreferences or atomic groups run on a backtracking engine
 //! with a limit of steps; a search that reaches it counts as "out of budget".
 
 mod class;
 mod translate;
 
-use std::collections::HashMap;
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use regex_automata::hybrid::dfa;
@@ -21,7 +21,7 @@ use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 
 use super::cause::Cause;
-use crate::limits::{BACKTRACK_STEPS_MAX, REGEX_CACHE_BYTES_MAX, REGEX_CACHES_MAX, REGEX_PROGRAM_BYTES_MAX};
+use crate::limits::{BACKTRACK_STEPS_MAX, REGEX_CACHE_BYTES_MAX, REGEX_CACHES_BYTES_MAX, REGEX_PROGRAM_BYTES_MAX};
 use translate::{Reading, translate};
 
 /// A compiled expression.
@@ -183,9 +183,10 @@ impl Regex {
         self.backwards = None;
     }
 
-    /// The first match in `text` that starts at `from` or later. Adds to `work` what it cost.
+    /// The first match in `text` that starts at `from` or later; `^` is the text's start, wherever `from` lies. Adds to
+    /// `work` what it cost.
     pub(crate) fn find(&self, text: &[u8], from: usize, caches: &mut RegexCaches, work: &mut u64) -> Found {
-        if from > text.len() {
+        if from > text.len() || (self.anchored && from > 0) {
             return Found::Nothing;
         }
         match &self.engine {
@@ -193,7 +194,7 @@ impl Regex {
                 *work += 50 + (text.len() - from) as u64;
                 let anchored = if self.anchored { Anchored::Yes } else { Anchored::No };
                 let input = Input::new(text).range(from..).anchored(anchored);
-                let end = match forward.try_search_fwd(caches.of(forward, work), &input) {
+                let end = match caches.search(forward, work, |cache| forward.try_search_fwd(cache, &input)) {
                     Ok(Some(end)) => end.offset(),
                     Ok(None) => return Found::Nothing,
                     Err(_) => return Found::Exhausted,
@@ -202,7 +203,7 @@ impl Regex {
                     return Found::At(from, end);
                 };
                 let input = Input::new(text).range(from..end).anchored(Anchored::Yes);
-                match reverse.try_search_rev(caches.of(reverse, work), &input) {
+                match caches.search(reverse, work, |cache| reverse.try_search_rev(cache, &input)) {
                     Ok(start) => Found::At(start.map_or(from, |start| start.offset()), end),
                     Err(_) => Found::Exhausted,
                 }
@@ -226,29 +227,57 @@ impl Regex {
     }
 }
 
-/// The automata that one worker has built lately, at most [`REGEX_CACHES_MAX`].
-#[derive(Debug, Default)]
+/// The automata that one worker has built lately, at most [`REGEX_CACHES_BYTES_MAX`] of them.
+#[derive(Debug)]
 pub(crate) struct RegexCaches {
     /// By the address of the automaton's program, which the entry keeps alive.
     caches: HashMap<usize, (Arc<dfa::DFA>, dfa::Cache)>,
     /// Keys in the order in which they came.
     order: VecDeque<usize>,
+    /// Bytes that the caches hold, and may hold.
+    held_bytes: usize,
+    bytes_max: usize,
+}
+
+impl Default for RegexCaches {
+    fn default() -> Self {
+        Self::within(REGEX_CACHES_BYTES_MAX)
+    }
 }
 
 impl RegexCaches {
-    fn of(&mut self, regex: &Arc<dfa::DFA>, work: &mut u64) -> &mut dfa::Cache {
+    fn within(bytes_max: usize) -> Self {
+        Self { caches: HashMap::new(), order: VecDeque::new(), held_bytes: 0, bytes_max }
+    }
+
+    /// What a cache takes beside the automaton that is built in it.
+    const OVERHEAD: usize = size_of::<(Arc<dfa::DFA>, dfa::Cache)>() + 64;
+
+    /// Searches with the automaton's cache, and adds to `work` what is built on the way.
+    fn search<T>(&mut self, regex: &Arc<dfa::DFA>, work: &mut u64, search: impl FnOnce(&mut dfa::Cache) -> T) -> T {
         let key = Arc::as_ptr(regex).addr();
-        if !self.caches.contains_key(&key) {
-            // Building an automaton costs about as much as some thousand bytes of text.
-            *work += 2000;
-            if self.caches.len() >= REGEX_CACHES_MAX
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.caches.remove(&oldest);
-            }
-            self.order.push_back(key);
+        while self.held_bytes > self.bytes_max && self.order.front().is_some_and(|&oldest| oldest != key) {
+            let oldest = self.order.pop_front().and_then(|oldest| self.caches.remove(&oldest));
+            self.held_bytes -= oldest.map_or(0, |(_, cache)| cache.memory_usage() + Self::OVERHEAD);
         }
-        &mut self.caches.entry(key).or_insert_with(|| (regex.clone(), regex.create_cache())).1
+        let cache = match self.caches.entry(key) {
+            Entry::Occupied(known) => &mut known.into_mut().1,
+            Entry::Vacant(vacant) => {
+                // Building an automaton costs about as much as some thousand bytes of text.
+                *work += 2000;
+                self.order.push_back(key);
+                let (_, cache) = vacant.insert((regex.clone(), regex.create_cache()));
+                self.held_bytes += cache.memory_usage() + Self::OVERHEAD;
+                cache
+            }
+        };
+        let (held, cleared) = (cache.memory_usage(), cache.clear_count());
+        let result = search(cache);
+        let (holds, cleared) = (cache.memory_usage(), cache.clear_count() - cleared);
+        // States that nobody has come to before are built on the way, at about a nanosecond per byte of them.
+        *work += (holds.saturating_sub(held) + cleared * REGEX_CACHE_BYTES_MAX) as u64;
+        self.held_bytes = self.held_bytes + holds - held;
+        result
     }
 }
 
@@ -301,6 +330,32 @@ mod tests {
     }
 
     #[test]
+    fn the_start_is_that_of_the_text() {
+        let find = |value: &str, text: &str, from| {
+            parse(value).unwrap().regex.find(text.as_bytes(), from, &mut RegexCaches::default(), &mut 0)
+        };
+        assert_eq!(find(r#""/^b/""#, "bb", 1), Found::Nothing);
+        assert_eq!(find(r#""/^b/m""#, "b\nb", 1), Found::At(1, 3));
+        assert_eq!(find(r#""/b/A""#, "bb", 1), Found::Nothing);
+        assert_eq!(find(r#""/^b(?=c)/""#, "bbc", 1), Found::Nothing);
+        assert_eq!(find(r#""/\bb/""#, "bbc b", 1), Found::At(1, 5));
+    }
+
+    #[test]
+    fn what_is_built_costs_work() {
+        let regex = parse(r#""/a.{0,40}b.{0,40}c/""#).unwrap().regex;
+        let (mut caches, text) = (RegexCaches::default(), b"aXbaabXbaXabbabaXb".repeat(10));
+        let mut cost = || {
+            let mut work = 0;
+            regex.find(&text, 0, &mut caches, &mut work);
+            work
+        };
+        let (first, second) = (cost(), cost());
+        assert!(first > second + 2000 + 1000, "{first} {second}");
+        assert_eq!(second, 50 + text.len() as u64);
+    }
+
+    #[test]
     fn what_automata_cannot_do() {
         for (value, text, expected) in [
             (r#""/(a)b\1/""#, "aba", Some((0, 3))),
@@ -331,14 +386,18 @@ mod tests {
 
     #[test]
     fn caches_are_bounded() {
-        let mut caches = RegexCaches::default();
-        for index in 0..REGEX_CACHES_MAX + 5 {
+        let mut caches = RegexCaches::within(100_000);
+        let mut used = 0;
+        for index in 0..200 {
             let regex = parse(&format!(r#""/a{index}/""#)).unwrap().regex;
-            assert_eq!(
-                regex.find(format!("a{index}").as_bytes(), 0, &mut caches, &mut 0),
-                Found::At(0, 1 + index.to_string().len())
-            );
+            let text = format!("a{index}");
+            assert_eq!(regex.find(text.as_bytes(), 0, &mut caches, &mut 0), Found::At(0, text.len()));
+            let held: usize =
+                caches.caches.values().map(|(_, cache)| cache.memory_usage() + RegexCaches::OVERHEAD).sum();
+            assert_eq!((caches.held_bytes, caches.order.len()), (held, caches.caches.len()));
+            assert!(held < 100_000 + 2 * held / caches.caches.len(), "{held}");
+            used = used.max(caches.caches.len());
         }
-        assert_eq!((caches.caches.len(), caches.order.len()), (REGEX_CACHES_MAX, REGEX_CACHES_MAX));
+        assert!(1 < used && used < 200, "{used}");
     }
 }

@@ -23,6 +23,18 @@ const TYPICAL: &str = concat!(
     "function(){var i=0;return this.length;if(document.getelementbyid(\"\"))window.location=\"\";for(var i=0;i<;i++)",
     "{\"name\":\"value\",\"data\":[],\"status\":\"success\",\"message\":null,\"id\":1,\"type\":\"true\"}",
     ".com.net.org.info.www.mail.google.apple.microsoft.amazonaws.cloudfront.exe.dll.php.html.asp.jsp.png.jpg.gif",
+    "the first of these is about what people do when they have been there before, because every other thing which could be ",
+    "said would only make it more difficult; after all, some would like to know how much each one should take with them. ",
+    "service product company business customer support contact home page news search public group number system program ",
+    "question government school world state family student country problem great small right large next early important ",
+    "account address available between change community copyright development different download email example general ",
+    "health history house however international internet local management market member national network office online ",
+    "order part person place policy power price privacy provide read report research result review section security set ",
+    "software special table technology through time today travel under university used using version video view water ",
+    "where while within without women word work year young description category comment content created default display ",
+    "element enabled false items label language length level limit list location method model module options password ",
+    "phone position properties query request response resource result select session size source start string style ",
+    "summary target template text timestamp token total undefined update upload user username width window ",
     "\0\0\0\0\0\0\0\0\x01\0\0\0\x02\0\0\0\0\x01\0\x01\x0c\0\0\0\u{7f}    ....----====////",
 );
 

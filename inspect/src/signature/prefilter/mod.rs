@@ -3,34 +3,38 @@
 //! # Theory of operation
 //!
 //! Of each signature one pattern is searched for (its fast pattern); only when that occurs is the signature looked at
-//! as a whole. Of each such pattern, four bytes in a row are chosen that traffic rarely holds. The pass folds the case
-//! of each four bytes of the text, hashes them and asks one bit of a table that fits into the nearest caches: mostly
-//! the answer is no and the next byte is up. Where it is yes, the patterns that hang on these four bytes are compared
-//! whole.
+//! as a whole. Of each such pattern, two runs of four bytes are chosen that traffic rarely holds, one byte apart: so one
+//! of them begins at an even place of the text wherever the pattern stands, and every second place is all that has to be
+//! asked about. The pass folds the case of the four bytes there, hashes them and asks two bits of a table that fits into
+//! the nearest caches ([`table`]): mostly the answer is no. Where it is yes, up to eight bytes of each pattern that hangs
+//! on the run are compared, and where they agree the pattern as a whole.
 //!
-//! Patterns of two and three bytes have no such four bytes. They have a table of pairs of their own, or rather two:
-//! nearly all of them may stand only within the first bytes of their text, and those need not be looked for in the
-//! rest. Signatures with nothing but single bytes are not for a prefilter.
+//! Patterns of two and three bytes have no such runs. They have a table of pairs of their own, or rather two: nearly all
+//! of them may stand only within the first bytes of their text, and those need not be looked for in the rest. Signatures
+//! with nothing but single bytes are not for a prefilter.
 //!
-//! A hostile text can be full of four bytes that patterns hang on, though it holds none of the patterns. What is
-//! compared adds to the packet's count of work, like all verification.
+//! A hostile text can be full of runs that patterns hang on, though it holds none of the patterns. The builder spreads
+//! the patterns over different runs, and what is compared adds to the packet's count of work, like all verification.
 
 mod frequency;
+mod table;
 
 use std::collections::HashMap;
 use std::ops::Range;
 
-use frequency::{FOLD, commonness, gram};
+use frequency::{commonness, gram};
+use table::{Entry, Table};
 
+use super::work::Work;
 use crate::limits::{PREFILTER_NEAR_BYTES_MAX, PREFILTER_PATTERN_BYTES_MAX};
 
 /// A set of patterns, each standing for some signatures.
 #[derive(Debug, Default)]
 pub(crate) struct Prefilter {
-    grams: Option<Table>,
-    pairs: Option<Table>,
+    grams: Option<Table<4>>,
+    pairs: Option<Table<2>>,
     /// Pairs of patterns that end within the first `near_reach` bytes or do not count.
-    near_pairs: Option<Table>,
+    near_pairs: Option<Table<2>>,
     near_reach: usize,
     patterns: Vec<Pattern>,
     /// The patterns' bytes in lower case.
@@ -47,25 +51,6 @@ struct Pattern {
     length: u16,
     signatures_start: u32,
     signatures_end: u32,
-}
-
-/// Where patterns hang on runs of bytes.
-#[derive(Debug)]
-struct Table {
-    /// For the upper bits of the hash a word, in which each entry sets two bits.
-    words: Box<[u64]>,
-    /// For the upper bits of the hash, where its entries start; one more at the end.
-    starts: Box<[u32]>,
-    starts_shift: u32,
-    entries: Box<[Entry]>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    run: u32,
-    pattern: u32,
-    /// Offset of the run in the pattern.
-    offset: u16,
 }
 
 /// What a prefilter is built from.
@@ -94,9 +79,11 @@ impl Builder {
 
     pub(crate) fn build(self) -> Prefilter {
         let mut sorted: Vec<_> = self.patterns.into_iter().collect();
-        sorted.sort_unstable();
+        // Short patterns have the least choice of runs, so they choose first.
+        sorted.sort_unstable_by(|(one, _), (other, _)| (one.0.len(), one).cmp(&(other.0.len(), other)));
         let mut filter = Prefilter { near_reach: self.near_reach, ..Prefilter::default() };
         let (mut grams, mut pairs, mut near_pairs) = (Vec::new(), Vec::new(), Vec::new());
+        let mut loads = HashMap::new();
         for (index, ((bytes, is_near), signatures)) in (0u32..).zip(sorted) {
             let signatures_start = index_of(&filter.signatures);
             filter.signatures.extend(signatures);
@@ -104,12 +91,11 @@ impl Builder {
             let (start, length) = (index_of(&filter.bytes), u16::try_from(bytes.len()).unwrap_or(0));
             filter.patterns.push(Pattern { start, length, signatures_start, signatures_end });
             filter.length_max = filter.length_max.max(bytes.len());
-            match rarest(&bytes) {
-                Some((offset, run)) => grams.push(Entry { run, pattern: index, offset }),
-                None => {
-                    let entry = Entry { run: pair([bytes[0], bytes[1]]), pattern: index, offset: 0 };
-                    if is_near { near_pairs.push(entry) } else { pairs.push(entry) }
-                }
+            let entry = |offset: usize| Entry::new(&bytes, offset, index);
+            match place_of_runs(&bytes, &mut loads) {
+                Some(offset) => grams.extend([entry(offset), entry(offset + 1)]),
+                None if is_near => near_pairs.push(entry(0)),
+                None => pairs.push(entry(0)),
             }
             filter.bytes.extend(bytes);
         }
@@ -118,6 +104,27 @@ impl Builder {
         filter.near_pairs = Table::of(near_pairs);
         filter
     }
+}
+
+/// Offset of the first of the two runs that a pattern is searched by, one byte apart; `None` for patterns of less than
+/// four bytes. The second run of a pattern of four bytes has three of them. `loads` counts the patterns by run: what
+/// many patterns hang on is cheap to fill a text with.
+fn place_of_runs(bytes: &[u8], loads: &mut HashMap<u32, u32>) -> Option<usize> {
+    const LOAD: u32 = 40;
+    let last = match bytes.len() {
+        0..4 => return None,
+        length => length.saturating_sub(5),
+    };
+    let run = |offset: usize| {
+        let byte = |ahead: usize| bytes.get(offset + ahead).copied().unwrap_or(0);
+        [byte(0), byte(1), byte(2), byte(3)]
+    };
+    let cost = |offset: usize| commonness(run(offset)) + LOAD * loads.get(&gram(run(offset))).copied().unwrap_or(0);
+    let offset = (0..=last).min_by_key(|&offset| cost(offset) + cost(offset + 1))?;
+    for offset in [offset, offset + 1] {
+        *loads.entry(gram(run(offset))).or_default() += 1;
+    }
+    Some(offset)
 }
 
 fn index_of<T>(items: &[T]) -> u32 {
@@ -129,7 +136,7 @@ fn cut(pattern: &[u8]) -> &[u8] {
     if pattern.len() <= PREFILTER_PATTERN_BYTES_MAX {
         return pattern;
     }
-    let offset = rarest(&pattern.to_ascii_lowercase()).map_or(0, |(offset, _)| usize::from(offset));
+    let offset = rarest(&pattern.to_ascii_lowercase()).unwrap_or(0);
     let start = offset.saturating_sub(PREFILTER_PATTERN_BYTES_MAX / 2);
     let start = start.min(pattern.len() - PREFILTER_PATTERN_BYTES_MAX);
     &pattern[start..start + PREFILTER_PATTERN_BYTES_MAX]
@@ -143,78 +150,21 @@ pub(crate) fn rarity(bytes: &[u8]) -> u32 {
     (10_000 - commonest.min(10_000)) + u32::try_from(bytes.len().min(32)).unwrap_or(32) * 4
 }
 
-/// Offset and value of the four bytes that traffic holds least often.
-fn rarest(bytes: &[u8]) -> Option<(u16, u32)> {
+/// Offset of the four bytes that traffic holds least often.
+fn rarest(bytes: &[u8]) -> Option<usize> {
     let runs = bytes.windows(4).filter_map(|window| <[u8; 4]>::try_from(window).ok()).enumerate();
-    let (offset, run) = runs.min_by_key(|&(_, run)| commonness(run))?;
-    Some((u16::try_from(offset).ok()?, gram(run)))
-}
-
-fn pair(bytes: [u8; 2]) -> u32 {
-    u32::from(u16::from_le_bytes(bytes)) | (FOLD & 0xffff)
-}
-
-/// [`FOLD`] for eight bytes.
-const FOLD_EIGHT: u64 = 0x2020_2020_2020_2020;
-
-#[inline(always)]
-fn hash(run: u32) -> u32 {
-    run.wrapping_mul(0x9E37_79B1)
-}
-
-/// The two bits of a hash within its word.
-#[inline(always)]
-fn bits(hash: u32) -> (u32, u32) {
-    (hash >> 12 & 63, hash >> 6 & 63)
-}
-
-/// Odd when something may hang on the run.
-#[inline(always)]
-fn held<const WORDS_LOG2: u32, const WORDS: usize>(words: &[u64; WORDS], run: u32) -> u64 {
-    let hash = hash(run);
-    let word = words[(hash >> (32 - WORDS_LOG2)) as usize];
-    let (first, second) = bits(hash);
-    (word >> first) & (word >> second)
-}
-
-impl Table {
-    /// The sizes that tables come in, in words, as powers of two. Few and fixed, so that the pass is compiled for each
-    /// and knows without looking that a hash lies within.
-    const SIZES_LOG2: [u32; 4] = [6, 9, 12, 14];
-
-    fn of(mut entries: Vec<Entry>) -> Option<Self> {
-        if entries.is_empty() {
-            return None;
-        }
-        // Thirty-two bits per entry, two of them set, keep false alarms below one in a hundred; the largest table is
-        // 128 KiB.
-        let wanted = entries.len().div_ceil(2).next_power_of_two().trailing_zeros();
-        let words_log2 = Self::SIZES_LOG2.into_iter().find(|&size| wanted <= size).unwrap_or(Self::SIZES_LOG2[3]);
-        let starts_log2 = entries.len().next_power_of_two().trailing_zeros().clamp(4, 16);
-        let (shift, starts_shift) = (32 - words_log2, 32 - starts_log2);
-        entries.sort_unstable_by_key(|entry| (hash(entry.run), entry.pattern));
-        let mut words = vec![0u64; 1 << words_log2];
-        let mut starts = vec![0u32; (1 << starts_log2) + 1];
-        for entry in &entries {
-            let hash = hash(entry.run);
-            let (first, second) = bits(hash);
-            words[(hash >> shift) as usize] |= 1 << first | 1 << second;
-            starts[(hash >> starts_shift) as usize + 1] += 1;
-        }
-        for index in 1..starts.len() {
-            starts[index] += starts[index - 1];
-        }
-        Some(Self { words: words.into(), starts: starts.into(), starts_shift, entries: entries.into() })
-    }
-
-    fn entries(&self, run: u32) -> impl Iterator<Item = &Entry> {
-        let bucket = (hash(run) >> self.starts_shift) as usize;
-        let range = self.starts[bucket] as usize..self.starts[bucket + 1] as usize;
-        self.entries[range].iter().filter(move |entry| entry.run == run)
-    }
+    runs.min_by_key(|&(_, run)| commonness(run)).map(|(offset, _)| offset)
 }
 
 impl Prefilter {
+    /// The patterns, with the number of signatures that each stands for.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = (Vec<u8>, usize)> {
+        self.patterns.iter().map(|pattern| {
+            let bytes = &self.bytes[pattern.start as usize..pattern.start as usize + usize::from(pattern.length)];
+            (bytes.to_vec(), (pattern.signatures_end - pattern.signatures_start) as usize)
+        })
+    }
+
     /// Bytes before a text's start that must be scanned with it so that patterns across the border are found.
     pub(crate) fn overlap(&self) -> usize {
         self.length_max.saturating_sub(1)
@@ -225,110 +175,78 @@ impl Prefilter {
         self.near_reach
     }
 
-    /// Calls `found` with each signature of which a pattern occurs in `text` and the place behind it, perhaps several
-    /// times. `near` is the part of the text that counts as its buffer's start. Adds what comparing costs to `work`;
-    /// the pass itself, which costs the same for every text, is not counted.
-    pub(crate) fn scan(&self, text: &[u8], near: Range<usize>, work: &mut u64, found: &mut impl FnMut(u32, usize)) {
+    /// Calls `found` with each signature of which a pattern occurs in `text` and ends behind its first `old` bytes, and
+    /// with the place behind it; perhaps several times. `near` is the part of the text that counts as its buffer's
+    /// start. Adds what comparing costs to `work`, and compares no more when that is spent; the pass itself, which costs
+    /// the same for every text, is not counted.
+    pub(crate) fn scan(
+        &self,
+        text: &[u8],
+        old: usize,
+        near: Range<usize>,
+        work: &mut Work,
+        found: impl FnMut(u32, usize),
+    ) {
+        let mut search = Search { text, old, work, seen: [u32::MAX; SEEN], found };
         if let Some(grams) = &self.grams {
-            self.pass::<4>(grams, text, 0, work, found);
+            grams.pass(text, 0, &mut |run, place| self.compare(grams, run, place, &mut search));
         }
         if let Some(pairs) = &self.pairs {
-            self.pass::<2>(pairs, text, 0, work, found);
+            pairs.pass(text, 0, &mut |run, place| self.compare(pairs, run, place, &mut search));
         }
         if let Some(pairs) = &self.near_pairs {
             let near = near.start.min(text.len())..near.end.min(text.len());
-            if near.start < near.end {
-                self.pass::<2>(pairs, &text[..near.end], near.start, work, found);
-            }
-        }
-    }
-
-    /// Chooses the pass for the table's size.
-    fn pass<const LENGTH: usize>(
-        &self,
-        table: &Table,
-        text: &[u8],
-        from: usize,
-        work: &mut u64,
-        found: &mut impl FnMut(u32, usize),
-    ) {
-        if let Ok(words) = <&[u64; 1 << 6]>::try_from(&*table.words) {
-            self.sized_pass::<LENGTH, 6, { 1 << 6 }>(table, words, text, from, work, found);
-        } else if let Ok(words) = <&[u64; 1 << 9]>::try_from(&*table.words) {
-            self.sized_pass::<LENGTH, 9, { 1 << 9 }>(table, words, text, from, work, found);
-        } else if let Ok(words) = <&[u64; 1 << 12]>::try_from(&*table.words) {
-            self.sized_pass::<LENGTH, 12, { 1 << 12 }>(table, words, text, from, work, found);
-        } else if let Ok(words) = <&[u64; 1 << 14]>::try_from(&*table.words) {
-            self.sized_pass::<LENGTH, 14, { 1 << 14 }>(table, words, text, from, work, found);
-        }
-    }
-
-    /// Asks the table about each `LENGTH` bytes of the text. Five places are asked at a time: the eight bytes that hold
-    /// them are read at once, and none of the questions waits for another.
-    fn sized_pass<const LENGTH: usize, const WORDS_LOG2: u32, const WORDS: usize>(
-        &self,
-        table: &Table,
-        words: &[u64; WORDS],
-        text: &[u8],
-        from: usize,
-        work: &mut u64,
-        found: &mut impl FnMut(u32, usize),
-    ) {
-        const STEP: usize = 5;
-        let mask = u32::MAX >> (32 - 8 * LENGTH);
-        let mut place = from;
-        while let Some(bytes) = text.get(place..place + 8).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()) {
-            let eight = u64::from_le_bytes(bytes) | FOLD_EIGHT;
-            let run = |ahead: u32| (eight >> (8 * ahead)) as u32 & mask;
-            let held = [0, 1, 2, 3, 4].map(|ahead| held::<WORDS_LOG2, WORDS>(words, run(ahead)));
-            if held.into_iter().fold(0, |any, held| any | held) & 1 != 0 {
-                for (ahead, held) in (0u32..).zip(held) {
-                    if held & 1 != 0 {
-                        self.compare(table, run(ahead), text, place + ahead as usize, work, found);
-                    }
-                }
-            }
-            place += STEP;
-        }
-        let rest = text.get(place..).unwrap_or_default();
-        for (ahead, window) in rest.windows(LENGTH).enumerate() {
-            let run = window.iter().rev().fold(0, |run, &byte| run << 8 | u32::from(byte | 0x20));
-            if held::<WORDS_LOG2, WORDS>(words, run) & 1 != 0 {
-                self.compare(table, run, text, place + ahead, work, found);
-            }
+            search.text = &text[..near.end];
+            pairs.pass(search.text, near.start, &mut |run, place| self.compare(pairs, run, place, &mut search));
         }
     }
 
     /// Compares the patterns that hang on `run` with the text around its place.
     #[inline(never)]
-    fn compare(
+    fn compare<const LENGTH: usize, F: FnMut(u32, usize)>(
         &self,
-        table: &Table,
+        table: &Table<LENGTH>,
         run: u32,
-        text: &[u8],
         place: usize,
-        work: &mut u64,
-        found: &mut impl FnMut(u32, usize),
+        search: &mut Search<'_, F>,
     ) {
-        *work += 3;
-        for entry in table.entries(run) {
-            *work += 4;
+        if search.work.is_spent() {
+            return;
+        }
+        let entries = table.entries(run);
+        search.work.done += 4 + entries.len() as u64;
+        let eight = table::eight(search.text, place);
+        for entry in entries.iter().filter(|entry| entry.agrees(eight)) {
+            search.work.done += 8;
             let pattern = self.patterns[entry.pattern as usize];
-            let Some(start) = place.checked_sub(usize::from(entry.offset)) else {
+            let length = usize::from(pattern.length);
+            let Some(start) = place.checked_sub(usize::from(entry.offset)) else { continue };
+            let Some(candidate) = search.text.get(start..start + length) else { continue };
+            let bytes = &self.bytes[pattern.start as usize..pattern.start as usize + length];
+            let seen = &mut search.seen[entry.pattern as usize % SEEN];
+            if *seen == entry.pattern || start + length <= search.old || !candidate.eq_ignore_ascii_case(bytes) {
                 continue;
-            };
-            let Some(candidate) = text.get(start..start + usize::from(pattern.length)) else {
-                continue;
-            };
-            let bytes = &self.bytes[pattern.start as usize..pattern.start as usize + usize::from(pattern.length)];
-            if candidate.eq_ignore_ascii_case(bytes) {
-                let signatures = &self.signatures[pattern.signatures_start as usize..pattern.signatures_end as usize];
-                *work += 2 * signatures.len() as u64;
-                let end = start + usize::from(pattern.length);
-                signatures.iter().for_each(|&signature| found(signature, end));
             }
+            *seen = entry.pattern;
+            let signatures = &self.signatures[pattern.signatures_start as usize..pattern.signatures_end as usize];
+            search.work.done += 2 * signatures.len() as u64;
+            signatures.iter().for_each(|&signature| (search.found)(signature, start + length));
         }
     }
+}
+
+/// Patterns that a search remembers to have found.
+const SEEN: usize = 16;
+
+/// A search under way.
+struct Search<'s, F> {
+    text: &'s [u8],
+    /// Patterns that end within so many bytes were found before.
+    old: usize,
+    work: &'s mut Work,
+    /// Patterns that were found, by their lowest bits: a text that repeats one costs its signatures once.
+    seen: [u32; SEEN],
+    found: F,
 }
 
 #[cfg(test)]
@@ -342,8 +260,8 @@ mod tests {
         for (index, pattern) in (0..).zip(patterns) {
             builder.add(pattern, None, index);
         }
-        let (mut hits, mut work) = (BTreeSet::new(), 0);
-        builder.build().scan(text, 0..0, &mut work, &mut |signature, _| {
+        let mut hits = BTreeSet::new();
+        builder.build().scan(text, 0, 0..0, &mut Work::of(u64::MAX), |signature, _| {
             hits.insert(signature);
         });
         hits
@@ -358,7 +276,7 @@ mod tests {
         #[test]
         fn finds_what_a_naive_search_finds(
             patterns in proptest::collection::vec(
-                prop_oneof!["[abAB@`\\x00 ]{2,9}", "[a-zA-Z./]{2,20}"].prop_map(String::into_bytes), 1..40),
+                prop_oneof!["[abAB@`\\x00 ]{2,9}", "[ab]{4,5}", "[a-zA-Z./]{2,20}"].prop_map(String::into_bytes), 1..40),
             text in "[abAB@`\\x00 ]{0,80}",
             planted: prop::sample::Index,
         ) {
@@ -379,12 +297,49 @@ mod tests {
         let filter = builder.build();
         let scan = |text: &[u8], near: Range<usize>| {
             let mut hits = Vec::new();
-            filter.scan(text, near, &mut 0, &mut |signature, end| hits.push((signature, end)));
+            filter.scan(text, 0, near, &mut Work::of(u64::MAX), |signature, end| hits.push((signature, end)));
             hits
         };
         assert_eq!(filter.near_reach(), 10);
-        assert_eq!(scan(b"mzxxpeMZpeZZ", 0..10), [(3, 12), (1, 2), (2, 6), (1, 8), (2, 10)]);
+        assert_eq!(scan(b"mzxxpeMZpeZZ", 0..10), [(3, 12), (1, 2), (2, 6)]);
         assert_eq!(scan(b"MZxxxxxxxx", 2..12), []);
+    }
+
+    #[test]
+    fn what_was_seen_is_not_found_again_and_work_ends() {
+        let mut builder = Builder::default();
+        builder.add(b"needle", None, 7);
+        let filter = builder.build();
+        let scan = |old, work: &mut Work| {
+            let mut hits = Vec::new();
+            filter.scan(b"needle.needle.needle", old, 0..0, work, |_, end| hits.push(end));
+            hits
+        };
+        assert_eq!(scan(0, &mut Work::of(u64::MAX)), [6]);
+        assert_eq!(scan(6, &mut Work::of(u64::MAX)), [13]);
+        assert_eq!(scan(20, &mut Work::of(u64::MAX)), []);
+        let mut work = Work { done: 11, max: 10 };
+        assert_eq!(scan(0, &mut work), []);
+        assert_eq!(work.done, 11);
+    }
+
+    #[test]
+    fn hostile_texts_cost_little_per_byte() {
+        // Patterns that have all but a few letters in common, and texts that are full of what they have in common.
+        let patterns: Vec<Vec<u8>> =
+            (0..3000u32).map(|index| format!("http://www.evil{index:x}.example/gate.php?id=").into_bytes()).collect();
+        let mut builder = Builder::default();
+        for (index, pattern) in (0..).zip(&patterns) {
+            builder.add(pattern, None, index);
+        }
+        let filter = builder.build();
+        let starts: Vec<u8> = patterns.iter().flat_map(|pattern| pattern[..18].to_vec()).collect();
+        let ends: Vec<u8> = patterns.iter().flat_map(|pattern| pattern[pattern.len() - 20..].to_vec()).collect();
+        for text in [starts, ends, b"gate.php?id=".repeat(1000), b"http://www.evil".repeat(1000), patterns.concat()] {
+            let mut work = Work::of(u64::MAX);
+            filter.scan(&text, 0, 0..0, &mut work, |_, _| {});
+            assert!(work.done / 20 < text.len() as u64, "{} for {} bytes", work.done, text.len());
+        }
     }
 
     #[test]

@@ -1,0 +1,314 @@
+//! What hostile payload costs beside benign payload, per byte of frames:
+//! `cargo bench -p inspect --bench hostile [-- RULES]`.
+//!
+//! The hostile texts are written from what the rule set searches for: runs that nearly match, whatever makes most
+//! signatures candidates, regular expressions that run long. Each goes by every way on which a prefilter stands, beside a
+//! benign text of the same shape; and there are shapes that are hostile by themselves. Processor time, in nanoseconds;
+//! `work` is what the engine itself counts per byte; `refused` are flows that ran out of budget or broke a bound, whose
+//! later frames are not counted, neither their bytes nor their cost.
+
+mod talk;
+
+use std::io::Write as _;
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use inspect::inspector::{Direction, Inspector, Settings};
+use inspect::protocol::Buffer;
+use inspect::signature::RuleSet;
+use talk::{MSS, Shown, Talk, processor_ns};
+
+/// Bytes of a text.
+const TEXT_BYTES: usize = 48 * 1024;
+
+/// Processor time that each line measures at least.
+const LEAST_NS: f64 = 60e6;
+
+const BENIGN: &str = "The quick brown fox jumps over the lazy dog, and the rest of this page says what pages say all day: \
+    welcome, sign in, search for more, read our privacy policy; copyright by the authors, all rights reserved. ";
+
+/// What is searched for, each with its number of signatures.
+type Patterns = Vec<(Vec<u8>, usize)>;
+
+/// How a text reaches the engine.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    /// What is searched for there.
+    patterns: fn(&RuleSet) -> Patterns,
+    /// Wraps a text into a flow of client number so many.
+    wrap: fn(u32, &[u8]) -> Talk,
+}
+
+const WAYS: [Way; 9] = [
+    Way {
+        name: "TCP payload, to server",
+        patterns: |rules| payload(rules, 6, Direction::ToServer),
+        wrap: |index, text| tcp(index, 9000, Direction::ToServer, text),
+    },
+    Way {
+        name: "TCP payload, to client",
+        patterns: |rules| payload(rules, 6, Direction::ToClient),
+        wrap: |index, text| tcp(index, 9000, Direction::ToClient, text),
+    },
+    Way {
+        name: "UDP payload",
+        patterns: |rules| payload(rules, 17, Direction::ToServer),
+        wrap: |index, text| {
+            let mut talk = Talk::udp(index, 9000);
+            text.chunks(MSS).for_each(|piece| talk.datagram(Direction::ToServer, piece));
+            talk
+        },
+    },
+    Way {
+        name: "http.uri",
+        patterns: |rules| rules.buffer_patterns(Buffer::HttpUri),
+        wrap: |index, text| requests(index, text, |part| [b"GET /", part, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat()),
+    },
+    Way {
+        name: "http.header",
+        patterns: |rules| rules.buffer_patterns(Buffer::HttpHeader),
+        wrap: |index, text| {
+            requests(index, text, |part| [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", part, b"\r\n\r\n"].concat())
+        },
+    },
+    Way {
+        name: "http.user_agent",
+        patterns: |rules| rules.buffer_patterns(Buffer::HttpUserAgent),
+        wrap: |index, text| {
+            requests(index, text, |part| [b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: ", part, b"\r\n\r\n"].concat())
+        },
+    },
+    Way {
+        name: "http.request_body",
+        patterns: |rules| rules.buffer_patterns(Buffer::HttpRequestBody),
+        wrap: |index, text| {
+            let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", text.len());
+            tcp(index, 80, Direction::ToServer, &[head.as_bytes(), text].concat())
+        },
+    },
+    Way {
+        name: "file.data",
+        patterns: |rules| rules.buffer_patterns(Buffer::FileData),
+        wrap: |index, text| answer(index, text, ""),
+    },
+    Way {
+        name: "dns.query",
+        patterns: |rules| rules.buffer_patterns(Buffer::DnsQuery),
+        wrap: |index, text| {
+            let mut talk = Talk::udp(index, 53);
+            text.chunks(200).for_each(|name| talk.datagram(Direction::ToServer, &query(name)));
+            talk
+        },
+    },
+];
+
+fn payload(rules: &RuleSet, protocol: u8, direction: Direction) -> Patterns {
+    let group = rules.group(protocol, 40_000, 9000, direction);
+    group.map(|group| rules.payload_patterns(group)).unwrap_or_default()
+}
+
+fn tcp(index: u32, port: u16, by: Direction, text: &[u8]) -> Talk {
+    let mut talk = Talk::tcp(index, port);
+    talk.say(by, text, MSS);
+    talk
+}
+
+/// A request per kilobyte of text.
+fn requests(index: u32, text: &[u8], request: impl Fn(&[u8]) -> Vec<u8>) -> Talk {
+    // What would end the line is written otherwise.
+    let text: Vec<u8> = text.iter().map(|&byte| if byte <= b' ' { b'+' } else { byte }).collect();
+    let all: Vec<u8> = text.chunks(1024).flat_map(request).collect();
+    tcp(index, 80, Direction::ToServer, &all)
+}
+
+fn answer(index: u32, body: &[u8], fields: &str) -> Talk {
+    let mut talk = Talk::tcp(index, 80);
+    talk.say(Direction::ToServer, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", MSS);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n{fields}Content-Length: {}\r\n\r\n", body.len());
+    talk.say(Direction::ToClient, &[head.as_bytes(), body].concat(), MSS);
+    talk
+}
+
+/// A query for a name made of a text.
+fn query(name: &[u8]) -> Vec<u8> {
+    let mut message = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    for label in name.chunks(60) {
+        message.push(label.len() as u8);
+        message.extend_from_slice(label);
+    }
+    message.extend_from_slice(&[0, 0, 1, 0, 1]);
+    message
+}
+
+fn repeated(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().copied().cycle().take(TEXT_BYTES).collect()
+}
+
+fn gzip(text: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(text).and_then(|()| encoder.finish()).expect("memory does not fail")
+}
+
+/// The hostile texts against what is searched for.
+fn texts(patterns: &[(Vec<u8>, usize)]) -> Vec<(&'static str, Vec<u8>)> {
+    let all: Vec<&[u8]> = patterns.iter().map(|(bytes, _)| &**bytes).collect();
+    let spoilt = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        if let Some(last) = bytes.last_mut() {
+            *last ^= 1;
+        }
+        bytes
+    };
+    let near: Vec<u8> = all.iter().flat_map(|bytes| spoilt(bytes)).collect();
+    let longest = all.iter().max_by_key(|bytes| bytes.len()).copied().unwrap_or_default();
+    let common = patterns.iter().max_by_key(|(_, count)| *count).map(|(bytes, _)| &**bytes).unwrap_or_default();
+    let shortest: Vec<u8> =
+        all.iter().filter(|bytes| bytes.len() < 6).flat_map(|bytes| bytes.iter().copied()).collect();
+    let tails: Vec<u8> =
+        all.iter().flat_map(|bytes| [bytes, &b"=aaaaaaaaaaaaaaaa1111/1.1.1.1&"[..]].concat()).collect();
+    let starts: Vec<u8> = all.iter().flat_map(|bytes| bytes[..bytes.len().min(6)].to_vec()).collect();
+    vec![
+        ("all patterns, one after the other", repeated(&all.concat())),
+        ("all patterns, each short of its last byte", repeated(&near)),
+        ("the first six bytes of each pattern", repeated(&starts)),
+        ("short patterns only", repeated(if shortest.is_empty() { b"x" } else { &shortest })),
+        ("the pattern with most signatures, again and again", repeated(common)),
+        ("the longest pattern, nearly, again and again", repeated(&spoilt(longest))),
+        ("patterns with tails for regular expressions", repeated(&tails)),
+    ]
+}
+
+fn main() {
+    let rules = talk::rules();
+    let mut worst: f64 = 0.0;
+    for way in WAYS {
+        let patterns = (way.patterns)(&rules);
+        if patterns.is_empty() {
+            continue;
+        }
+        println!("{}: {} patterns", way.name, patterns.len());
+        let benign = measure(&rules, "benign text", None, |index| (way.wrap)(index, &repeated(BENIGN.as_bytes())));
+        for (name, text) in texts(&patterns) {
+            worst = worst.max(measure(&rules, name, Some(benign), |index| (way.wrap)(index, &text)) / benign);
+        }
+    }
+    println!("shapes, beside the benign answer of a web server");
+    let page = repeated(BENIGN.as_bytes());
+    let benign = measure(&rules, "benign answer", None, |index| answer(index, &page, ""));
+    for (name, shape) in shapes(&rules) {
+        worst = worst.max(measure(&rules, name, Some(benign), shape) / benign);
+    }
+    println!("the worst costs {worst:.1} times what benign payload costs");
+}
+
+type Shape = Box<dyn Fn(u32) -> Talk>;
+
+fn shapes(rules: &RuleSet) -> Vec<(&'static str, Shape)> {
+    let page = repeated(BENIGN.as_bytes());
+    let fields: Vec<u8> = (0..1500).flat_map(|index| format!("X{index}: {index}\r\n").into_bytes()).collect();
+    let bodies: Vec<u8> = rules.buffer_patterns(Buffer::FileData).concat_patterns();
+    let random: Vec<u8> = (0..TEXT_BYTES as u64).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
+    let bytes = page[..4096].to_vec();
+    let (packed, bomb, hostile) = (gzip(&page_of_words()), gzip(&vec![0; 4 << 20]), gzip(&repeated(&bodies)));
+    let unpack = "Content-Encoding: gzip\r\n";
+    let request = b"GET / HTTP/1.1\r\n\r\n".repeat(TEXT_BYTES / 18);
+    let heavy = [b"GET / HTTP/1.1\r\nHost: a\r\n", &fields[..], b"\r\n"].concat();
+    let deep: Vec<Vec<u8>> = (0..200).map(|_| query_of_labels()).collect();
+    let ordered = page.clone();
+    vec![
+        ("random bytes", Box::new(move |index| answer(index, &random, ""))),
+        ("tiny requests, pipelined", Box::new(move |index| tcp(index, 80, Direction::ToServer, &request))),
+        ("requests with 1,500 header fields", Box::new(move |index| tcp(index, 80, Direction::ToServer, &heavy))),
+        (
+            "names of 127 labels",
+            Box::new(move |index| {
+                let mut talk = Talk::udp(index, 53);
+                deep.iter().for_each(|query| talk.datagram(Direction::ToServer, query));
+                talk
+            }),
+        ),
+        (
+            "segments of one byte",
+            Box::new(move |index| {
+                let mut talk = Talk::tcp(index, 80);
+                talk.say(Direction::ToServer, &bytes, 1);
+                talk
+            }),
+        ),
+        (
+            "segments from the last to the first",
+            Box::new(move |index| {
+                let mut talk = Talk::tcp(index, 80);
+                for (place, piece) in ordered.chunks(512).enumerate().rev() {
+                    talk.segment(Direction::ToServer, (place * 512) as u32, piece);
+                }
+                talk
+            }),
+        ),
+        (
+            "every second segment of 16 bytes",
+            Box::new(move |index| {
+                let mut talk = Talk::tcp(index, 80);
+                (0..2000u32).for_each(|place| talk.segment(Direction::ToServer, 32 * place + 16, &[7; 16]));
+                talk
+            }),
+        ),
+        ("packed text, as servers send it", Box::new(move |index| answer(index, &packed, unpack))),
+        ("packed patterns", Box::new(move |index| answer(index, &hostile, unpack))),
+        ("packed zeros, a thousand to one", Box::new(move |index| answer(index, &bomb, unpack))),
+    ]
+}
+
+trait Concat {
+    fn concat_patterns(&self) -> Vec<u8>;
+}
+
+impl Concat for Patterns {
+    fn concat_patterns(&self) -> Vec<u8> {
+        self.iter().flat_map(|(bytes, _)| bytes.iter().copied()).collect()
+    }
+}
+
+/// A text that packs about as well as pages do.
+fn page_of_words() -> Vec<u8> {
+    let words: Vec<&str> = BENIGN.split(' ').collect();
+    let word = |index: u64| words[(index.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40) as usize % words.len()];
+    (0..40_000).map(word).collect::<Vec<_>>().join(" ").into_bytes()
+}
+
+fn query_of_labels() -> Vec<u8> {
+    let mut message = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    (0..126).for_each(|_| message.extend_from_slice(b"\x01a"));
+    message.extend_from_slice(&[0, 0, 1, 0, 1]);
+    message
+}
+
+/// Shows flows of a kind until enough time has gone by; nanoseconds per byte.
+fn measure(rules: &RuleSet, name: &str, benign: Option<f64>, flow: impl Fn(u32) -> Talk) -> f64 {
+    let mut inspector = Inspector::new(Settings::default());
+    let flows: Vec<Talk> = (0..8).map(flow).collect();
+    let mut shown = Shown::default();
+    let mut round = |shown: &mut Shown| {
+        for (slot, flow) in (0u32..).zip(&flows) {
+            flow.show(&mut inspector, rules, slot, 0, shown);
+            inspector.flow_ended(inspect::inspector::FlowSlot(slot));
+        }
+        inspector.work_done()
+    };
+    let work_before = round(&mut Shown::default());
+    let (start, mut work) = (processor_ns(), 0);
+    while processor_ns() - start < LEAST_NS {
+        work = round(&mut shown);
+    }
+    let (ns, bytes) = (processor_ns() - start, shown.bytes as f64);
+    let ratio = benign.map(|benign| format!("{:6.1} x", ns / bytes / benign)).unwrap_or_default();
+    println!(
+        "{:9.2} ns/byte {ratio:8} {:7.2} work/byte {:8.0} bytes/flow {:5.1} % refused  {name}",
+        ns / bytes,
+        (work - work_before) as f64 / bytes,
+        bytes / shown.flows as f64,
+        shown.refused as f64 * 100.0 / shown.flows as f64,
+    );
+    ns / bytes
+}

@@ -1,0 +1,99 @@
+//! What hostile payload may cost, counted in units of work: the same on every machine.
+
+use super::*;
+use crate::limits::{WORK_PER_BYTE, WORK_PER_PACKET, WORK_SAVED_FIRST};
+
+/// One step that was begun within the budget may end beyond it: a search of a window, a pass over a packet.
+const LAST_STEP: u64 = 200_000;
+
+/// Many rules that have much in common, so that one text concerns them all.
+fn alike(rule_count: u32) -> RuleSet {
+    let rule = |sid: u32| {
+        let letter = char::from(b'a' + (sid % 26) as u8);
+        let options = match sid % 4 {
+            0 => format!(r#"content:"common"; pcre:"/common(x+x+)+{letter}{{3}}[0-9]{{{}}}/";"#, 1 + sid % 9),
+            1 => format!(r#"content:"common"; content:"x"; distance:0; content:"{letter}{sid}"; distance:0;"#),
+            2 => format!(r#"content:"common{letter}"; nocase; content:"never{sid}";"#),
+            _ => format!(r#"http.uri; content:"common"; content:"/"; distance:0; pcre:"/\/x{{2,}}{sid}$/";"#),
+        };
+        format!("alert {} any any -> any any ({options} sid:{sid};)\n", if sid % 4 == 3 { "http" } else { "tcp" })
+    };
+    rules(&(1..=rule_count).map(rule).collect::<String>())
+}
+
+fn repeated(text: &str, count: usize) -> Vec<u8> {
+    text.bytes().cycle().take(count).collect()
+}
+
+/// Shows what is said; the work that it cost, the work that was granted, and the last verdict.
+#[track_caller]
+fn work_of(rules: &RuleSet, text: &[u8], size: usize) -> (u64, u64, Verdict) {
+    let mut connection = Connection::new(rules, prevent());
+    connection.open();
+    let mut granted = WORK_SAVED_FIRST + 4 * WORK_PER_PACKET;
+    for piece in text.chunks(size) {
+        granted += WORK_PER_PACKET + WORK_PER_BYTE * piece.len() as u64;
+        let verdict = connection.say(&request(piece), usize::MAX);
+        let done = connection.inspector.work_done();
+        assert!(done <= granted + LAST_STEP, "{done} of {granted}");
+        if verdict != Verdict::Forward {
+            return (done, granted, verdict);
+        }
+    }
+    (connection.inspector.work_done(), granted, Verdict::Forward)
+}
+
+#[test]
+fn no_text_costs_more_than_is_granted() {
+    let rules = alike(800);
+    let uris = b"GET /common/xxxxxxxxxxxx/common HTTP/1.1\r\nHost: a\r\n\r\n".repeat(600);
+    let fields = [b"GET /common/x HTTP/1.1\r\n".to_vec(), b"A: common/xx\r\n".repeat(2000)].concat();
+    let mut refused = 0;
+    for text in [
+        repeated("common", 30_000),
+        repeated("commonx", 30_000),
+        repeated("common xxxxxxxxxxxxxxxxxxxxxxxx a", 30_000),
+        [b"common".to_vec(), repeated("x", 30_000)].concat(),
+        uris,
+        fields,
+    ] {
+        for size in [1, 100, 1448] {
+            let text = &text[..text.len().min(size * 200)];
+            let (_, _, verdict) = work_of(&rules, text, size);
+            assert!(matches!(verdict, Verdict::Forward | Verdict::Drop(Refused::Budget)), "{verdict:?}");
+            refused += usize::from(verdict != Verdict::Forward);
+        }
+    }
+    // The budget is what stops some of them, else this would show nothing.
+    assert!(refused > 3, "{refused}");
+}
+
+#[test]
+fn benign_text_stays_far_below() {
+    let rules = alike(800);
+    for text in [
+        repeated("The quick brown fox jumps over the lazy dog. ", 60_000),
+        b"GET /index.html HTTP/1.1\r\nHost: www.example.com\r\nAccept: */*\r\n\r\n".repeat(500),
+    ] {
+        let (done, granted, verdict) = work_of(&rules, &text, 1448);
+        assert_eq!(verdict, Verdict::Forward);
+        assert!(10 * done < granted, "{done} of {granted}");
+    }
+}
+
+#[test]
+fn unpacked_bytes_are_paid_for() {
+    let rules = rules(r#"alert http any any -> any any (file.data; content:"needle"; sid:1;)"#);
+    // Deflate (RFC 1951): one block of fixed codes, the byte 0 and then the longest repetitions of it.
+    let mut packed = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
+    std::io::Write::write_all(&mut packed, &vec![0; 200_000]).unwrap();
+    let packed = packed.finish().unwrap();
+    let head = "HTTP/1.1 200 OK\r\nContent-Encoding: deflate\r\nContent-Length: ";
+    let answer = [format!("{head}{}\r\n\r\n", packed.len()).into_bytes(), packed].concat();
+    let mut connection = Connection::new(&rules, prevent());
+    connection.open();
+    assert_eq!(connection.say(&request("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), usize::MAX), Verdict::Forward);
+    let before = connection.inspector.work_done();
+    connection.say(&response(answer), 1448);
+    assert!(connection.inspector.work_done() - before >= 200_000);
+}
