@@ -190,7 +190,8 @@ pub const HASH_LINE_BYTES_MAX: usize = 8192;
 /// Pairs of addresses between which a listed file was stopped and that are remembered; 8 bytes each.
 pub const FILE_PAIRS_MAX: usize = 4096;
 
-/// Reports about files that one packet can raise. A packet that completes more of them carries files of some hundred bytes.
+/// Reports about files that one packet can raise. A packet that completes more of them carries files of some hundred
+/// bytes.
 pub const FILE_EVENTS_PER_PACKET_MAX: usize = 15;
 
 /// Bytes of one field of a transaction that are noted for the log: a longer request target or name is cut there, and said

@@ -28,4 +28,9 @@ pub enum Refused {
     Budget,
     /// The bytes do not follow the protocol that the flow was recognised as, and the exception policy is to drop.
     Protocol,
+    /// The packet completes a file whose hash is on a list; the number is the list's place among those that files are
+    /// judged by ([`crate::file_hashes::FileChecks::lists`]).
+    File(u16),
+    /// A file is too big to be hashed, or a part of one that has another hash than the whole, and such are refused.
+    FileUnjudged,
 }

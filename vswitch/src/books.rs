@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use inspect::detect::AnomalyKind;
 
-use crate::counters::{PORTS_MAX, WorkerCounters};
+use crate::counters::{FILE_STATES, PORTS_MAX, WorkerCounters};
 use crate::drop_reason::DropReason;
 use crate::eve::settings::EventType;
 use crate::frame::PortId;
@@ -81,6 +81,8 @@ pub struct Totals {
     pub alerts_blocked: u64,
     /// Scans, sweeps, floods and bursts that were told, by kind.
     pub anomalies: [u64; AnomalyKind::ALL.len()],
+    /// Files by what was found out about them, in the order of [`FILE_STATES`].
+    pub files: [u64; FILE_STATES.len()],
     /// Events that found the log's queue full, by type.
     pub events_lost: [u64; EventType::COUNT],
     /// Events that were folded into records of others, by type.
@@ -112,6 +114,7 @@ impl Totals {
             alerts_allowed: sum(|worker| worker.alerts_allowed.value()),
             alerts_blocked: sum(|worker| worker.alerts_blocked.value()),
             anomalies: std::array::from_fn(|kind| workers.iter().map(|worker| worker.anomalies[kind].value()).sum()),
+            files: std::array::from_fn(|state| workers.iter().map(|worker| worker.files[state].value()).sum()),
             events_lost: std::array::from_fn(|kind| workers.iter().map(|it| it.events_lost[kind].value()).sum()),
             events_suppressed: std::array::from_fn(|kind| {
                 workers.iter().map(|worker| worker.events_suppressed[kind].value()).sum()
@@ -160,6 +163,8 @@ const RETIRED_NAMES_MAX: usize = 4_096;
 pub struct HitLedger {
     /// Hits from generations that no worker judges by any more.
     retired: BTreeMap<String, u64>,
+    /// The same of lists of hashes.
+    retired_files: BTreeMap<String, u64>,
     /// Generations that a worker may still judge by, the newest last.
     live: Vec<Arc<Generation>>,
 }
@@ -177,16 +182,12 @@ impl HitLedger {
         };
         for generation in self.live.drain(..) {
             add_hits(&mut self.retired, &generation);
+            add_file_hits(&mut self.retired_files, &generation);
         }
-        if self.retired.len() > RETIRED_NAMES_MAX {
-            let current = newest.policy.deciders();
-            let mut surplus = self.retired.len() - RETIRED_NAMES_MAX;
-            self.retired.retain(|name, _| {
-                let goes = surplus > 0 && !current.contains(name);
-                surplus -= usize::from(goes);
-                !goes
-            });
-        }
+        let current = newest.policy.deciders();
+        forget_surplus(&mut self.retired, |name| current.contains(name));
+        let lists = newest.file_checks.as_ref().map(|checks| checks.lists()).unwrap_or_default();
+        forget_surplus(&mut self.retired_files, |name| lists.iter().any(|list| list.name() == name));
         self.live.push(newest);
     }
 
@@ -202,6 +203,37 @@ impl HitLedger {
             add_hits(&mut hits, generation);
         }
         hits
+    }
+}
+
+impl HitLedger {
+    /// Files found by list of hashes since the switch started.
+    pub fn file_hits(&self) -> BTreeMap<String, u64> {
+        let mut hits = self.retired_files.clone();
+        for generation in &self.live {
+            add_file_hits(&mut hits, generation);
+        }
+        hits
+    }
+}
+
+/// Forgets names that are gone, down to the bound.
+fn forget_surplus(retired: &mut BTreeMap<String, u64>, is_current: impl Fn(&String) -> bool) {
+    let mut surplus = retired.len().saturating_sub(RETIRED_NAMES_MAX);
+    if surplus > 0 {
+        retired.retain(|name, _| {
+            let goes = surplus > 0 && !is_current(name);
+            surplus -= usize::from(goes);
+            !goes
+        });
+    }
+}
+
+fn add_file_hits(sums: &mut BTreeMap<String, u64>, generation: &Generation) {
+    let lists = generation.file_checks.iter().flat_map(|checks| checks.lists());
+    for (index, list) in lists.enumerate() {
+        let cells = generation.file_hits.iter().filter_map(|worker| worker.get(index));
+        *sums.entry(list.name().to_owned()).or_default() += cells.map(|cell| cell.value()).sum::<u64>();
     }
 }
 
@@ -261,6 +293,26 @@ mod tests {
         check(&ledger, &sums);
         ledger.settle();
         check(&ledger, &sums);
+    }
+
+    #[test]
+    fn matches_of_hash_lists_survive_reloads() {
+        let with_list = |number, name: &str| {
+            let list = inspect::file_hashes::HashListBuilder::new(name, Default::default()).build();
+            let checks = inspect::file_hashes::FileChecks::new(vec![list], Default::default());
+            let generation = Arc::into_inner(generation(number, &[])).expect("ours alone");
+            Arc::new(generation.with_file_checks(Some(Arc::new(checks))))
+        };
+        let (first, second) = (with_list(1, "a"), with_list(2, "b"));
+        let mut ledger = HitLedger::default();
+        ledger.begin(Arc::clone(&first));
+        ledger.begin(Arc::clone(&second));
+        first.file_hits[1][0].add(3);
+        second.file_hits[0][0].add(2);
+        let expected = BTreeMap::from([("a".to_owned(), 3), ("b".to_owned(), 2)]);
+        assert_eq!(ledger.file_hits(), expected);
+        ledger.settle();
+        assert_eq!(ledger.file_hits(), expected);
     }
 
     #[test]

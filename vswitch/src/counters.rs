@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use inspect::detect::AnomalyKind;
+use inspect::inspector::FileCounts;
 
 use crate::drop_reason::DropReason;
 use crate::eve::settings::EventType;
@@ -13,6 +14,15 @@ use crate::frame::PortId;
 
 /// Ports that a switch may have; tables of counters are made for this many at start.
 pub const PORTS_MAX: usize = 256;
+
+/// What can be found out about a file, in the words of the metrics; see [`file_counts`].
+pub const FILE_STATES: [&str; 6] = ["listed", "unlisted", "cut", "too_big", "partial", "unhashed"];
+
+/// Files by what was found out about them, in the order of [`FILE_STATES`].
+pub fn file_counts(counts: &FileCounts) -> [u64; FILE_STATES.len()] {
+    let FileCounts { listed, unlisted, cut, too_big, part, unhashed } = *counts;
+    [listed, unlisted, cut, too_big, part, unhashed]
+}
 
 /// A counter with one writer and any number of readers.
 #[derive(Debug, Default)]
@@ -23,6 +33,11 @@ impl Cell {
     #[inline(always)]
     pub fn add(&self, n: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    /// Sets the counter to what its owner has counted elsewhere. Only the owning worker may call this.
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Ordering::Relaxed);
     }
 
     /// Takes away from a level. Only the owning worker may call this.
@@ -85,6 +100,8 @@ pub struct WorkerCounters {
     pub alerts_blocked: Cell,
     /// Scans, sweeps, floods and bursts that were told, by kind.
     pub anomalies: [Cell; AnomalyKind::ALL.len()],
+    /// Files by what was found out about them, in the order of [`FILE_STATES`].
+    pub files: [Cell; FILE_STATES.len()],
     /// Events that found the way to the log full, by type.
     pub events_lost: [Cell; EventType::COUNT],
     /// Events that were folded into records of others, by type.
@@ -121,6 +138,7 @@ impl Default for WorkerCounters {
             alerts_allowed: Cell::default(),
             alerts_blocked: Cell::default(),
             anomalies: std::array::from_fn(|_| Cell::default()),
+            files: Default::default(),
             events_lost: std::array::from_fn(|_| Cell::default()),
             events_suppressed: std::array::from_fn(|_| Cell::default()),
             notes_lost: Cell::default(),

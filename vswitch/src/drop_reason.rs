@@ -86,6 +86,10 @@ drop_reasons! {
     Signature = "signature",
     /// An earlier frame of the flow was refused for good.
     FlowRefused = "flow_refused",
+    /// The frame completes a file whose hash is on a list; the EVE record before it names the list.
+    FileHash = "file_hash",
+    /// A file that is too big to be hashed, or a part of one, where such are not to pass.
+    FileUnjudged = "file_unjudged",
     /// Data that contradicts what was accepted before.
     Overlap = "overlap",
     /// Inspection had no memory left for the flow.

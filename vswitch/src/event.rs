@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use inspect::alert::Alert;
 use inspect::detect::Anomaly;
-use inspect::inspector::Direction;
+use inspect::inspector::{Direction, FileEvent};
 use inspect::record::{Context, Note};
 use zones::policy::DeciderId;
 
@@ -91,6 +91,10 @@ pub enum EventKind {
     Alert(Alert),
     /// It is part of a scan, sweep, flood or burst, and the first of it that is told.
     Anomaly(Anomaly, Response),
+    /// A file is on a list of hashes.
+    FileAlert(Arc<FileEvent>),
+    /// A file that is on a list, or cannot be judged and may not pass.
+    FileInfo(Arc<FileEvent>),
     /// The frame was dropped.
     Drop {
         /// Why.
@@ -118,11 +122,11 @@ impl EventKind {
     /// The kind of its record; `None` for what has none.
     pub fn event_type(&self) -> Option<EventType> {
         match self {
-            EventKind::Alert(_) | EventKind::Anomaly(..) => Some(EventType::Alert),
+            EventKind::Alert(_) | EventKind::Anomaly(..) | EventKind::FileAlert(_) => Some(EventType::Alert),
             EventKind::Drop { .. } | EventKind::WouldDrop { .. } => Some(EventType::Drop),
             EventKind::Note(Note::Transaction(transaction)) => EventType::of_protocol(transaction.protocol),
             EventKind::Note(Note::Anomaly { .. }) => Some(EventType::Anomaly),
-            EventKind::Note(Note::File(_)) => Some(EventType::Fileinfo),
+            EventKind::FileInfo(_) | EventKind::Note(Note::File(_)) => Some(EventType::Fileinfo),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use inspect::file_hashes::FileChecks;
 use inspect::signature::RuleSet;
 use zones::binding::PortSecurity;
 use zones::policy::Policy;
@@ -39,10 +40,14 @@ pub struct Generation {
     pub policy: Arc<Policy>,
     /// The signatures.
     pub rules: Arc<RuleSet>,
+    /// What files are judged by, if there is a list of hashes.
+    pub file_checks: Option<Arc<FileChecks>>,
     /// Addresses that belong to one port by configuration and are never learned elsewhere.
     pub fixed_macs: FixedMacs,
     /// Frames judged by each decider of the policy, per worker: `rule_hits[worker][decider]`.
     pub rule_hits: Vec<Box<[Cell]>>,
+    /// Files found on each list of hashes, per worker: `file_hits[worker][list]`.
+    pub file_hits: Vec<Box<[Cell]>>,
     /// The watch for scans and floods, if there is one.
     pub detect: Option<Detect>,
     /// The ports that neither send nor receive for a time: the same for all generations.
@@ -74,6 +79,8 @@ impl Generation {
             ports,
             policy,
             rules,
+            file_checks: None,
+            file_hits: (0..worker_count).map(|_| Box::default()).collect(),
             fixed_macs,
             rule_hits,
             detect: None,
@@ -95,6 +102,17 @@ impl Generation {
         let cells = || profiles.list().iter().map(|_| ProfileCells::default()).collect();
         let profile_cells = self.rule_hits.iter().map(|_| cells()).collect();
         Self { profiles, profile_cells, ..self }
+    }
+
+    /// The same, with files judged by these.
+    #[must_use]
+    pub fn with_file_checks(mut self, checks: Option<Arc<FileChecks>>) -> Self {
+        let list_count = checks.as_ref().map_or(0, |checks| checks.lists().len());
+        for hits in &mut self.file_hits {
+            *hits = (0..list_count).map(|_| Cell::default()).collect();
+        }
+        self.file_checks = checks;
+        self
     }
 
     /// Whether no address is fixed to the port: then whoever is behind it is learned, and frames to addresses that nobody is

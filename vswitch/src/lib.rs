@@ -21,6 +21,7 @@ pub mod flow_table;
 pub mod forward;
 pub mod frame;
 pub mod generation;
+pub mod hash_lines;
 pub mod http;
 pub mod inspection;
 pub mod mac_table;

@@ -10,6 +10,7 @@ use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recor
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 
 use crate::books::Totals;
+use crate::counters::FILE_STATES;
 use crate::drop_reason::DropReason;
 use crate::eve::settings::EventType;
 use crate::frame::PortId;
@@ -34,6 +35,10 @@ pub struct Scrape<'a> {
     pub ports: &'a [PortSeries],
     /// Hits by decider.
     pub rule_hits: &'a BTreeMap<String, u64>,
+    /// Files found by list of hashes.
+    pub file_hits: &'a BTreeMap<String, u64>,
+    /// The lists of hashes in force: name, hashes, bytes of memory.
+    pub hash_lists: &'a [(&'a str, u64, u64)],
     /// The workers.
     pub workers: &'a [WorkerRow],
     /// Number of the generation in force.
@@ -100,6 +105,7 @@ impl Published {
             publish_ports(scrape);
             publish_drops(scrape);
             publish_switch(scrape);
+            publish_files(scrape);
             publish_workers(scrape.workers);
         });
         self.recorder.handle().render()
@@ -136,6 +142,13 @@ fn describe() {
     );
     describe_counter!("vswitch_alerts_total", "Alerts, by what became of the frame");
     describe_counter!("vswitch_rule_hits_total", "Flows that the rule, zone setting or default decided about");
+    describe_counter!(
+        "vswitch_files_total",
+        "Files that passed by while there was a list of hashes, by what was found out"
+    );
+    describe_counter!("vswitch_file_hash_matches_total", "Files found on the list of hashes");
+    describe_gauge!("vswitch_file_hashes", "Hashes on the list in force");
+    describe_gauge!("vswitch_file_hashes_bytes", "Memory that the list in force takes");
     describe_gauge!("vswitch_flows", "Flows in the flow tables");
     describe_gauge!("vswitch_flow_limit", "Flows that the flow tables hold");
     describe_gauge!("vswitch_signatures_loaded", "Signatures in the generation in force");
@@ -226,6 +239,19 @@ fn publish_switch(scrape: &Scrape<'_>) {
     counter!("vswitch_log_lines_suppressed_total").absolute(scrape.log_lines_suppressed);
 }
 
+fn publish_files(scrape: &Scrape<'_>) {
+    for (state, count) in FILE_STATES.into_iter().zip(scrape.totals.files) {
+        counter!("vswitch_files_total", "state" => state).absolute(count);
+    }
+    for (list, &hits) in scrape.file_hits {
+        counter!("vswitch_file_hash_matches_total", "list" => list.clone()).absolute(hits);
+    }
+    for &(list, hashes, bytes) in scrape.hash_lists {
+        gauge!("vswitch_file_hashes", "list" => list.to_owned()).set(hashes as f64);
+        gauge!("vswitch_file_hashes_bytes", "list" => list.to_owned()).set(bytes as f64);
+    }
+}
+
 fn publish_workers(workers: &[WorkerRow]) {
     for worker in workers {
         let count = |metric: &'static str, value| counter!(metric, "cpu" => worker.cpu.to_string()).absolute(value);
@@ -267,6 +293,8 @@ mod tests {
             totals,
             ports: &ports,
             rule_hits: &BTreeMap::from([("web-db".to_owned(), 3)]),
+            file_hits: &BTreeMap::from([("malware".to_owned(), 4)]),
+            hash_lists: &[("malware", 100, 3_208)],
             workers: &[],
             generation: 2,
             last_reload_successful: false,
@@ -303,6 +331,10 @@ mod tests {
             ("vswitch_port_connections_total{port=\"web1\"}", 3.0),
             ("vswitch_port_isolations_total{port=\"web1\"}", 2.0),
             ("vswitch_port_worker_stuck_total{port=\"web1\"}", 1.0),
+            ("vswitch_files_total{state=\"unlisted\"}", 0.0),
+            ("vswitch_file_hash_matches_total{list=\"malware\"}", 4.0),
+            ("vswitch_file_hashes{list=\"malware\"}", 100.0),
+            ("vswitch_file_hashes_bytes{list=\"malware\"}", 3_208.0),
             ("vswitch_signatures_loaded", 12.0),
             ("vswitch_flow_limit", 1_000.0),
             ("vswitch_eve_lost_total{type=\"alert\"}", 6.0),

@@ -1,8 +1,8 @@
 //! One list of hashes, read line by line, held as sorted arrays.
 //!
-//! A lookup goes to the few hashes that share their leading bits with the one that is looked for, by a table of starts, and
-//! halves its way there: two or three cache misses whatever the length. A list takes 32 bytes per SHA-256 and half a byte
-//! of table.
+//! A lookup goes to the few hashes that share their leading bits with the one that is looked for, by a table of starts,
+//! and halves its way there: two or three cache misses whatever the length. A list takes 32 bytes per SHA-256 and half
+//! a byte of table.
 
 use std::fmt;
 
@@ -64,6 +64,7 @@ fn bucket<const N: usize>(hash: &[u8; N], bits: u32) -> usize {
 #[derive(Debug, PartialEq, Eq)]
 pub struct HashList {
     name: String,
+    title: String,
     action: ListAction,
     sha256: Table<32>,
     sha1: Table<20>,
@@ -74,6 +75,11 @@ impl HashList {
     /// The name that reports give it.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What alerts call a match of it.
+    pub fn title(&self) -> &str {
+        &self.title
     }
 
     /// What becomes of a file that is on it.
@@ -227,6 +233,7 @@ impl HashListBuilder {
     /// The list, sorted, each hash once.
     pub fn build(self) -> HashList {
         HashList {
+            title: format!("file on hash list {}", self.name),
             name: self.name,
             action: self.action,
             sha256: Table::of(self.sha256),

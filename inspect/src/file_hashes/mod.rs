@@ -1,8 +1,9 @@
 //! Files that are known by their hash: lists of SHA-256, SHA-1 and MD5, and what becomes of a file that is on one.
 //!
-//! Protocol parsers hash what they find to be a file as it streams by ([`crate::protocol::File`]); the inspector looks the
-//! hash up here. A [`FileChecks`] is immutable and shared by all workers, but for [`RecentPairs`], which remembers between
-//! whom listed files were stopped: downloaders ask for the rest of a file that broke off, and a rest has no hash.
+//! Protocol parsers hash what they find to be a file as it streams by ([`crate::protocol::File`]); the inspector looks
+//! the hash up here. A [`FileChecks`] is immutable and shared by all workers, but for [`RecentPairs`], which remembers
+//! between whom listed files were stopped: downloaders ask for the rest of a file that broke off, and a rest has no
+//! hash.
 
 mod list;
 mod pairs;
@@ -77,7 +78,7 @@ impl Default for FileLimits {
 }
 
 /// What files are judged by.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct FileChecks {
     lists: Vec<Arc<HashList>>,
     limits: FileLimits,
@@ -93,14 +94,12 @@ impl FileChecks {
     /// The same checks, with what they have in common with `others` shared: equal lists are held once, and between whom
     /// listed files were stopped is not forgotten.
     #[must_use]
-    pub fn sharing_with(mut self, others: &FileChecks) -> Self {
-        for list in &mut self.lists {
-            if let Some(same) = others.lists.iter().find(|other| *other == list) {
-                *list = Arc::clone(same);
-            }
-        }
-        self.pairs = Arc::clone(&others.pairs);
-        self
+    pub fn sharing_with(&self, others: &FileChecks) -> Self {
+        let shared = |list: &Arc<HashList>| {
+            let same = others.lists.iter().find(|other| *other == list);
+            Arc::clone(same.unwrap_or(list))
+        };
+        Self { lists: self.lists.iter().map(shared).collect(), limits: self.limits, pairs: Arc::clone(&others.pairs) }
     }
 
     /// Whether there is no list, so that no file need be hashed.

@@ -1,8 +1,8 @@
 //! Between whom a listed file was stopped lately.
 //!
 //! A downloader whose connection breaks asks for the rest of the file (`Range`, RFC 9110 section 14), which has another
-//! hash than the whole: stopping the last packet of a listed file would only cost a second request. So for a while parts of
-//! files do not pass between the same two addresses, whatever worker their flows belong to.
+//! hash than the whole: stopping the last packet of a listed file would only cost a second request. So for a while
+//! parts of files do not pass between the same two addresses, whatever worker their flows belong to.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering};

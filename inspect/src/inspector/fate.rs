@@ -31,6 +31,14 @@ impl Decision {
     }
 }
 
+impl Decision {
+    /// The same, but that the flow ends here, and the packet for this reason if there was none yet.
+    pub(super) fn or_refused(self, why: Refused) -> Self {
+        let verdict = if self.verdict == Verdict::Forward { Verdict::Drop(why) } else { self.verdict };
+        Self { verdict, flow: FlowFate::Refused, is_final: true }
+    }
+}
+
 /// What an audit lets pass that prevention would not.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct WouldDrop {

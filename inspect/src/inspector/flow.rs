@@ -240,6 +240,11 @@ impl Flow {
         matches!(self.conversation.status(), Status::Opaque(AppProtocol::Tls | AppProtocol::Ssh))
     }
 
+    /// Whether files can still be found in it.
+    pub(crate) fn may_carry_files(&self) -> bool {
+        self.conversation.may_carry_files()
+    }
+
     /// Bytes held in windows, buffers and bodies.
     pub(crate) fn held_bytes(&self) -> usize {
         let observed = self.observed.as_ref().map_or(0, |observed| observed.held_bytes());
@@ -287,6 +292,8 @@ pub(crate) enum Kept {
     Nothing,
     /// Nothing of the flow passes any more.
     Refused,
+    /// It speaks nothing that carries files; no signature asked for it to be followed.
+    WithoutFiles,
     /// A `pass` signature, or an exception policy, took the flow out of inspection, as long as the rule set and the profile
     /// with this mark hold for it.
     Passed(u64),
@@ -300,6 +307,8 @@ pub(crate) enum Outlook {
     Refused,
     /// To pass, under the rule set and the profile with this mark.
     Passed(u64),
+    /// To be looked at by signatures only.
+    WithoutFiles,
     /// To be looked at.
     Unknown,
 }
@@ -334,6 +343,7 @@ impl Flows {
         match self.slots.get(slot.0 as usize) {
             Some(Kept::Refused) => Outlook::Refused,
             Some(Kept::Passed(fingerprint)) => Outlook::Passed(*fingerprint),
+            Some(Kept::WithoutFiles) => Outlook::WithoutFiles,
             Some(Kept::Open(_) | Kept::Nothing) | None => Outlook::Unknown,
         }
     }

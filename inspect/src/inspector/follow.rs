@@ -20,7 +20,14 @@ impl Inspector {
             conversation.datagram(
                 direction,
                 look.facts.payload,
-                &mut Collector { rules: look.rules, transactions, pool: &mut self.pool, observed },
+                &mut Collector {
+                    rules: look.rules,
+                    transactions,
+                    pool: &mut self.pool,
+                    observed,
+                    files: &mut self.files,
+                    is_for_files: look.is_for_files,
+                },
             )
         } else if let Some(tcp) = look.facts.packet.tcp() {
             flow.windows[index(direction)].turn();
@@ -44,7 +51,7 @@ impl Inspector {
         let (own, other) = (index(direction), index(direction.reversed()));
         let is_syn = tcp.flags.contains(TcpFlags::SYN);
         let first_seq = if is_syn { tcp.seq.wrapping_add(1) } else { tcp.seq };
-        let reads_streams = look.rules.selection.reads_streams && !flow.is_sealed();
+        let reads_streams = look.rules.selection.reads_streams && !look.is_for_files && !flow.is_sealed();
         let Flow { streams, windows, conversation, transactions, observed, .. } = flow;
         if streams[own].is_none() && (is_syn || look.profile.settings().midstream) {
             streams[own] = Some(Stream::new(domain(look.facts.source), first_seq));
@@ -56,14 +63,24 @@ impl Inspector {
         }
         let Some(stream) = &mut streams[own] else { return Ok(conversation.status()) };
         let settings = &look.profile.settings().protocol;
-        let observed = observed.as_deref_mut();
-        let mut sink = Collector { rules: look.rules, transactions, pool: &mut self.pool, observed };
+        let has_files = self.files.is_on();
+        let mut sink = Collector {
+            rules: look.rules,
+            transactions,
+            pool: &mut self.pool,
+            observed: observed.as_deref_mut(),
+            files: &mut self.files,
+            is_for_files: look.is_for_files,
+        };
         let window = &mut windows[own];
         let consume = |_, bytes: &[u8]| {
             if reads_streams {
                 window.append(bytes);
             }
             conversation.stream(direction, bytes, settings, &mut sink);
+            if has_files {
+                conversation.pause(direction, &mut sink);
+            }
         };
         let has_fin = tcp.flags.contains(TcpFlags::FIN);
         // A bare acknowledgement brings nothing; behind a FIN it stands one past the stream's end.

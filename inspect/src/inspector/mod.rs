@@ -16,6 +16,7 @@
 mod candidates;
 mod decide;
 mod fate;
+mod files;
 mod flow;
 mod follow;
 mod judge;
@@ -43,6 +44,8 @@ use crate::wire::Packet;
 
 use candidates::Candidates;
 use fate::{Decision, FlowFate, WouldDrop};
+pub use files::{FileCounts, FileEvent, FileFinding};
+use files::{FileWatch, can_begin};
 use flow::{Flow, Flows, Kept, Outlook};
 use memory::AddressBits;
 pub use profile::Profile;
@@ -99,6 +102,7 @@ pub struct Inspector {
     rates: Rates,
     caches: RegexCaches,
     addresses: AddressBits,
+    files: FileWatch,
     candidates: Candidates,
     pool: Pool,
     /// Flows that have ended, for those that begin.
@@ -128,6 +132,8 @@ struct Look<'a> {
     facts: Facts<'a>,
     view: &'a FlowView,
     now_ms: u64,
+    /// No signature asks for the flow to be followed, only its files do.
+    is_for_files: bool,
 }
 
 impl Inspector {
@@ -139,7 +145,7 @@ impl Inspector {
     /// Whether [`Inspector::inspect_by`] would forward any packet without a look: there is nothing to look for, and nothing is
     /// remembered of any flow.
     pub fn is_idle(&self, rules: &RuleSet) -> bool {
-        rules.is_empty() && !self.records.follows_all() && self.flows.is_empty()
+        rules.is_empty() && !self.records.follows_all() && !self.files.is_on() && self.flows.is_empty()
     }
 
     /// Whether [`Inspector::inspect_by`] would forward any packet of the flow without a look: there is nothing to look for, or
@@ -149,7 +155,10 @@ impl Inspector {
         match self.flows.outlook(slot) {
             Outlook::Refused => false,
             Outlook::Passed(mark) if mark == profile().pass_mark(rules) => true,
-            Outlook::Passed(_) | Outlook::Unknown => rules.is_empty() && !self.records.follows_all(),
+            Outlook::WithoutFiles => rules.is_empty() && !self.records.follows_all(),
+            Outlook::Passed(_) | Outlook::Unknown => {
+                rules.is_empty() && !self.records.follows_all() && !self.files.is_on()
+            }
         }
     }
 
@@ -183,7 +192,7 @@ impl Inspector {
             return Verdict::Drop(Refused::FlowRefused);
         }
         let is_noted = self.records.follows_all() && self.is_noted(packet);
-        if rules.is_empty() && !is_noted {
+        if rules.is_empty() && !is_noted && !self.files.is_on() {
             return Verdict::Forward;
         }
         let Some(facts) = Facts::of(packet) else { return Verdict::Forward };
@@ -191,38 +200,67 @@ impl Inspector {
         let (source_port, destination_port) = (facts.source_port, facts.destination_port);
         let id = rules.group(protocol, source_port, destination_port, flow.direction);
         let group = id.and_then(|id| rules.selection.packet_group(id)).filter(|_| profile.concerns(facts.transport));
-        if group.is_none() && !is_noted {
+        let is_asked_for = is_noted || group.is_some_and(|group| group.follows(source_port, destination_port));
+        let is_for_files = !is_asked_for && self.files.is_on() && flow.slot.is_some() && packet.tcp().is_some();
+        if group.is_none() && !is_noted && !is_for_files {
             return Verdict::Forward;
         }
-        let follows = is_noted || group.is_some_and(|group| group.follows(source_port, destination_port));
-        let look = Look { rules, profile, facts, view: flow, now_ms };
+        let follows = is_asked_for || is_for_files;
+        let look = Look { rules, profile, facts, view: flow, now_ms, is_for_files };
         // A flow that cannot be remembered cannot be followed.
         if follows && flow.slot.is_some_and(|slot| slot.0 as usize >= FLOW_SLOTS_MAX) {
             let decision = self.exception(profile.settings().memory_exception, Refused::Memory, &look);
             return self.conclude(decision, None);
         }
-        let mut kept = match flow.slot.map(|slot| self.flows.take(slot)).unwrap_or_default() {
-            Kept::Passed(mark) if mark == look.profile.pass_mark(rules) => {
-                self.put_back(flow, Kept::Passed(mark));
-                return Verdict::Forward;
-            }
-            Kept::Open(mut open) => {
-                open.meet(look.signatures());
-                Some(open)
-            }
-            Kept::Passed(_) | Kept::Nothing | Kept::Refused => None,
-        };
-        if kept.is_none() && flow.slot.is_some() && follows {
+        let Some((mut kept, mut is_let_go)) = self.recall(&look, group.is_some()) else { return Verdict::Forward };
+        let may_begin = is_asked_for || is_for_files && !is_let_go && can_begin(&look);
+        if kept.is_none() && flow.slot.is_some() && may_begin {
             kept = Some(self.begin(look.signatures(), now_ms));
         }
         let known_alerts = alerts.len();
-        let decision = self.look(&look, group, kept.as_deref_mut(), alerts);
+        self.files.begin(&look);
+        let mut decision = self.look(&look, group, kept.as_deref_mut(), alerts);
         if self.records.is_anything() {
             self.explain(&alerts[known_alerts..], kept.as_deref_mut());
         }
+        if self.files.is_on() {
+            decision = self.heed_files(&look, decision, kept.as_deref());
+        }
         let verdict = self.conclude(decision, kept.as_deref_mut());
-        self.settle(&look, kept, decision.flow);
+        if is_for_files
+            && decision.flow == FlowFate::Open
+            && let Some(open) = kept.take_if(|open| !open.may_carry_files())
+        {
+            self.end(open);
+            is_let_go = true;
+        }
+        if is_let_go && decision.flow == FlowFate::Open {
+            self.put_back(flow, Kept::WithoutFiles);
+        } else {
+            self.settle(&look, kept, decision.flow);
+        }
         verdict
+    }
+
+    /// Takes out what is remembered of the packet's flow, and says whether it was let go because it carries no files; `None`
+    /// if the packet need not be looked at. `has_group` says whether signatures look at single packets like it.
+    fn recall(&mut self, look: &Look<'_>, has_group: bool) -> Option<(Option<Box<Flow>>, bool)> {
+        match look.view.slot.map(|slot| self.flows.take(slot)).unwrap_or_default() {
+            Kept::Passed(mark) if mark == look.profile.pass_mark(look.rules) => {
+                self.put_back(look.view, Kept::Passed(mark));
+                None
+            }
+            Kept::WithoutFiles if look.is_for_files && !has_group => {
+                self.put_back(look.view, Kept::WithoutFiles);
+                None
+            }
+            Kept::WithoutFiles if look.is_for_files => Some((None, true)),
+            Kept::Open(mut open) => {
+                open.meet(look.signatures());
+                Some((Some(open), false))
+            }
+            Kept::Passed(_) | Kept::Nothing | Kept::Refused | Kept::WithoutFiles => Some((None, false)),
+        }
     }
 
     /// Tells what the end of a flow completes: bodies that end with their connection, handshakes that will not come. To
@@ -240,15 +278,23 @@ impl Inspector {
         facts.payload = &[];
         let Kept::Open(mut open) = self.flows.take(slot) else { return };
         let own = Arc::clone(&self.own);
-        let look = Look { rules, profile: &own, facts, view: flow, now_ms };
+        let look = Look { rules, profile: &own, facts, view: flow, now_ms, is_for_files: false };
         open.meet(look.signatures());
         open.windows.iter_mut().for_each(flow::Window::turn);
+        self.files.begin(&look);
         let Flow { conversation, transactions, observed, .. } = &mut *open;
         for direction in [Direction::ToServer, Direction::ToClient] {
             conversation.closed(
                 direction,
                 &own.settings().protocol,
-                &mut Collector { rules, transactions, pool: &mut self.pool, observed: observed.as_deref_mut() },
+                &mut Collector {
+                    rules,
+                    transactions,
+                    pool: &mut self.pool,
+                    observed: observed.as_deref_mut(),
+                    files: &mut self.files,
+                    is_for_files: false,
+                },
             );
         }
         for side in &mut open.transactions.sides {
@@ -263,6 +309,7 @@ impl Inspector {
         if self.records.is_anything() {
             self.explain(&alerts[known_alerts..], Some(&mut open));
         }
+        let decision = self.heed_files(&look, decision, Some(&open));
         self.would_drop = None;
         self.settle(&look, Some(open), decision.flow);
     }
@@ -277,7 +324,7 @@ impl Inspector {
 
     /// Alerts so far that were left out because one packet raised too many.
     pub fn suppressed_count(&self) -> u64 {
-        self.suppressed_count
+        self.suppressed_count + self.files.suppressed_count()
     }
 
     /// Work that verifying signatures has cost so far, in units of about a nanosecond. What each packet may cost is

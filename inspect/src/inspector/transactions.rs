@@ -8,7 +8,9 @@
 //! bodies as a window of their last bytes. A signature whose fast pattern was found but of which something is still
 //! missing waits with the transaction. When the side is over, its memory goes back to a pool.
 
+use crate::file_hashes::HashesWanted;
 use crate::inspector::Direction;
+use crate::inspector::files::FileWatch;
 use crate::inspector::observer::Observed;
 use crate::limits::{
     BODIES_PER_SIDE_MAX, BODY_WINDOW_BYTES, POOL_MAX, POOLED_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SIDES_MAX,
@@ -282,18 +284,22 @@ pub(crate) struct Collector<'a> {
     pub(crate) transactions: &'a mut Transactions,
     pub(crate) pool: &'a mut Pool,
     pub(crate) observed: Option<&'a mut Observed>,
+    pub(crate) files: &'a mut FileWatch,
+    /// No signature asks for this flow.
+    pub(crate) is_for_files: bool,
 }
 
 impl Sink for Collector<'_> {
     fn wants(&self, buffer: Buffer) -> bool {
-        self.rules.asks_for(buffer) || self.observed.as_ref().is_some_and(|observed| observed.wants(buffer))
+        self.rules.asks_for(buffer) && !self.is_for_files
+            || self.observed.as_ref().is_some_and(|observed| observed.wants(buffer))
     }
 
     fn buffer(&mut self, transaction: u32, side: Direction, buffer: Buffer, piece: Piece, bytes: &[u8]) {
         if let Some(observed) = &mut self.observed {
             observed.buffer(transaction, side, buffer, bytes);
         }
-        if !self.rules.asks_for(buffer) {
+        if !self.rules.asks_for(buffer) || self.is_for_files {
             return;
         }
         let overrun = {
@@ -317,7 +323,7 @@ impl Sink for Collector<'_> {
         if let Some(observed) = &mut self.observed {
             observed.number(transaction, side, number, value);
         }
-        if self.rules.asks_for_values() {
+        if self.rules.asks_for_values() && !self.is_for_files {
             let numbers = &mut self.transactions.side(transaction, side, self.pool).numbers;
             if numbers.len() < WAITING_MAX {
                 numbers.push((number, value));
@@ -332,7 +338,7 @@ impl Sink for Collector<'_> {
             observed.complete(transaction, side);
         }
         let open = self.transactions.sides.iter().any(|open| open.number == transaction && open.side == side);
-        if open || self.rules.asks_for_values() {
+        if open || self.rules.asks_for_values() && !self.is_for_files {
             let side = self.transactions.side(transaction, side, self.pool);
             side.stage = side.stage.max(Some(stage));
         }
@@ -342,7 +348,7 @@ impl Sink for Collector<'_> {
         if let Some(observed) = &mut self.observed {
             observed.anomaly(transaction, side, anomaly);
         }
-        if self.rules.asks_for_values() {
+        if self.rules.asks_for_values() && !self.is_for_files {
             let events = &mut self.transactions.side(transaction, side, self.pool).events;
             if !events.contains(&anomaly) {
                 events.push(anomaly);
@@ -360,10 +366,14 @@ impl Sink for Collector<'_> {
         }
     }
 
-    fn file(&mut self, transaction: u32, side: Direction, _name: &[u8], file: &File) -> bool {
+    fn wants_hashes(&self) -> Option<HashesWanted> {
+        self.files.wanted()
+    }
+
+    fn file(&mut self, transaction: u32, side: Direction, name: &[u8], file: &File) -> bool {
         if let Some(observed) = &mut self.observed {
             observed.file(transaction, side, file);
         }
-        false
+        self.files.file(transaction, side, name, file)
     }
 }

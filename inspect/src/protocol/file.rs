@@ -1,8 +1,8 @@
 //! A file on its way: its bytes go to the sink as `file.data`, and through the hashes that the sink wants.
 //!
-//! The sink is told of a file when it has ended, and before that whenever its receiver might have the whole of it: at the end
-//! of each packet ([`FileStream::pause`]) and where a length that was announced is reached. Only its sender knows where a
-//! file ends, and may keep the end of its frame, or a last byte that does not belong to it, to himself.
+//! The sink is told of a file when it has ended, and before that whenever its receiver might have the whole of it: at
+//! the end of each packet ([`FileStream::pause`]) and where a length that was announced is reached. Only its sender
+//! knows where a file ends, and may keep the end of its frame, or a last byte that does not belong to it, to himself.
 
 use md5::Md5;
 use sha1::Sha1;

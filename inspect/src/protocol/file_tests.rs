@@ -1,5 +1,5 @@
-//! Files on their way, in every form that carries them: whatever the cut points, the hash of the whole is shown once its last
-//! byte is there, and under its name.
+//! Files on their way, in every form that carries them: whatever the cut points, the hash of the whole is shown once
+//! its last byte is there, and under its name.
 
 use sha2::{Digest, Sha256};
 
@@ -17,8 +17,8 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     Sha256::digest(bytes).into()
 }
 
-/// Plays the cases in packets that end at the places given by `cut`, with pauses between packets; both sides are closed at
-/// the end.
+/// Plays the cases in packets that end at the places given by `cut`, with pauses between packets; both sides are closed
+/// at the end.
 fn play(cases: &[Case], cut: impl Fn(usize, &[u8]) -> Vec<usize>) -> Recorder {
     let mut recorder = Recorder::default();
     recorder.hashes = Some(WANTED);
@@ -37,8 +37,8 @@ fn play(cases: &[Case], cut: impl Fn(usize, &[u8]) -> Vec<usize>) -> Recorder {
     recorder
 }
 
-/// The hash of the file is shown under the name, whatever the cut points. Gives how far the file had come then, whole and
-/// cut at every byte.
+/// The hash of the file is shown under the name, whatever the cut points. Gives how far the file had come then, whole
+/// and cut at every byte.
 #[track_caller]
 fn check_shown(cases: &[Case], name: &str, file: &[u8]) {
     let shown = |recorder: &Recorder| {

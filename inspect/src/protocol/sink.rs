@@ -8,8 +8,8 @@
 //! * A buffer instance is a run of [`Sink::buffer`] calls for one (transaction, side, buffer): the first has
 //!   [`Piece::first`], the last [`Piece::last`]. Buffers with [`Delivery::Once`](super::Delivery) or
 //!   [`Delivery::Many`](super::Delivery) always come in one call with both set. The pieces of a
-//!   [`Delivery::Streamed`](super::Delivery) buffer arrive as the data arrives, an empty last piece included, so the cut
-//!   points mean nothing. Instances of different buffers may interleave (`http.response_body` and `file.data` do).
+//!   [`Delivery::Streamed`](super::Delivery) buffer arrive as the data arrives, an empty last piece included, so the
+//! cut   points mean nothing. Instances of different buffers may interleave (`http.response_body` and `file.data` do).
 //! * [`Sink::stage`] says what can no longer come: after [`Stage::Headers`] no buffer of the first line or header
 //!   fields of that side will be delivered, so their absence is final; after [`Stage::Complete`] nothing more at all.
 //! * Nothing is kept for the sink: bytes that it needs later, it copies.
@@ -76,7 +76,8 @@ numbers! {
     DnsRcode = "dns.rcode";
     /// Type of a question, or of a record of any section; one event each.
     DnsRrtype = "dns.rrtype";
-    /// Protocol version of a hello, as on the wire (0x0303 is TLS 1.2); from the supported_versions extension where present.
+    /// Protocol version of a hello, as on the wire (0x0303 is TLS 1.2); from the supported_versions extension where
+    /// present.
     TlsVersion = "tls.version";
     /// Certificates in the message that carried them.
     TlsCertChainLen = "tls.cert_chain_len";
@@ -147,7 +148,8 @@ pub struct Expectation {
 
 /// Receives what parsers find. `transaction` counts from 0 within a flow.
 pub trait Sink {
-    /// Whether anybody looks at this buffer. Parsers need not make one that nobody wants, where making it costs something.
+    /// Whether anybody looks at this buffer. Parsers need not make one that nobody wants, where making it costs
+    /// something.
     fn wants(&self, _buffer: Buffer) -> bool {
         true
     }
@@ -169,8 +171,8 @@ pub trait Sink {
     fn wants_hashes(&self) -> Option<HashesWanted> {
         None
     }
-    /// A file has come so far; its bytes went by as [`Buffer::FileData`]. The name is that of a file that is hashed, where it
-    /// has one. Gives whether the file is settled, so that its hashes are of no further interest.
+    /// A file has come so far; its bytes went by as [`Buffer::FileData`]. The name is that of a file that is hashed,
+    /// where it has one. Gives whether the file is settled, so that its hashes are of no further interest.
     fn file(&mut self, _transaction: u32, _side: Direction, _name: &[u8], _file: &File) -> bool {
         false
     }

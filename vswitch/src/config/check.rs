@@ -1,7 +1,7 @@
 //! `vswitch check`: what is wrong with a configuration, and what there is in one that is sound.
 
 use super::diagnostic::{DiagnosticRow, Severity};
-use super::resolved::ProfileCount;
+use super::resolved::{HashListCount, ProfileCount};
 use super::{Counts, PortNumbering, Report, Resolved, load, load_text, read_text, unreadable};
 use serde::Serialize;
 use std::path::Path;
@@ -58,8 +58,17 @@ fn to_json(checked: &Result<Resolved, Report>, report: &Report) -> String {
 }
 
 fn summary(path: &str, resolved: &Resolved) -> String {
-    let Counts { ports, uplinks, zones, rules, signatures, signatures_refused, refused_by_reason, profiles } =
-        &resolved.counts;
+    let Counts {
+        ports,
+        uplinks,
+        zones,
+        rules,
+        signatures,
+        signatures_refused,
+        refused_by_reason,
+        profiles,
+        hash_lists,
+    } = &resolved.counts;
     let mut text = format!(
         "{path}: sound, {}\n  {}, {}, {}, {}\n  {} in use, {signatures_refused} refused\n",
         plural(resolved.warnings.count(Severity::Warning), "warning"),
@@ -77,6 +86,9 @@ fn summary(path: &str, resolved: &Resolved) -> String {
     reasons.sort_by_key(|(reason, count)| (std::cmp::Reverse(**count), reason.as_str()));
     for (reason, count) in reasons {
         text.push_str(&format!("  {count:>6}  {reason}\n"));
+    }
+    for HashListCount { name, hashes, bytes } in hash_lists {
+        text.push_str(&format!("  list of hashes {name}: {hashes} hashes, {:.1} MiB\n", *bytes as f64 / 1_048_576.0));
     }
     text
 }
@@ -103,6 +115,17 @@ mod tests {
         let resolved = checked("zones: {web: {}}\ninspection: {rule_files: [a.rules]}\n").unwrap();
         let expected = "f.yaml: sound, 1 warning\n  0 ports, 0 uplinks, 1 zone, 0 rules\n  1 signature in use, 1 refused\n  profile default: ips, 1 signature, 0 of them to drop or reject\n       1  unknown keyword frobnicate\n";
         assert_eq!(summary("f.yaml", &resolved), expected);
+    }
+
+    #[test]
+    fn lists_of_hashes_are_counted() {
+        let dir = tempfile::tempdir().unwrap();
+        let hashes = format!("# two\n{}  a\n{}  b\n{}  b again\n", "a".repeat(64), "b".repeat(64), "b".repeat(64));
+        std::fs::write(dir.path().join("bad.sha256"), hashes).unwrap();
+        let text = "inspection: {file_hashes: [{name: bad, path: '*.sha256'}]}\n";
+        let resolved = load_text("f.yaml", text, dir.path(), &mut PortNumbering::new()).unwrap();
+        let summary = summary("f.yaml", &resolved);
+        assert!(summary.ends_with("  list of hashes bad: 2 hashes, 0.0 MiB\n"), "{summary}");
     }
 
     #[test]

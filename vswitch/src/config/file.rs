@@ -372,6 +372,59 @@ pub(super) struct Inspection {
     pub(super) default_profile: Option<At<String>>,
     /// The profile by the zones that a flow goes between; the first pair that matches decides.
     pub(super) pairs: Vec<At<Pair>>,
+    /// Lists of hashes of files; a file on one of them is stopped on its way, whatever carries it.
+    pub(super) file_hashes: Vec<At<FileHashes>>,
+    /// What becomes of files that the lists cannot answer for.
+    pub(super) file_limits: FileLimitsFile,
+}
+
+/// A list of hashes of files.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FileHashes {
+    /// Its name in logs, events and metrics.
+    pub(super) name: At<String>,
+    /// The file, relative to this one; `*` and `?` stand for any letters of a name. A line is a SHA-256, SHA-1 or MD5 in
+    /// hex digits, as sha256sum writes it, with any text behind it, or a comment behind `#`.
+    pub(super) path: At<String>,
+    /// What becomes of a file that is on the list.
+    #[serde(default)]
+    pub(super) action: FileHashAction,
+}
+
+/// What becomes of a file that is on a list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FileHashAction {
+    /// It is reported.
+    Alert,
+    /// It is reported, and the frame that completes it is dropped with the rest of its flow.
+    #[default]
+    Drop,
+}
+
+/// What becomes of files that the lists of hashes cannot answer for.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct FileLimitsFile {
+    /// MiB of a file that are hashed at most.
+    pub(super) size_max_mib: Option<At<u64>>,
+    /// What becomes of a file with more.
+    pub(super) too_big: FilePolicy,
+    /// What becomes of a part of a file (HTTP's ranges), which has another hash than the whole. Between two addresses that a
+    /// listed file was stopped between in the last ten minutes, parts are dropped whatever stands here.
+    pub(super) partial: FilePolicy,
+}
+
+/// What becomes of a file that cannot be judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum FilePolicy {
+    /// It passes, and is counted.
+    #[default]
+    Pass,
+    /// It is dropped with the rest of its flow, and reported.
+    Drop,
 }
 
 /// What becomes of the configuration when a signature is not understood.

@@ -6,6 +6,7 @@ use crate::detect::DetectConfig;
 use crate::eve::settings::EveSettings;
 use crate::profiles::{NamedProfile, Profiles, mode_word};
 use crate::worker::PollMode;
+use inspect::file_hashes::FileChecks;
 use inspect::signature::RuleSet;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -36,6 +37,8 @@ pub struct Resolved {
     pub rules: Arc<RuleSet>,
     /// How flows are inspected, by the zones that they go between.
     pub profiles: Arc<Profiles>,
+    /// What files are judged by, if there is a list.
+    pub file_checks: Option<Arc<FileChecks>>,
     /// The bounds of tables.
     pub limits: Limits,
     /// What there is to count in it.
@@ -130,6 +133,8 @@ pub struct Counts {
     pub refused_by_reason: BTreeMap<String, usize>,
     /// What each inspection profile makes of the signatures.
     pub profiles: Vec<ProfileCount>,
+    /// Lists of hashes of files.
+    pub hash_lists: Vec<HashListCount>,
 }
 
 /// What an inspection profile makes of the signatures.
@@ -155,4 +160,15 @@ impl ProfileCount {
             stopping: named.stopping_count,
         }
     }
+}
+
+/// What there is to count in a list of hashes.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct HashListCount {
+    /// Its name.
+    pub name: String,
+    /// Hashes, each counted once.
+    pub hashes: usize,
+    /// Memory that it takes, in bytes.
+    pub bytes: usize,
 }

@@ -151,7 +151,8 @@ fn generation_of(resolved: &Resolved, number: u32) -> Generation {
     }
     let (policy, rules) = (Arc::clone(&resolved.policy), Arc::clone(&resolved.rules));
     let generation = Generation::new(number, views, policy, rules, resolved.switch.workers.len());
-    generation.with_profiles(Arc::clone(&resolved.profiles))
+    let generation = generation.with_profiles(Arc::clone(&resolved.profiles));
+    generation.with_file_checks(resolved.file_checks.clone())
 }
 
 fn port_specs(resolved: &Resolved) -> Vec<PortSpec> {
@@ -252,11 +253,15 @@ impl Pages for Switch {
         let ports: Vec<PortSeries> = self.known_ports().map(series).collect();
         let generation = self.workers.generation();
         let log = self.log.counters();
+        let lists = generation.file_checks.iter().flat_map(|checks| checks.lists());
+        let hash_lists: Vec<_> = lists.map(|list| (list.name(), list.len() as u64, list.byte_count() as u64)).collect();
         let lost = values(&log.lost);
         self.published.render(&Scrape {
             totals: &totals,
             ports: &ports,
             rule_hits: &self.ledger.hits(),
+            file_hits: &self.ledger.file_hits(),
+            hash_lists: &hash_lists,
             workers: &self.worker_rows(),
             generation: generation.number,
             last_reload_successful: self.last_reload_successful,

@@ -118,8 +118,11 @@ impl Switch {
         }
         // A refused file must not use up numbers of ports, so it gets a copy.
         let mut numbering = self.numbering.clone();
-        let resolved = config::load(&self.config_path, &mut numbering)
+        let mut resolved = config::load(&self.config_path, &mut numbering)
             .map_err(|report| ReloadError::Invalid(report.to_string()))?;
+        if let (Some(new), Some(old)) = (&resolved.file_checks, &self.workers.generation().file_checks) {
+            resolved.file_checks = Some(Arc::new(new.sharing_with(old)));
+        }
         warn_of(&resolved);
         let fixed = Fixed::of(&resolved);
         let differences = self.fixed.differences(&fixed);

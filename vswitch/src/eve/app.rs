@@ -2,7 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use inspect::inspector::Direction;
+use inspect::file_hashes::Digests;
+use inspect::inspector::{Direction, FileEvent};
 use inspect::protocol::{Anomaly, AppProtocol, Buffer, FileProgress, Number};
 use inspect::record::{Detail, DhcpDetail, DnsData, FileNote, Transaction};
 use serde_json::{Map, Value, json};
@@ -369,18 +370,30 @@ pub fn anomaly(anomaly: Anomaly) -> (&'static str, Value) {
 
 /// The `fileinfo` object of a file.
 pub fn file(note: &FileNote) -> Value {
+    let state = if note.file.progress == FileProgress::Complete { "CLOSED" } else { "TRUNCATED" };
+    file_object(&note.name, state, note.file.length, note.transaction, &note.file.digests)
+}
+
+/// The `fileinfo` object of a file that is on a list of hashes, or cannot be judged by one.
+pub fn file_event(file: &FileEvent) -> Value {
+    // Whether more follows is its sender's secret.
+    let state = if file.is_complete { "CLOSED" } else { "UNKNOWN" };
+    file_object(&file.name, state, file.length, file.transaction, &file.digests)
+}
+
+fn file_object(name: &[u8], state: &str, size: u64, transaction: u32, digests: &Digests) -> Value {
     let mut file = json!({
-        "filename": text(&note.name),
+        "filename": text(name),
         "gaps": false,
-        "state": if note.file.progress == FileProgress::Complete { "CLOSED" } else { "TRUNCATED" },
+        "state": state,
         "stored": false,
-        "size": note.file.length,
-        "tx_id": note.transaction,
+        "size": size,
+        "tx_id": transaction,
     });
     let hashes = [
-        ("md5", note.file.digests.md5.map(|hash| hex(&hash))),
-        ("sha1", note.file.digests.sha1.map(|hash| hex(&hash))),
-        ("sha256", note.file.digests.sha256.map(|hash| hex(&hash))),
+        ("md5", digests.md5.map(|hash| hex(&hash))),
+        ("sha1", digests.sha1.map(|hash| hex(&hash))),
+        ("sha256", digests.sha256.map(|hash| hex(&hash))),
     ];
     for (key, hash) in hashes {
         if let Some(hash) = hash {

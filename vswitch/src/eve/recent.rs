@@ -9,7 +9,7 @@ use inspect::alert::AlertAction;
 use inspect::detect::AnomalyKind;
 
 use super::anomaly::{self, target_text};
-use super::record::{action_name, has_ports, port_name, protocol_name};
+use super::record::{action_name, has_ports, hash_list, list_text, port_name, protocol_name};
 use super::timestamp::WallClock;
 use crate::event::{Event, EventKind};
 use crate::frame::PortId;
@@ -71,7 +71,13 @@ fn alert_row(event: &Event, clock: WallClock) -> Option<AlertRow> {
             let text = anomaly::text(anomaly.kind);
             (anomaly::action(*response), text.signature_id, text.signature.to_owned(), text.severity)
         }
-        EventKind::Drop { .. } | EventKind::WouldDrop { .. } | EventKind::Note(_) => return None,
+        EventKind::FileAlert(file) => {
+            let text = list_text(hash_list(generation, file)?);
+            (action_name(file.action), text.signature_id, text.signature.to_owned(), text.severity)
+        }
+        EventKind::Drop { .. } | EventKind::WouldDrop { .. } | EventKind::FileInfo(_) | EventKind::Note(_) => {
+            return None;
+        }
     };
     let end = |protocol, address: IpAddr, port| match has_ports(protocol) {
         true => SocketAddr::new(address, port).to_string(),

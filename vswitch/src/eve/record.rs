@@ -3,11 +3,13 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use inspect::alert::AlertAction;
-use inspect::inspector::Direction;
+use inspect::file_hashes::HashList;
+use inspect::inspector::{Direction, FileEvent, FileFinding};
 use inspect::record::{Context, FlowSummary, Note};
 use inspect::signature::SignatureInfo;
 use serde::{Serialize, Serializer};
@@ -26,6 +28,10 @@ use super::timestamp::WallClock;
 
 /// Flow ids are cut to what JavaScript's numbers hold exactly, as Suricata does.
 const FLOW_ID_MASK: u64 = (1 << 53) - 1;
+
+/// Group and number of alerts about files on lists of hashes, for which there is no signature.
+const FILE_HASH_GID: u32 = 501;
+const FILE_HASH_SID: u32 = 1;
 
 /// What a signature says about itself.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -186,6 +192,9 @@ struct SwitchPart<'a> {
     cause: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     transaction: Option<u32>,
+    /// The list of hashes that a file is on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash_list: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     anomaly: Option<AnomalyPart>,
     /// What of the transaction's fields was too long to be written whole.
@@ -252,6 +261,7 @@ fn record<'a>(event: &'a Event, settings: &EveSettings, clock: WallClock) -> Rec
             generation: generation.number,
             cause: None,
             transaction: None,
+            hash_list: None,
             anomaly: None,
             cut: Vec::new(),
             suppressed: event.suppressed,
@@ -283,6 +293,12 @@ fn record<'a>(event: &'a Event, settings: &EveSettings, clock: WallClock) -> Rec
             record.vswitch.anomaly = Some(AnomalyPart::new(anomaly, *response));
             record.vswitch.suppressed += anomaly.suppressed;
         }
+        EventKind::FileAlert(file) => {
+            record.alert = hash_list(generation, file)
+                .map(|list| AlertPart { action: action_name(file.action), text: list_text(list) });
+            record.tell_file(generation, file);
+        }
+        EventKind::FileInfo(file) => record.tell_file(generation, file),
         EventKind::Drop { reason, decider, cause, signature } => {
             record.drop = Some(DropPart { len: event.length, reason: reason.word() });
             record.alert = signature.and_then(|index| alert_part(generation, index, AlertAction::Blocked, settings));
@@ -302,6 +318,36 @@ fn record<'a>(event: &'a Event, settings: &EveSettings, clock: WallClock) -> Rec
         }
     }
     record
+}
+
+impl<'a> Record<'a> {
+    fn tell_file(&mut self, generation: &'a Generation, file: &FileEvent) {
+        self.app_proto = file.protocol.map(|protocol| protocol.name());
+        self.tx_id = Some(file.transaction);
+        self.direction = Some(direction_name(file.side));
+        self.objects.insert("fileinfo".to_owned(), app::file_event(file));
+        self.vswitch.transaction = Some(file.transaction);
+        self.vswitch.hash_list = hash_list(generation, file).map(HashList::name);
+    }
+}
+
+/// The list that a file is on.
+pub(super) fn hash_list<'a>(generation: &'a Generation, file: &FileEvent) -> Option<&'a HashList> {
+    let FileFinding::Listed(list) = file.finding else { return None };
+    generation.file_checks.as_ref()?.lists().get(usize::from(list)).map(Arc::as_ref)
+}
+
+/// What an alert says of a list of hashes, in place of a signature.
+pub fn list_text(list: &HashList) -> SignatureText<'_> {
+    SignatureText {
+        gid: FILE_HASH_GID,
+        signature_id: FILE_HASH_SID,
+        rev: 1,
+        signature: list.title(),
+        category: "A file on a list of hashes was detected",
+        severity: 1,
+        metadata: Metadata(&[]),
+    }
 }
 
 impl Record<'_> {

@@ -4,6 +4,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use inspect::alert::{Alert, AlertAction};
 use inspect::detect::{Anomaly, AnomalyKind, Target};
+use inspect::file_hashes::{Digests, FileChecks, FileLimits, HashListBuilder, ListAction};
+use inspect::inspector::{Direction, FileEvent, FileFinding};
+use inspect::protocol::AppProtocol;
 use inspect::signature::{RuleFile, RuleSet, Vars};
 use inspect::wire::Malformed;
 use serde_json::{Value, json};
@@ -119,6 +122,51 @@ fn a_frame_of_which_all_is_known() {
             },
         }),
     );
+}
+
+#[test]
+fn a_file_on_a_list_is_an_alert_and_a_file() {
+    let mut list = HashListBuilder::new("malware", ListAction::Drop);
+    list.line(&[b'a'; 64]).expect("a hash");
+    let checks = Arc::new(FileChecks::new(vec![list.build()], FileLimits::default()));
+    let file = Arc::new(FileEvent {
+        finding: FileFinding::Listed(0),
+        action: AlertAction::Blocked,
+        name: b"/evil\"\xff.exe".to_vec(),
+        length: 5,
+        is_complete: true,
+        digests: Digests { sha256: Some([0x2c; 32]), ..Digests::default() },
+        side: Direction::ToClient,
+        transaction: 3,
+        protocol: Some(AppProtocol::Http1),
+    });
+    let mut event = event(EventKind::FileInfo(Arc::clone(&file)));
+    let generation = Arc::into_inner(event.generation).expect("ours alone");
+    event.generation = Arc::new(generation.with_file_checks(Some(checks)));
+    let mut expected = json!({
+        "timestamp": "1970-01-01T00:00:01.000001+0000",
+        "in_iface": "web1",
+        "event_type": "fileinfo",
+        "app_proto": "http",
+        "tx_id": 3,
+        "direction": "to_client",
+        "fileinfo": {
+            "filename": "/evil\"\\xff.exe", "gaps": false, "state": "CLOSED", "sha256": "2c".repeat(32),
+            "stored": false, "size": 5, "tx_id": 3,
+        },
+        "vswitch": {"from_port": "web1", "from_zone": "web", "generation": 7, "transaction": 3, "hash_list": "malware"},
+    });
+    check(&event, expected.clone());
+    event.kind = EventKind::FileAlert(file);
+    expected["event_type"] = json!("alert");
+    expected["alert"] = json!({
+        "action": "blocked", "gid": 501, "signature_id": 1, "rev": 1, "signature": "file on hash list malware",
+        "category": "A file on a list of hashes was detected", "severity": 1,
+    });
+    check(&event, expected);
+    let recent = recent::RecentAlerts::default();
+    recent.note(&event, WallClock { ahead_us: 0 });
+    assert_eq!(recent.newest(9)[0].signature, "file on hash list malware");
 }
 
 #[test]

@@ -13,7 +13,7 @@ use inspect::record::Note;
 use inspect::wire::{self, Headers, Likeness, Malformed, Packet};
 use zones::policy::DeciderId;
 
-use crate::counters::{Cell, WorkerCounters};
+use crate::counters::{Cell, WorkerCounters, file_counts};
 use crate::drop_reason::DropReason;
 use crate::event_log::EventLog;
 use crate::flow_table::{FlowId, FlowTable, Usual};
@@ -189,6 +189,7 @@ impl Pipeline {
     pub fn walk<E: Egress>(&mut self, turn: &Turn<'_>, batch: &Batch, egress: &mut E) {
         self.entered = (batch.len() + batch.rejected().len()) as u64;
         self.ended = 0;
+        self.inspection.inspector().judge_files_by(turn.generation.file_checks.as_ref());
         self.receive(turn, batch);
         let Some(ingress) = turn.generation.port(turn.ingress) else {
             for index in 0..batch.len() {
@@ -318,6 +319,8 @@ impl Pipeline {
             ended += 1;
         });
         self.counters.flows_ended.add(ended);
+        let files = file_counts(&self.inspection.inspector().file_counts());
+        self.counters.files.iter().zip(files).for_each(|(cell, count)| cell.set(count));
         self.expire_fragments(now_ms);
         self.log.flush(now_ms * 1_000);
         self.count_events();
@@ -583,6 +586,9 @@ impl Pipeline {
         let packet = candidate.packet();
         if self.inspection.has_findings() {
             self.report_findings(turn, (from, to), port, &packet, (view, keyed.hash));
+        }
+        if self.inspection.inspector().has_file_events() {
+            self.report_files(turn, port, &packet, keyed.hash);
         }
         match judged {
             Judged::Cleared(cleared) => Some(cleared),

@@ -225,6 +225,7 @@ impl Pipeline {
     /// Judges frames of a parcel, those of a [`Parcel::waiting_run`]; `turn` is about the port of the run.
     pub fn judge_handed<E: Egress>(&mut self, turn: &Turn<'_>, parcel: &Parcel, run: Range<usize>, egress: &mut E) {
         let run = &parcel.waiting[run];
+        self.inspection.inspector().judge_files_by(turn.generation.file_checks.as_ref());
         self.entered = run.iter().map(Waiting::frame_count).sum();
         self.ended = 0;
         let is_quarantined = self.is_quarantined(turn);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use inspect::alert::AlertAction;
-use inspect::inspector::{Direction, FlowView};
+use inspect::inspector::{Direction, FileFinding, FlowView};
 use inspect::record::Note;
 use inspect::verdict::Refused;
 use inspect::wire::{self, Packet};
@@ -138,6 +138,33 @@ impl Pipeline {
         }
     }
 
+    #[cold]
+    pub(super) fn report_files(&mut self, turn: &Turn<'_>, port: PortId, packet: &Packet<'_>, flow_id: u64) {
+        for file in self.inspection.inspector().take_file_events() {
+            let file = Arc::new(file);
+            let (mut alert, info) = (None, EventKind::FileInfo(Arc::clone(&file)));
+            if let FileFinding::Listed(list) = file.finding {
+                match file.action {
+                    AlertAction::Allowed | AlertAction::WouldBlock => self.counters.alerts_allowed.add(1),
+                    AlertAction::Blocked => self.counters.alerts_blocked.add(1),
+                }
+                let hits = turn.generation.file_hits.get(turn.worker);
+                hits.and_then(|hits| hits.get(usize::from(list))).into_iter().for_each(|cell| cell.add(1));
+                alert = Some(EventKind::FileAlert(Arc::clone(&file)));
+            }
+            for (event_type, kind) in [(EventType::Alert, alert), (EventType::Fileinfo, Some(info))] {
+                let Some(kind) = kind else { continue };
+                let repeated = (turn.ingress, port, file.finding, file.action);
+                self.log.record(event_type, repeated, turn.now_us, || {
+                    let mut event = event_about(turn, kind);
+                    describe(&mut event, Some(port), packet);
+                    event.flow_id = flow_id;
+                    event
+                });
+            }
+        }
+    }
+
     /// Ends one item with a drop.
     #[cold]
     pub(super) fn end(
@@ -189,6 +216,8 @@ fn reason_of(refused: Refused) -> (DropReason, Option<u32>) {
         Refused::Memory => (DropReason::InspectionMemory, None),
         Refused::Budget => (DropReason::InspectionBudget, None),
         Refused::Protocol => (DropReason::ProtocolError, None),
+        Refused::File(_) => (DropReason::FileHash, None),
+        Refused::FileUnjudged => (DropReason::FileUnjudged, None),
     }
 }
 

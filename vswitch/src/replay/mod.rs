@@ -30,13 +30,16 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use inspect::file_hashes::{FileChecks, FileLimits, HashListBuilder, ListAction};
 use inspect::inspector::{Mode, Settings};
 use inspect::signature::{Loaded, RuleFile, RuleSet, Vars};
 use inspect::wire::{Checksums, Malformed};
 
+use crate::hash_lines;
 use capture::{Capture, CaptureError};
 use player::{Player, Tally};
 
@@ -61,6 +64,9 @@ pub struct ReplayArguments {
     /// Variable for the rules, such as HOME_NET=[10.0.0.0/8]; may be given several times
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
     pub vars: Vec<(String, String)>,
+    /// File with hashes of files, one a line; may be given several times
+    #[arg(long = "file-hashes", value_name = "FILE")]
+    pub file_hashes: Vec<PathBuf>,
     /// Whether signatures only report (ids) or stop packets too (ips)
     #[arg(long, value_enum, default_value_t = ReplayMode::Ids)]
     pub mode: ReplayMode,
@@ -110,6 +116,8 @@ pub enum ReplayError {
     NoRules,
     /// The capture is damaged; what comes before the damage was played.
     Capture(PathBuf, CaptureError),
+    /// A line of a list of hashes is not understood.
+    Hashes(String),
     /// The events cannot be written.
     Write(PathBuf, io::Error),
 }
@@ -118,6 +126,7 @@ impl fmt::Display for ReplayError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Hashes(fault) => f.write_str(fault),
             Self::NoRules => f.write_str("none of the rules could be loaded"),
             Self::Capture(path, error) => write!(f, "{}: {error}", path.display()),
             Self::Write(path, error) => write!(f, "{}: {error}", path.display()),
@@ -149,6 +158,7 @@ pub fn replay(
     messages: &mut dyn Write,
 ) -> Result<(), ReplayError> {
     let rules = load(arguments, messages)?;
+    let files = file_checks(arguments)?;
     let path = &arguments.capture;
     let file = File::open(path).map_err(|error| ReplayError::Read(path.clone(), error))?;
     let capture = Capture::open(BufReader::with_capacity(1 << 20, file))
@@ -169,10 +179,12 @@ pub fn replay(
     let mut run = Run {
         player: Player::new(&rules, settings, checksums),
         rules: &rules,
+        files: files.as_deref(),
         eve,
         time: Duration::ZERO,
         is_sample_due: arguments.checksum_validation.is_none(),
     };
+    run.player.judge_files_by(files.as_ref());
     let played = run.play(capture);
     let written = run.finish();
     // Nobody reads the figures if the output is gone; the events are what counts.
@@ -186,6 +198,22 @@ pub fn replay(
 
 fn create(path: &Path) -> Result<BufWriter<File>, ReplayError> {
     File::create(path).map(BufWriter::new).map_err(|error| ReplayError::Write(path.to_owned(), error))
+}
+
+/// The lists of hashes, each under its file's name. They drop, where anything does.
+fn file_checks(arguments: &ReplayArguments) -> Result<Option<Arc<FileChecks>>, ReplayError> {
+    let mut lists = Vec::new();
+    for path in &arguments.file_hashes {
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        let mut list = HashListBuilder::new(name, ListAction::Drop);
+        let mut faults = Vec::new();
+        hash_lines::read_file(path, &mut list, &mut faults).map_err(|error| ReplayError::Read(path.clone(), error))?;
+        if let Some((line, fault)) = faults.first() {
+            return Err(ReplayError::Hashes(format!("{}, line {line}: {fault}", path.display())));
+        }
+        lists.push(list.build());
+    }
+    Ok((!lists.is_empty()).then(|| Arc::new(FileChecks::new(lists, FileLimits::default()))))
 }
 
 fn load(arguments: &ReplayArguments, messages: &mut dyn Write) -> Result<RuleSet, ReplayError> {
@@ -227,6 +255,7 @@ enum PlayError {
 struct Run<'a> {
     player: Player<'a>,
     rules: &'a RuleSet,
+    files: Option<&'a FileChecks>,
     eve: Option<BufWriter<File>>,
     /// CPU time of the engine so far.
     time: Duration,
@@ -285,7 +314,7 @@ impl Run<'_> {
         let records = self.player.take_records();
         if let Some(eve) = &mut self.eve {
             for record in &records {
-                record::write(record, self.rules, eve)?;
+                record::write(record, self.rules, self.files, eve)?;
             }
         }
         Ok(())

@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
 
 use inspect::alert::Alert;
+use inspect::file_hashes::FileChecks;
 use inspect::flow_key::{FlowKey, Way};
 use inspect::fragments::{FragmentOutcome, FragmentTable};
-use inspect::inspector::{Direction, FlowView, Inspector, Mode, Settings};
+use inspect::inspector::{Direction, FileFinding, FlowView, Inspector, Mode, Settings};
 use inspect::signature::RuleSet;
 use inspect::stream::{TcpState, Transition};
 use inspect::verdict::Verdict;
@@ -74,6 +76,11 @@ impl<'a> Player<'a> {
             at_ns: 0,
             tally: Tally::default(),
         }
+    }
+
+    /// Judges files by these.
+    pub fn judge_files_by(&mut self, checks: Option<&Arc<FileChecks>>) {
+        self.inspector.judge_files_by(checks);
     }
 
     /// Takes segments with wrong checksums as they are from now on.
@@ -233,6 +240,7 @@ impl<'a> Player<'a> {
     }
 
     fn report(&mut self, packet: &Packet<'_>, view: &FlowView) {
+        self.report_files(packet);
         if self.alerts.is_empty() {
             return;
         }
@@ -240,6 +248,16 @@ impl<'a> Player<'a> {
         for alert in &self.alerts {
             let what = What::Alert(*alert, protocol, view.direction);
             self.records.push(Record { at_ns: self.at_ns, ends: Ends::of(packet), what });
+        }
+    }
+
+    fn report_files(&mut self, packet: &Packet<'_>) {
+        for file in self.inspector.take_file_events() {
+            let file = Arc::new(file);
+            let alert = matches!(file.finding, FileFinding::Listed(_)).then(|| What::FileAlert(Arc::clone(&file)));
+            for what in alert.into_iter().chain([What::FileInfo(file)]) {
+                self.records.push(Record { at_ns: self.at_ns, ends: Ends::of(packet), what });
+            }
         }
     }
 

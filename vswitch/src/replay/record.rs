@@ -3,15 +3,20 @@
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::net::IpAddr;
+use std::sync::Arc;
 
-use inspect::alert::{Alert, AlertAction};
-use inspect::inspector::Direction;
+use inspect::alert::Alert;
+use inspect::file_hashes::FileChecks;
+use inspect::inspector::{Direction, FileEvent, FileFinding};
 use inspect::protocol::AppProtocol;
 use inspect::signature::{RuleSet, SignatureInfo};
 use inspect::verdict::Refused;
 use inspect::wire::{Packet, Transport};
 use serde::Serialize;
+use serde_json::Value;
 
+use crate::eve::app::file_event;
+use crate::eve::record::{action_name, direction_name, list_text};
 use crate::eve::timestamp::format_utc;
 
 /// Flow ids are cut to what JavaScript's numbers hold exactly, as Suricata does.
@@ -76,16 +81,20 @@ pub struct Drop {
 }
 
 /// What is reported.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub enum What {
     /// A signature matched, in a flow that speaks this protocol, on a packet in this direction.
     Alert(Alert, Option<AppProtocol>, Direction),
+    /// A file is on a list of hashes.
+    FileAlert(Arc<FileEvent>),
+    /// A file that is on a list.
+    FileInfo(Arc<FileEvent>),
     /// A packet was stopped.
     Drop(Drop),
 }
 
 /// One line to be.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Record {
     /// When the packet was captured, in nanoseconds since 1970.
     pub at_ns: u64,
@@ -104,6 +113,8 @@ pub fn reason(why: Refused) -> &'static str {
         Refused::Memory => "stream memcap",
         Refused::Budget => "inspection budget",
         Refused::Protocol => "applayer error",
+        Refused::File(_) => "file hash",
+        Refused::FileUnjudged => "file not judged",
     }
 }
 
@@ -133,6 +144,8 @@ struct Line<'a> {
     alert: Option<AlertPart<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     drop: Option<DropPart>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fileinfo: Option<Value>,
 }
 
 #[derive(Serialize)]
@@ -180,7 +193,7 @@ impl Serialize for Metadata<'_> {
 ///
 /// # Errors
 /// The output cannot be written.
-pub fn write(record: &Record, rules: &RuleSet, out: &mut impl Write) -> io::Result<()> {
+pub fn write(record: &Record, rules: &RuleSet, files: Option<&FileChecks>, out: &mut impl Write) -> io::Result<()> {
     let ends = &record.ends;
     let mut line = Line {
         timestamp: format_utc(record.at_ns / 1_000),
@@ -198,6 +211,7 @@ pub fn write(record: &Record, rules: &RuleSet, out: &mut impl Write) -> io::Resu
         direction: None,
         alert: None,
         drop: None,
+        fileinfo: None,
     };
     match &record.what {
         What::Alert(alert, protocol, direction) => {
@@ -205,11 +219,29 @@ pub fn write(record: &Record, rules: &RuleSet, out: &mut impl Write) -> io::Resu
             line.event_type = "alert";
             line.tx_id = alert.transaction;
             line.app_proto = protocol.map(AppProtocol::name);
-            line.direction = Some(match direction {
-                Direction::ToServer => "to_server",
-                Direction::ToClient => "to_client",
-            });
+            line.direction = Some(direction_name(*direction));
             line.alert = Some(alert_part(alert, info));
+        }
+        What::FileAlert(file) => {
+            let FileFinding::Listed(list) = file.finding else { return Ok(()) };
+            let Some(list) = files.and_then(|files| files.lists().get(usize::from(list))) else { return Ok(()) };
+            line.event_type = "alert";
+            tell_file(file, &mut line);
+            let text = list_text(list);
+            line.alert = Some(AlertPart {
+                action: action_name(file.action),
+                gid: text.gid,
+                signature_id: text.signature_id,
+                rev: text.rev,
+                signature: text.signature,
+                category: text.category,
+                severity: text.severity,
+                metadata: Metadata(&[]),
+            });
+        }
+        What::FileInfo(file) => {
+            line.event_type = "fileinfo";
+            tell_file(file, &mut line);
         }
         What::Drop(drop) => {
             line.event_type = "drop";
@@ -220,13 +252,16 @@ pub fn write(record: &Record, rules: &RuleSet, out: &mut impl Write) -> io::Resu
     out.write_all(b"\n")
 }
 
+fn tell_file(file: &FileEvent, line: &mut Line<'_>) {
+    line.tx_id = Some(file.transaction);
+    line.app_proto = file.protocol.map(AppProtocol::name);
+    line.direction = Some(direction_name(file.side));
+    line.fileinfo = Some(file_event(file));
+}
+
 fn alert_part<'a>(alert: &Alert, info: &'a SignatureInfo) -> AlertPart<'a> {
-    let action = match alert.action {
-        AlertAction::Allowed | AlertAction::WouldBlock => "allowed",
-        AlertAction::Blocked => "blocked",
-    };
     AlertPart {
-        action,
+        action: action_name(alert.action),
         gid: info.gid,
         signature_id: info.sid,
         rev: info.rev,

@@ -112,6 +112,26 @@ fn wrong_checksums_are_left_out_unless_told_otherwise() {
 }
 
 #[test]
+fn files_on_lists_are_told_and_in_ips_mode_end_the_flow() {
+    let dir = tempfile::tempdir().unwrap();
+    let list = dir.path().join("bad.sha256");
+    // SHA-256 of "hello".
+    std::fs::write(&list, "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824  hello\n").unwrap();
+    let list = list.display().to_string();
+    let put = b"PUT /up HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello";
+    for step in [1000, 1, 7] {
+        let capture = pcap(&connection(put, step));
+        let (events, _) = run(dir.path(), &capture, RULE, &["--file-hashes", &list]).unwrap();
+        assert_eq!(events, ["1 \"allowed\"", "\"fileinfo\" null"], "in segments of {step}");
+        let (events, _) = run(dir.path(), &capture, RULE, &["--file-hashes", &list, "--mode", "ips"]).unwrap();
+        assert_eq!(events[..3], ["1 \"blocked\"", "\"fileinfo\" null", "\"drop\" \"file hash\""]);
+    }
+    std::fs::write(&list, "oops\n").unwrap();
+    let broken = run(dir.path(), &pcap(&[]), RULE, &["--file-hashes", &list]);
+    assert!(matches!(broken, Err(ReplayError::Hashes(fault)) if fault.contains("bad.sha256, line 1: ")));
+}
+
+#[test]
 fn what_cannot_be_read_or_loaded_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let capture = pcap(&connection(REQUEST, 1000));

@@ -160,6 +160,30 @@ fn a_port_that_cannot_be_attached_refuses_the_reload() {
 }
 
 #[test]
+fn lists_of_hashes_are_exchanged_by_a_reload() {
+    let daemon = Daemon::running();
+    let hash = |letter: &str| format!("{}  {letter}\n", letter.repeat(64));
+    let list = daemon.path("bad.sha256");
+    let inspection = "inspection: {file_hashes: [{name: bad, path: bad.sha256}]}\n";
+    std::fs::write(&list, hash("a")).expect("writable");
+    daemon.configure(&(daemon.yaml(&["web1", "db1"], RULES) + inspection));
+    let lists = |daemon: &Daemon| daemon.metric("vswitch_file_hashes{list=\"bad\"}");
+    assert_eq!(lists(&daemon), None);
+    assert_eq!(daemon.cli(&["reload"]).status, 0);
+    assert_eq!(lists(&daemon), Some(1.0));
+    assert_eq!(daemon.metric("vswitch_file_hash_matches_total{list=\"bad\"}"), Some(0.0));
+    std::fs::write(&list, hash("a") + &hash("b")).expect("writable");
+    assert_eq!(daemon.cli(&["reload"]).status, 0);
+    assert_eq!(lists(&daemon), Some(2.0));
+    // A list that is not understood changes nothing.
+    std::fs::write(&list, hash("a") + "oops\n").expect("writable");
+    let ended = daemon.cli(&["reload"]);
+    assert_eq!(ended.status, 2);
+    assert!(ended.err.contains("bad.sha256`, line 2: "), "{}", ended.err);
+    assert_eq!(lists(&daemon), Some(2.0));
+}
+
+#[test]
 fn a_hundred_reloads_leave_nothing_behind() {
     let daemon = Daemon::running();
     let descriptors = |daemon: &Daemon| {

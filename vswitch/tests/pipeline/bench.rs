@@ -323,7 +323,11 @@ impl Bench {
                 Some(event.generation.policy.decider_name(decider).to_owned())
             }
             EventKind::Drop { .. } | EventKind::WouldDrop { .. } => None,
-            EventKind::Alert(_) | EventKind::Anomaly(..) | EventKind::Note(_) => None,
+            EventKind::Alert(_)
+            | EventKind::Anomaly(..)
+            | EventKind::FileAlert(_)
+            | EventKind::FileInfo(_)
+            | EventKind::Note(_) => None,
         });
         deciders.last()
     }

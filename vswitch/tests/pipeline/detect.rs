@@ -71,7 +71,12 @@ impl Watched {
         let events = self.bench.take_events().into_iter();
         let anomaly = |event: vswitch::event::Event| match event.kind {
             EventKind::Anomaly(anomaly, response) => Some((event.from, anomaly, response)),
-            EventKind::Alert(_) | EventKind::Drop { .. } | EventKind::WouldDrop { .. } | EventKind::Note(_) => None,
+            EventKind::Alert(_)
+            | EventKind::FileAlert(_)
+            | EventKind::FileInfo(_)
+            | EventKind::Drop { .. }
+            | EventKind::WouldDrop { .. }
+            | EventKind::Note(_) => None,
         };
         events.filter_map(anomaly).collect()
     }

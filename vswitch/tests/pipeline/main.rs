@@ -4,6 +4,7 @@ mod bench;
 mod detect;
 mod drops;
 mod evasions;
+mod files;
 mod flows;
 mod profiles;
 mod random;

@@ -27,7 +27,12 @@ fn a_match_with_action_drop_is_dropped_and_names_its_signature() {
     let kinds: Vec<_> = bench.take_events().into_iter().map(|event| event.kind).collect();
     let signature = kinds.iter().find_map(|kind| match kind {
         EventKind::Drop { signature, .. } => *signature,
-        EventKind::WouldDrop { .. } | EventKind::Alert(_) | EventKind::Anomaly(..) | EventKind::Note(_) => None,
+        EventKind::WouldDrop { .. }
+        | EventKind::Alert(_)
+        | EventKind::Anomaly(..)
+        | EventKind::FileAlert(_)
+        | EventKind::FileInfo(_)
+        | EventKind::Note(_) => None,
     });
     let sid = signature.and_then(|index| bench.generation.rules.signature(index)).map(|info| info.sid);
     assert_eq!(sid, Some(7));

@@ -3,6 +3,7 @@
 
 mod detect;
 mod eve;
+mod file_hashes;
 mod policy;
 mod ports;
 mod profiles;
@@ -161,6 +162,7 @@ pub(super) fn resolve(
     let limits = Limits::new(&file.limits, &mut context);
     let (rules, mut counts) = signatures::load(&file.inspection, base_dir, &mut context);
     let profiles = profiles::resolve(file, &rules, &mut context);
+    let file_checks = file_hashes::load(&file.inspection, base_dir, &mut context);
     if context.report.has_errors() {
         return None;
     }
@@ -176,6 +178,7 @@ pub(super) fn resolve(
         zones: file.zones.0.len(),
         rules: file.policy.rules.len(),
         profiles: profiles.list().iter().map(ProfileCount::of).collect(),
+        hash_lists: file_hashes::counts(file_checks.as_deref()),
         ..counts
     };
     Some(Resolved {
@@ -188,6 +191,7 @@ pub(super) fn resolve(
         detect,
         rules: Arc::new(rules),
         profiles: Arc::new(profiles),
+        file_checks,
         limits,
         counts,
         warnings: Report::default(),

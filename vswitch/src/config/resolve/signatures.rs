@@ -20,7 +20,7 @@ const FILE_LEN_MAX: u64 = 64 << 20;
 pub(super) fn load(inspection: &Inspection, base_dir: &Path, context: &mut Context<'_>) -> (RuleSet, Counts) {
     let mut files = Vec::new();
     for pattern in &inspection.rule_files {
-        for path in find(pattern, base_dir, context) {
+        for path in find(pattern, base_dir, "no signatures come from it", context) {
             if files.len() == FILES_MAX {
                 context.error_at(&pattern.at, format!("more than {FILES_MAX} rule files"));
                 break;
@@ -74,8 +74,8 @@ fn word_end(text: &str, start: usize) -> usize {
     start + word.find(|c| !is_letter(c)).unwrap_or(word.len())
 }
 
-/// The files that a pattern stands for, in the order of their names.
-fn find(pattern: &At<String>, base_dir: &Path, context: &mut Context<'_>) -> Vec<PathBuf> {
+/// The files that a pattern stands for, in the order of their names. Without any, the warning says what that means.
+pub(super) fn find(pattern: &At<String>, base_dir: &Path, without: &str, context: &mut Context<'_>) -> Vec<PathBuf> {
     let path = base_dir.join(pattern.as_str());
     let is_pattern = |text: &str| text.contains(['*', '?']);
     let (Some(dir), Some(name)) = (path.parent(), path.file_name().and_then(|name| name.to_str())) else {
@@ -104,7 +104,7 @@ fn find(pattern: &At<String>, base_dir: &Path, context: &mut Context<'_>) -> Vec
     };
     found.sort();
     if found.is_empty() {
-        context.warning_at(&pattern.at, format!("`{}` matches no file: no signatures come from it", pattern.value));
+        context.warning_at(&pattern.at, format!("`{}` matches no file: {without}", pattern.value));
     }
     found
 }
