@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use inspect::detect::{Detectors, Seed};
 use inspect::signature::RuleSet;
 use inspect::wire::emit::FrameBuilder;
-use vswitch::counters::WorkerCounters;
+use vswitch::counters::{PORTS_MAX, WorkerCounters};
+use vswitch::detect::{Detect, DetectConfig};
 use vswitch::drop_reason::DropReason;
 use vswitch::eve::settings::EveSettings;
 use vswitch::event::{Event, EventKind};
@@ -20,6 +22,7 @@ use vswitch::pipeline::{Pipeline, Turn};
 use vswitch::port::memory::{MemoryPeer, MemoryQueue, Sent};
 use vswitch::port::{PortFault, QueueIo, Refusals};
 use vswitch::profiles::Profiles;
+use vswitch::quarantine::Quarantines;
 use zones::binding::PortSecurity;
 use zones::policy::Policy;
 use zones::rule::{Action, Endpoint, Rule};
@@ -114,6 +117,10 @@ pub struct Bench {
     egress: MemoryEgress,
     events: crossbeam_channel::Receiver<Event>,
     before: BTreeMap<String, u64>,
+    /// How the next generation's ports are watched for scans and floods, if they are.
+    pub watch: Option<DetectConfig>,
+    detectors: Arc<Detectors>,
+    pub quarantines: Arc<Quarantines>,
 }
 
 impl Default for Bench {
@@ -163,6 +170,9 @@ impl Bench {
             egress: MemoryEgress { queues, faults: Vec::new() },
             events,
             before: BTreeMap::new(),
+            watch: None,
+            detectors: Arc::new(Detectors::new(PORTS_MAX, Seed([3, 4]))),
+            quarantines: Arc::default(),
         };
         bench.before = bench.snapshot();
         bench
@@ -171,7 +181,10 @@ impl Bench {
     /// Puts another generation in force.
     pub fn reload(&mut self, policy: Policy) {
         let number = self.generation.number + 1;
-        self.generation = Arc::new(generation(number, policy, RuleSet::default()));
+        let detect = |config| Detect::new(config, Arc::clone(&self.detectors)).expect("thresholds that can be kept");
+        let watch = self.watch.as_ref().map(detect);
+        let next = generation(number, policy, RuleSet::default()).with_watch(watch, Arc::clone(&self.quarantines));
+        self.generation = Arc::new(next);
     }
 
     /// Puts another generation in force, with these signatures and profiles.

@@ -1,17 +1,14 @@
 //! Scans, sweeps, floods and bursts on the walk: what is told, what is stopped, and ports in quarantine.
 
 use std::net::Ipv6Addr;
-use std::sync::Arc;
 
-use inspect::detect::{Anomaly, AnomalyKind, Detectors, Seed, Target, Threshold};
+use inspect::detect::{Anomaly, AnomalyKind, Target, Threshold};
 use inspect::signature::RuleSet;
 use inspect::wire::emit;
-use vswitch::counters::PORTS_MAX;
-use vswitch::detect::{Detect, DetectConfig, Response};
+use vswitch::detect::{DetectConfig, Response};
 use vswitch::drop_reason::DropReason;
 use vswitch::event::EventKind;
 use vswitch::frame::PortId;
-use vswitch::quarantine::Quarantines;
 
 use crate::bench::*;
 
@@ -19,27 +16,23 @@ const THRESHOLD: u32 = 50;
 const QUIET_MS: u64 = 60_000;
 const QUARANTINE: Response = Response::Quarantine { ms: 5_000 };
 
+/// A threshold of 50 in 10 s for each of these kinds.
+pub fn config(kinds: &[(AnomalyKind, Response)]) -> DetectConfig {
+    let threshold = Threshold { count_max: THRESHOLD, window_ms: 10_000, quiet_ms: QUIET_MS };
+    let kinds = kinds.iter().map(|(kind, response)| (*kind, (threshold, *response))).collect();
+    DetectConfig { kinds, exempt: Vec::new() }
+}
+
 /// A bench whose ports are watched.
 struct Watched {
     bench: Bench,
-    detectors: Arc<Detectors>,
-    quarantines: Arc<Quarantines>,
-    config: DetectConfig,
 }
 
 impl Watched {
     /// Watches for these kinds, with a threshold of 50 in 10 s.
     fn new(kinds: &[(AnomalyKind, Response)]) -> Self {
-        let threshold = Threshold { count_max: THRESHOLD, window_ms: 10_000, quiet_ms: QUIET_MS };
-        let kinds = kinds.iter().map(|(kind, response)| (*kind, (threshold, *response))).collect();
-        let config = DetectConfig { kinds, exempt: Vec::new() };
-        let mut watched = Self {
-            bench: Bench::new(policy(Vec::new()), RuleSet::default(), 4096),
-            detectors: Arc::new(Detectors::new(PORTS_MAX, Seed([3, 4]))),
-            quarantines: Arc::default(),
-            config,
-        };
-        watched.reload();
+        let mut watched = Self { bench: Bench::new(policy(Vec::new()), RuleSet::default(), 4096) };
+        watched.reload(config(kinds));
         // What goes outside is for one port.
         watched.bench.send(UP0, &emit::arp_request(OUTSIDE_MAC, [192, 0, 2, 1], ip(11)).build());
         watched.send_all(UP0, [], WEB1);
@@ -47,11 +40,10 @@ impl Watched {
         watched
     }
 
-    /// Puts the next generation in force, with the configuration of the watch as it is now.
-    fn reload(&mut self) {
-        let detect = Detect::new(&self.config, Arc::clone(&self.detectors)).expect("thresholds that can be kept");
-        let next = generation(self.bench.generation.number + 1, policy(Vec::new()), RuleSet::default());
-        self.bench.generation = Arc::new(next.with_watch(Some(detect), Arc::clone(&self.quarantines)));
+    /// Puts the next generation in force, with another watch.
+    fn reload(&mut self, config: DetectConfig) {
+        self.bench.watch = Some(config);
+        self.bench.reload(policy(Vec::new()));
     }
 
     /// Sends frames in bursts of up to 32, and answers how many arrived at `at`.
@@ -282,7 +274,7 @@ fn quarantined() -> Watched {
         told.iter().map(|told| (told.1.kind, told.2)).collect::<Vec<_>>(),
         [(AnomalyKind::PortScan, QUARANTINE)]
     );
-    assert!(watched.quarantines.holds(WEB1, watched.bench.now_us));
+    assert!(watched.bench.quarantines.holds(WEB1, watched.bench.now_us));
     watched.bench.moved();
     watched
 }
@@ -321,17 +313,16 @@ fn a_quarantine_ends_by_time_and_the_port_starts_anew() {
     assert_eq!(watched.told(), [], "what it did before is forgotten");
     watched.send_all(WEB1, scan(80), DB1);
     assert_eq!(watched.told().len(), 1, "and so is the quiet time: each quarantine is told");
-    assert!(watched.quarantines.holds(WEB1, watched.bench.now_us));
-    assert_eq!(watched.quarantines.count(WEB1), 2);
+    assert!(watched.bench.quarantines.holds(WEB1, watched.bench.now_us));
+    assert_eq!(watched.bench.quarantines.count(WEB1), 2);
 }
 
 #[test]
 fn a_quarantine_ends_by_hand_and_outlives_a_reload() {
     let mut watched = quarantined();
-    watched.config.kinds.clear();
-    watched.reload();
+    watched.reload(config(&[]));
     assert_eq!(watched.send_all(WEB1, datagrams(1), DB1), 0, "after a reload without a watch");
-    assert!(watched.quarantines.end(WEB1, watched.bench.now_us));
+    assert!(watched.bench.quarantines.end(WEB1, watched.bench.now_us));
     assert_eq!(watched.send_all(WEB1, datagrams(1), DB1), 1);
     watched.bench.assert_books_balance();
 }
@@ -358,15 +349,14 @@ fn a_datagram_that_was_half_there_stays_half() {
 fn who_is_exempt_is_not_watched() {
     let every = AnomalyKind::ALL.map(|kind| (kind, QUARANTINE));
     let mut watched = Watched::new(&every);
-    watched.config.exempt.push(WEB1);
-    watched.reload();
+    watched.reload(DetectConfig { exempt: vec![WEB1], ..config(&every) });
     for kind in AnomalyKind::ALL {
         watched.send_all(WEB1, frames(kind, 200), DB1);
     }
-    assert_eq!((watched.told(), watched.quarantines.count(WEB1)), (vec![], 0));
+    assert_eq!((watched.told(), watched.bench.quarantines.count(WEB1)), (vec![], 0));
     let scan = numbers(80).map(|port| addressed(emit::tcp((ip(12), 40_000), (ip(21), port)).syn(), 12, 21));
     watched.send_all(WEB2, scan, DB1);
-    assert_eq!(watched.quarantines.count(WEB2), 1, "others are");
+    assert_eq!(watched.bench.quarantines.count(WEB2), 1, "others are");
 }
 
 /// Nobody out there can cut everybody in here off from the world.
@@ -378,5 +368,5 @@ fn an_uplink_is_not_put_in_quarantine() {
     watched.send_all(UP0, scan, WEB1);
     assert_eq!(watched.told().iter().map(|told| told.2).collect::<Vec<_>>(), [Response::Drop]);
     assert!((20..36).contains(&watched.dropped("up0", DropReason::Anomaly)));
-    assert_eq!(watched.quarantines.count(UP0), 0);
+    assert_eq!(watched.bench.quarantines.count(UP0), 0);
 }

@@ -1,8 +1,10 @@
 //! Random traffic from a seed: whatever guests send, the books balance, nothing leaves that did not come in, and what a flow
-//! remembers never changes an answer. A failure names its seed; `check_books(seed)` replays it.
+//! remembers never changes an answer. A failure names its seed; `check_books(seed, is_watched)` replays it.
 
+use inspect::detect::AnomalyKind;
 use inspect::signature::RuleSet;
 use inspect::wire::emit::{self, FrameBuilder};
+use vswitch::detect::{DetectConfig, Response};
 use vswitch::drop_reason::DropReason;
 use vswitch::frame::{ClaimedOffload, PortId};
 use zones::policy::{Decision, FlowFacts, Policy};
@@ -10,6 +12,7 @@ use zones::rule::{Action, Rule};
 use zones::service::Service;
 
 use crate::bench::*;
+use crate::detect;
 
 /// SplitMix64 (Steele, Lea, Flood 2014): the same numbers for the same seed on every machine.
 struct Dice(u64);
@@ -136,9 +139,21 @@ fn assert_only_copies(bench: &Bench, sent: &[Vec<u8>], seed: u64) {
     }
 }
 
-fn check_books(seed: u64) {
+/// A watch that soon finds something, and stops it.
+fn some_watch(dice: &mut Dice) -> DetectConfig {
+    let responses = [Response::Alert, Response::Drop, Response::Quarantine { ms: 10_000 }];
+    let mut config = detect::config(&AnomalyKind::ALL.map(|kind| (kind, dice.pick(&responses))));
+    config.kinds.values_mut().for_each(|(threshold, _)| threshold.count_max = 5);
+    config
+}
+
+fn check_books(seed: u64, is_watched: bool) -> Bench {
     let mut dice = Dice(seed);
     let mut bench = Bench::new(policy(Vec::new()), RuleSet::default(), 16);
+    if is_watched {
+        bench.watch = Some(some_watch(&mut dice));
+        bench.reload(policy(Vec::new()));
+    }
     let mut sent = Vec::new();
     for _ in 0..60 {
         let from = dice.pick(&ALL_PORTS);
@@ -160,6 +175,7 @@ fn check_books(seed: u64) {
             }
             3 => {
                 let policy = some_policy(&mut dice);
+                bench.watch = bench.watch.is_some().then(|| some_watch(&mut dice));
                 bench.reload(policy);
             }
             4 => bench.advance_ms(dice.pick(&[1, 20_000, 200_000])),
@@ -177,6 +193,7 @@ fn check_books(seed: u64) {
         .filter(|reason| ALL_PORTS.iter().any(|port| bench.counters.port(*port).drops[**reason as usize].value() > 0))
         .count();
     assert!(delivered > 20 && reason_count > 8, "seed {seed} is dull: {delivered} delivered, {reason_count} reasons");
+    bench
 }
 
 /// What was cleared was delivered, unless its receiver did not take it.
@@ -194,8 +211,20 @@ fn assert_cleared_is_delivered_or_not_taken(bench: &Bench) {
 #[test]
 fn the_books_balance_over_random_traffic() {
     for seed in 0..60 {
-        check_books(seed);
+        check_books(seed, false);
     }
+}
+
+#[test]
+fn the_books_balance_while_floods_are_stopped_and_ports_are_in_quarantine() {
+    let mut stopped = [0; 2];
+    for seed in 100..130 {
+        let bench = check_books(seed, true);
+        for (sum, reason) in stopped.iter_mut().zip([DropReason::Anomaly, DropReason::Quarantined]) {
+            *sum += ALL_PORTS.map(|port| bench.counters.port(port).drops[reason as usize].value()).iter().sum::<u64>();
+        }
+    }
+    assert!(stopped.iter().all(|count| *count > 100), "it is about frames that were stopped: {stopped:?}");
 }
 
 /// The verdict without a cache: flows are remembered by who opened them, and policy is asked anew about every frame.
