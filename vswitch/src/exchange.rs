@@ -2,9 +2,10 @@
 //!
 //! # Theory of operation
 //! ```text
-//!   accepted --> Reading --> Writing --> Draining --> closed
+//!   accepted --> Reading --> (Waiting -->) Writing --> Draining --> closed
 //! ```
-//! A client is *Reading* until the caller finds a whole request in its bytes, *Writing* until the reply is sent, and then
+//! A client is *Reading* until the caller finds a whole request in its bytes, *Waiting* while the reply takes time, *Writing*
+//! until the reply is sent, and then
 //! *Draining*: its sending side is shut down and what it still sends is thrown away, because closing a socket with unread
 //! bytes resets the connection, and a reset can overtake the reply. Each state has a deadline; at most `clients_max` clients
 //! exist at a time, and one that comes when all places are taken is closed at once. Memory is therefore bounded by
@@ -99,8 +100,21 @@ pub struct Input<'a> {
     pub is_full: bool,
 }
 
+/// What the caller makes of a whole request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// These bytes.
+    Now(Vec<u8>),
+    /// Bytes that [`Server::fulfil`] will be given under this ticket; the caller gives each ticket once.
+    Later(u64),
+}
+
+/// How long a client may wait for a reply that takes time: as long as our own client does at most.
+const LATER_MAX: Duration = Duration::from_secs(3600);
+
 enum State {
     Reading(Vec<u8>),
+    Waiting(u64),
     Writing { reply: Vec<u8>, sent: usize },
     Draining { left: usize },
 }
@@ -163,7 +177,7 @@ impl<L: Listen> Server<L> {
         &mut self,
         token: Token,
         registry: &Registry,
-        answer: &mut dyn FnMut(Input<'_>) -> Option<Vec<u8>>,
+        answer: &mut dyn FnMut(Input<'_>) -> Option<Reply>,
     ) -> bool {
         let Some(place) = token.0.checked_sub(self.first_token) else {
             return false;
@@ -179,7 +193,7 @@ impl<L: Listen> Server<L> {
     }
 
     /// Closes clients whose deadline has passed, and takes clients that an earlier failure to accept left waiting.
-    pub fn tick(&mut self, registry: &Registry, answer: &mut dyn FnMut(Input<'_>) -> Option<Vec<u8>>) {
+    pub fn tick(&mut self, registry: &Registry, answer: &mut dyn FnMut(Input<'_>) -> Option<Reply>) {
         let now = Instant::now();
         for place in &mut self.clients {
             place.take_if(|client| client.deadline <= now);
@@ -187,7 +201,7 @@ impl<L: Listen> Server<L> {
         self.accept(registry, answer);
     }
 
-    fn accept(&mut self, registry: &Registry, answer: &mut dyn FnMut(Input<'_>) -> Option<Vec<u8>>) {
+    fn accept(&mut self, registry: &Registry, answer: &mut dyn FnMut(Input<'_>) -> Option<Reply>) {
         // A bound on the loop: a client that connects as fast as it is turned away must not keep us here.
         for _ in 0..2 * self.limits.clients_max {
             let mut stream = match self.listener.accept() {
@@ -214,20 +228,34 @@ impl<L: Listen> Server<L> {
         }
     }
 
-    fn drive(&mut self, place: usize, answer: &mut dyn FnMut(Input<'_>) -> Option<Vec<u8>>) {
+    /// Sends the reply that a ticket was given for, if its client is still there.
+    pub fn fulfil(&mut self, ticket: u64, reply: Vec<u8>) {
+        let waits = |client: &Client<L::Stream>| matches!(client.state, State::Waiting(own) if own == ticket);
+        let Some(place) = self.clients.iter().position(|client| client.as_ref().is_some_and(waits)) else { return };
+        if let Some(client) = &mut self.clients[place] {
+            client.state = State::Writing { reply, sent: 0 };
+            client.deadline = Instant::now() + self.limits.deadline;
+        }
+        self.drive(place, &mut |_| None);
+    }
+
+    fn drive(&mut self, place: usize, answer: &mut dyn FnMut(Input<'_>) -> Option<Reply>) {
         let Some(client) = &mut self.clients[place] else {
             return;
         };
         let stopped_by = loop {
             let step = match &mut client.state {
                 State::Reading(input) => read_request(&mut client.stream, input, self.limits.input_max, answer),
+                State::Waiting(_) => break ErrorKind::WouldBlock,
                 State::Writing { reply, sent } => send::<L>(&mut client.stream, reply, sent),
                 State::Draining { left } => Err(drain(&mut client.stream, left)),
             };
             match step {
                 Ok(next) => {
-                    if matches!(next, State::Writing { .. }) {
-                        client.deadline = Instant::now() + self.limits.deadline;
+                    match next {
+                        State::Writing { .. } => client.deadline = Instant::now() + self.limits.deadline,
+                        State::Waiting(_) => client.deadline = Instant::now() + LATER_MAX,
+                        State::Reading(_) | State::Draining { .. } => {}
                     }
                     client.state = next;
                 }
@@ -246,7 +274,7 @@ fn read_request(
     stream: &mut impl Read,
     input: &mut Vec<u8>,
     input_max: usize,
-    answer: &mut dyn FnMut(Input<'_>) -> Option<Vec<u8>>,
+    answer: &mut dyn FnMut(Input<'_>) -> Option<Reply>,
 ) -> io::Result<State> {
     let mut chunk = [0; 4096];
     loop {
@@ -259,7 +287,8 @@ fn read_request(
         let is_full = input.len() == input_max;
         let reply = answer(Input { bytes: input, is_full });
         match reply {
-            Some(reply) => return Ok(State::Writing { reply, sent: 0 }),
+            Some(Reply::Now(reply)) => return Ok(State::Writing { reply, sent: 0 }),
+            Some(Reply::Later(ticket)) => return Ok(State::Waiting(ticket)),
             None if is_full => return Err(ErrorKind::FileTooLarge.into()),
             None => {}
         }
@@ -321,8 +350,9 @@ mod tests {
             let ordered = Arc::clone(&stop);
             let thread = std::thread::spawn(move || {
                 let mut events = Events::with_capacity(8);
-                let mut answer =
-                    |input: Input<'_>| (input.bytes.contains(&b'\n')).then(|| vec![input.bytes[0]; REPLY_LEN]);
+                let mut answer = |input: Input<'_>| {
+                    (input.bytes.contains(&b'\n')).then(|| Reply::Now(vec![input.bytes[0]; REPLY_LEN]))
+                };
                 while !ordered.load(Ordering::Relaxed) {
                     poll.poll(&mut events, Some(Duration::from_millis(10))).expect("polled");
                     for event in &events {

@@ -27,6 +27,8 @@ pub enum Table {
     Rules,
     /// Workers and their load
     Workers,
+    /// Inspection profiles, the zones that they hold between, and what they did
+    Profiles,
 }
 
 /// A port.
@@ -225,6 +227,35 @@ pub struct Threats {
     pub threats: Vec<ThreatRow>,
     /// Ports in quarantine.
     pub quarantines: Vec<QuarantineRow>,
+}
+
+/// An inspection profile.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProfileRow {
+    /// Name.
+    pub name: String,
+    /// `ips`, `ids` or `audit`.
+    pub mode: String,
+    /// Whether it holds where no pair says otherwise.
+    pub is_default: bool,
+    /// Pairs of zones that it holds between, as in `web > db`; without those that get it as the default.
+    pub pairs: Vec<String>,
+    /// More pairs than are listed.
+    pub pairs_omitted: u64,
+    /// Signatures that apply.
+    pub signatures: u64,
+    /// Those of them that ask for a drop.
+    pub stopping: u64,
+    /// Whether connections may be picked up in the middle.
+    pub midstream: bool,
+    /// Exception policies, by what they are for.
+    pub exceptions: BTreeMap<String, String>,
+    /// Alerts since its generation took force.
+    pub alerts: u64,
+    /// Frames that inspection dropped since then.
+    pub drops: u64,
+    /// Frames since then that an audit let pass and prevention would have dropped.
+    pub would_drops: u64,
 }
 
 /// A worker.

@@ -9,7 +9,7 @@ use inspect::inspector::{ExceptionPolicy, Mode, Settings};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use vswitch::config::diagnostic::Severity;
-use vswitch::config::{Attachment, PortNumbering, Resolved, VhostUserMode, load, load_text, schema};
+use vswitch::config::{Attachment, PortNumbering, Resolved, VhostUserMode, load, load_after, load_text, schema};
 use vswitch::detect::{DetectConfig, Response};
 use zones::PortId;
 
@@ -359,6 +359,32 @@ fn profiles_choose_among_signatures() {
     let expected = "warning: no signature is selected by this\n --> test.yaml:7:21\n";
     assert!(warnings.contains(expected), "{warnings}");
     assert!(warnings.contains("warning: this pair never decides"), "{warnings}");
+}
+
+#[test]
+fn signatures_that_did_not_change_are_not_compiled_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule = "alert tcp any any -> $HOME_NET any (msg:\"x\"; content:\"abcd\"; sid:1;)\nalert x (sid:2;)\n";
+    let config = dir.path().join("vswitch.yaml");
+    std::fs::write(dir.path().join("one.rules"), rule).unwrap();
+    let text = "inspection: {rule_files: [one.rules], profiles: {x: {mode: ids}}, default_profile: x}\n";
+    let mut before: Option<Resolved> = None;
+    let mut check = |text: &str, is_same: bool| {
+        std::fs::write(&config, text).unwrap();
+        let compiled = before.as_ref().map(|resolved| &resolved.compiled);
+        let resolved = load_after(compiled, &config, &mut PortNumbering::new()).unwrap();
+        assert_eq!((resolved.counts.signatures, resolved.counts.signatures_refused), (1, 1));
+        assert_eq!(resolved.warnings.count(Severity::Warning), 1, "{}", resolved.warnings);
+        let shares = before.as_ref().is_some_and(|before| std::sync::Arc::ptr_eq(&before.rules, &resolved.rules));
+        assert_eq!(shares, is_same, "{text}");
+        before = Some(resolved);
+    };
+    check(text, false);
+    check(text, true);
+    check(&text.replace("ids", "audit"), true);
+    check(&text.replace("one.rules]", "one.rules], vars: {HOME_NET: 10.0.0.0/8}"), false);
+    std::fs::write(dir.path().join("one.rules"), rule.replace("abcd", "abce")).unwrap();
+    check(text, false);
 }
 
 /// What tools outside of this repository write; none of its names may change.

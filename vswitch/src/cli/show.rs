@@ -4,7 +4,9 @@ use serde_json::Value;
 
 use super::table::Set::{Left, Right};
 use super::table::Table as Text;
-use crate::status::{AlertRow, DropRow, Flows, MacRow, PortRow, RuleRow, Table, Threats, WorkerRow, ZoneRow};
+use crate::status::{
+    AlertRow, DropRow, Flows, MacRow, PortRow, ProfileRow, RuleRow, Table, Threats, WorkerRow, ZoneRow,
+};
 
 /// Sets the daemon's answer as text.
 ///
@@ -21,6 +23,7 @@ pub fn text(table: Table, rows: Value) -> Result<String, serde_json::Error> {
         Table::Threats => threats(serde_json::from_value(rows)?),
         Table::Rules => rules(serde_json::from_value(rows)?),
         Table::Workers => workers(serde_json::from_value(rows)?),
+        Table::Profiles => profiles(serde_json::from_value(rows)?),
     })
 }
 
@@ -61,6 +64,45 @@ fn state(row: &PortRow) -> &'static str {
         (None, true) => "up",
         (None, false) => "down",
     }
+}
+
+fn profiles(rows: Vec<ProfileRow>) -> String {
+    let mut text = Text::new(&[
+        ("PROFILE", Left),
+        ("MODE", Left),
+        ("SIGNATURES", Right),
+        ("TO DROP", Right),
+        ("ALERTS", Right),
+        ("DROPPED", Right),
+        ("WOULD DROP", Right),
+        ("MIDSTREAM", Left),
+        ("EXCEPTIONS", Left),
+        ("BETWEEN", Left),
+    ]);
+    for row in rows {
+        let chosen = row.exceptions.iter().filter(|(_, policy)| *policy != "auto");
+        let exceptions: Vec<String> = chosen.map(|(what, policy)| format!("{what}={policy}")).collect();
+        let mut between = row.pairs;
+        if row.pairs_omitted > 0 {
+            between.push(format!("{} more", row.pairs_omitted));
+        }
+        if row.is_default {
+            between.push("all others".to_owned());
+        }
+        text.row([
+            row.name,
+            row.mode,
+            row.signatures.to_string(),
+            row.stopping.to_string(),
+            row.alerts.to_string(),
+            row.drops.to_string(),
+            row.would_drops.to_string(),
+            if row.midstream { "yes" } else { "no" }.to_owned(),
+            if exceptions.is_empty() { "auto".to_owned() } else { exceptions.join(",") },
+            between.join(", "),
+        ]);
+    }
+    text.text()
 }
 
 fn zones(rows: Vec<ZoneRow>) -> String {

@@ -24,7 +24,7 @@ mod tree;
 pub use diagnostic::Report;
 pub use limits::Limits;
 pub use numbering::PortNumbering;
-pub use resolved::{Attachment, Counts, PortConfig, Resolved, SwitchConfig, VhostUserMode};
+pub use resolved::{Attachment, Compiled, Counts, PortConfig, Resolved, SwitchConfig, VhostUserMode};
 
 use decode::Decoded;
 use diagnostic::{Diagnostic, Place, Severity, SourceText};
@@ -41,6 +41,15 @@ pub const FILE_LEN_MAX: u64 = 4 << 20;
 /// # Errors
 /// Everything that is wrong with it. The numbering is as before then.
 pub fn load(path: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Report> {
+    load_after(None, path, numbering)
+}
+
+/// [`load`], with the signatures of the configuration that is in force: where rule files and variables are still the same, they
+/// are used as they are, and no second copy is made.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_after(before: Option<&Compiled>, path: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Report> {
     let name = path.display().to_string();
     let text = std::fs::File::open(path)
         .map_err(|error| error.to_string())
@@ -50,7 +59,7 @@ pub fn load(path: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Repo
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         Some(_) | None => Path::new("."),
     };
-    load_text(&name, &text, base_dir, numbering)
+    load_text_after(before, (&name, &text), base_dir, numbering)
 }
 
 /// Checks a configuration that is at hand as text, under a name for messages; relative paths in it start from `base_dir`.
@@ -58,6 +67,15 @@ pub fn load(path: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Repo
 /// # Errors
 /// Everything that is wrong with it. The numbering is as before then.
 pub fn load_text(name: &str, text: &str, base_dir: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Report> {
+    load_text_after(None, (name, text), base_dir, numbering)
+}
+
+fn load_text_after(
+    before: Option<&Compiled>,
+    (name, text): (&str, &str),
+    base_dir: &Path,
+    numbering: &mut PortNumbering,
+) -> Result<Resolved, Report> {
     let source = Arc::new(SourceText::new(name, text));
     let mut report = Report::default();
     let decoded = match tree::read(text) {
@@ -83,7 +101,7 @@ pub fn load_text(name: &str, text: &str, base_dir: &Path, numbering: &mut PortNu
     }
     let resolved = value.and_then(|file| {
         let context = resolve::Context::new(source, &mut report, lost);
-        resolve::resolve(&file, base_dir, numbering, context)
+        resolve::resolve(&file, base_dir, before, numbering, context)
     });
     report.sort();
     match resolved {

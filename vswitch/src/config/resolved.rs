@@ -7,7 +7,7 @@ use crate::eve::settings::EveSettings;
 use crate::profiles::{NamedProfile, Profiles, mode_word};
 use crate::worker::PollMode;
 use inspect::file_hashes::FileChecks;
-use inspect::signature::RuleSet;
+use inspect::signature::{Refusal, RuleSet};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -35,6 +35,8 @@ pub struct Resolved {
     pub detect: Option<DetectConfig>,
     /// The signatures.
     pub rules: Arc<RuleSet>,
+    /// The same with what they were made from, for the configuration that comes after this one.
+    pub compiled: Compiled,
     /// How flows are inspected, by the zones that they go between.
     pub profiles: Arc<Profiles>,
     /// What files are judged by, if there is a list.
@@ -45,6 +47,15 @@ pub struct Resolved {
     pub counts: Counts,
     /// What is allowed but probably not meant.
     pub warnings: Report,
+}
+
+/// Compiled signatures, with what tells whether those of another configuration would be the same.
+#[derive(Clone, Debug)]
+pub struct Compiled {
+    pub(super) rules: Arc<RuleSet>,
+    pub(super) refused: Arc<[Refusal]>,
+    /// Hashes of names and texts of the files and of the variables.
+    pub(super) source: (u64, u64),
 }
 
 /// The switch itself.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::exchange::{Input, Limits};
+use crate::exchange::{Input, Limits, Reply};
 use crate::status::Table;
 
 /// What clients of the control socket are allowed. They are few, and all of them belong to the operator.
@@ -82,25 +82,48 @@ pub enum Cause {
 /// Who fulfils requests.
 pub trait Operations {
     /// Fulfils one.
-    fn fulfil(&mut self, request: Request) -> Response;
+    fn fulfil(&mut self, request: Request) -> Fulfilled;
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Fulfilled {
+    /// This.
+    Done(Response),
+    /// It takes time; the response comes under this ticket.
+    Later(u64),
+}
+
+impl From<Response> for Fulfilled {
+    fn from(response: Response) -> Self {
+        Self::Done(response)
+    }
 }
 
 /// The reply to what a client has sent so far; `None` as long as that is no whole line.
-pub fn answer(input: Input<'_>, operations: &mut dyn Operations) -> Option<Vec<u8>> {
+pub fn answer(input: Input<'_>, operations: &mut dyn Operations) -> Option<Reply> {
     let response = match input.bytes.iter().position(|&byte| byte == b'\n') {
         Some(end) => match serde_json::from_slice(&input.bytes[..end]) {
-            Ok(request) => operations.fulfil(request),
+            Ok(request) => match operations.fulfil(request) {
+                Fulfilled::Done(response) => response,
+                Fulfilled::Later(ticket) => return Some(Reply::Later(ticket)),
+            },
             Err(error) => bad_request(format!("this is no request: {error}")),
         },
         None if input.is_full => bad_request(format!("a request has no more than {} bytes", LIMITS.input_max)),
         None => return None,
     };
-    let mut line = serde_json::to_vec(&response).unwrap_or_else(|error| {
+    Some(Reply::Now(line(&response)))
+}
+
+/// A response as the bytes that a client reads.
+pub fn line(response: &Response) -> Vec<u8> {
+    let mut line = serde_json::to_vec(response).unwrap_or_else(|error| {
         // Our own rows always serialise; a client still gets a reply if that should ever be wrong.
         format!("{{\"status\":\"error\",\"cause\":\"bad_request\",\"message\":\"{error}\"}}").into_bytes()
     });
     line.push(b'\n');
-    Some(line)
+    line
 }
 
 fn bad_request(message: String) -> Response {
@@ -116,13 +139,14 @@ mod tests {
     struct Echo;
 
     impl Operations for Echo {
-        fn fulfil(&mut self, request: Request) -> Response {
-            Response::Ok { result: serde_json::to_value(request).expect("requests serialise") }
+        fn fulfil(&mut self, request: Request) -> Fulfilled {
+            Response::Ok { result: serde_json::to_value(request).expect("requests serialise") }.into()
         }
     }
 
     fn reply_to(bytes: &[u8], is_full: bool) -> Option<Response> {
-        answer(Input { bytes, is_full }, &mut Echo).map(|line| {
+        answer(Input { bytes, is_full }, &mut Echo).map(|reply| {
+            let Reply::Now(line) = reply else { panic!("{reply:?}") };
             assert_eq!(line.iter().filter(|&&byte| byte == b'\n').count(), 1);
             serde_json::from_slice(&line).expect("replies are JSON")
         })

@@ -8,16 +8,18 @@ use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, UnixListener};
-use mio::{Events, Interest, Poll, Token};
+use mio::{Events, Interest, Poll, Token, Waker};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
 use signal_hook_mio::v1_0::Signals;
 
-use crate::control::{self, Operations};
-use crate::exchange::Server;
+use crate::control::{self, Operations, Response};
+use crate::exchange::{Reply, Server};
 use crate::http::{self, Pages};
 
 const SIGNALS: Token = Token(0);
 const FIRST_CONTROL: usize = 1;
+/// Somebody else has something for the main thread.
+const WAKE: Token = Token(usize::MAX);
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -58,6 +60,9 @@ pub(super) trait Acts: Operations + Pages {
     /// Reads the configuration anew; what comes of it is logged.
     fn hang_up(&mut self);
 
+    /// Takes up what other threads have done for this one: the responses to requests that took time, by ticket.
+    fn take_up(&mut self) -> Vec<(u64, Response)>;
+
     /// Opens the event log's file anew.
     fn reopen_log(&mut self);
 
@@ -82,6 +87,7 @@ fn end_at_once_next_time() {
 /// Everything that the main thread listens to.
 pub(super) struct Front {
     poll: Poll,
+    waker: Arc<Waker>,
     signals: Signals,
     control: Server<UnixListener>,
     pages: Option<Server<TcpListener>>,
@@ -95,6 +101,7 @@ impl Front {
     /// What could not be set up.
     pub(super) fn new(control: UnixListener, listen: Option<SocketAddr>) -> Result<Self, FrontError> {
         let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKE)?);
         let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM, SIGUSR1])?;
         poll.registry().register(&mut signals, SIGNALS, Interest::READABLE)?;
         let control = Server::new(control, FIRST_CONTROL, control::LIMITS, poll.registry())?;
@@ -106,7 +113,12 @@ impl Front {
                 Some(Server::new(listener, first_page, http::LIMITS, poll.registry())?)
             }
         };
-        Ok(Self { poll, signals, control, pages })
+        Ok(Self { poll, waker, signals, control, pages })
+    }
+
+    /// Wakes the loop, so that it takes up what there is.
+    pub(super) fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
     }
 
     /// Serves until a signal says to stop.
@@ -127,9 +139,12 @@ impl Front {
                     if self.take_signals(acts) {
                         return Ok(());
                     }
-                } else {
+                } else if event.token() != WAKE {
                     self.serve(event.token(), acts);
                 }
+            }
+            for (ticket, response) in acts.take_up() {
+                self.control.fulfil(ticket, control::line(&response));
             }
             if Instant::now() >= next_tick {
                 self.tick(acts)?;
@@ -160,7 +175,7 @@ impl Front {
             return;
         }
         if let Some(pages) = &mut self.pages {
-            pages.ready(token, registry, &mut |input| http::answer(input, acts));
+            pages.ready(token, registry, &mut |input| http::answer(input, acts).map(Reply::Now));
         }
     }
 
@@ -168,7 +183,7 @@ impl Front {
         let registry = self.poll.registry();
         self.control.tick(registry, &mut |input| control::answer(input, acts));
         if let Some(pages) = &mut self.pages {
-            pages.tick(registry, &mut |input| http::answer(input, acts));
+            pages.tick(registry, &mut |input| http::answer(input, acts).map(Reply::Now));
         }
         acts.tick().map_err(io::Error::other)
     }

@@ -10,6 +10,7 @@ mod front;
 mod log;
 mod notify;
 mod ports;
+mod profiles;
 mod reload;
 mod show;
 mod watch;
@@ -24,9 +25,9 @@ use arc_swap::ArcSwap;
 
 use crate::books::HitLedger;
 use crate::cli::Failure;
-use crate::config::{self, Limits, PortNumbering, Resolved, SwitchConfig};
+use crate::config::{self, Compiled, Limits, PortNumbering, Resolved, SwitchConfig};
 use crate::control::socket::RunDir;
-use crate::control::{Operations, Request, Response};
+use crate::control::{Fulfilled, Operations, Request, Response};
 use crate::eve::settings::EveSettings;
 use crate::eve::{Log, values};
 use crate::frame::PortId;
@@ -38,6 +39,7 @@ use crate::quarantine::Quarantines;
 use crate::worker::{WorkerConfig, Workers};
 use front::{Acts, Front};
 use ports::{PortSpec, Ports};
+use reload::Reloads;
 use watch::Watch;
 
 /// How long workers may take to judge by a new generation. They look at it between bursts, so this is long; it passes only
@@ -83,6 +85,9 @@ pub struct Switch {
     log: Log,
     last_reload_successful: bool,
     last_reload_s: u64,
+    reloads: Reloads,
+    /// The signatures in force, for the configuration that comes next.
+    compiled: Compiled,
 }
 
 /// Runs the switch until a signal ends it.
@@ -98,7 +103,7 @@ pub fn run(config_path: &Path) -> Result<(), Failure> {
     let run_dir = RunDir::take(&resolved.switch.run_dir).map_err(negative)?;
     let control = run_dir.listen().map_err(negative)?;
     let mut front = Front::new(control, resolved.metrics_listen).map_err(negative)?;
-    let mut switch = Switch::start(config_path, resolved, numbering)?;
+    let mut switch = Switch::start(config_path, resolved, numbering, Reloads::new(front.waker()))?;
     let socket = run_dir.socket().display();
     tracing::info!(version = crate::VERSION, %socket, "the switch runs");
     notify::notify(notify::READY);
@@ -165,7 +170,12 @@ fn port_specs(resolved: &Resolved) -> Vec<PortSpec> {
 }
 
 impl Switch {
-    fn start(config_path: &Path, resolved: Resolved, numbering: PortNumbering) -> Result<Self, Failure> {
+    fn start(
+        config_path: &Path,
+        resolved: Resolved,
+        numbering: PortNumbering,
+        reloads: Reloads,
+    ) -> Result<Self, Failure> {
         let (mut watch, quarantines) = (Watch::default(), Arc::<Quarantines>::default());
         let detect = watch.detect(&resolved)?;
         let generation = Arc::new(generation_of(&resolved, 1).with_watch(detect, Arc::clone(&quarantines)));
@@ -196,6 +206,8 @@ impl Switch {
             log,
             last_reload_successful: true,
             last_reload_s: unix_now_s(),
+            reloads,
+            compiled: resolved.compiled.clone(),
         };
         switch.ledger.begin(Arc::clone(&generation));
         switch.watch.settle(&resolved);
@@ -285,8 +297,8 @@ impl Pages for Switch {
 }
 
 impl Operations for Switch {
-    fn fulfil(&mut self, request: Request) -> Response {
-        match request {
+    fn fulfil(&mut self, request: Request) -> Fulfilled {
+        let response = match request {
             Request::Version {} => Response::Ok {
                 result: serde_json::json!({
                     "version": crate::VERSION,
@@ -297,17 +309,21 @@ impl Operations for Switch {
                     "uptime_s": self.workers.now_us() / 1_000_000,
                 }),
             },
-            Request::Reload {} => self.reload_for_client(),
+            Request::Reload {} => return Fulfilled::Later(self.reload_for_client()),
             Request::Release { port } => self.release(&port),
             Request::Show { table, max, port } => self.show(table, max, port.as_deref()),
-        }
+        };
+        response.into()
     }
 }
 
 impl Acts for Switch {
     fn hang_up(&mut self) {
-        // What comes of it is logged, and there is nobody else to tell.
-        drop(self.reload());
+        self.want_reload();
+    }
+
+    fn take_up(&mut self) -> Vec<(u64, Response)> {
+        self.finish_reload()
     }
 
     fn reopen_log(&mut self) {

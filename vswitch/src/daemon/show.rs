@@ -38,6 +38,7 @@ impl Switch {
             Table::Threats => serde_json::to_value(self.threats()),
             Table::Rules => serde_json::to_value(self.rule_rows()),
             Table::Workers => serde_json::to_value(self.worker_rows()),
+            Table::Profiles => serde_json::to_value(super::profiles::rows(&self.workers.generation())),
         };
         // Rows have text keys only, so they always serialise.
         Response::Ok { result: rows.unwrap_or(Value::Null) }

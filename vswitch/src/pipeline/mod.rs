@@ -593,7 +593,7 @@ impl Pipeline {
         match judged {
             Judged::Cleared(cleared) => Some(cleared),
             Judged::Audited(cleared, refused) => {
-                self.report_audited(turn, (from, to), port, &packet, refused);
+                self.report_audited(turn, (from, to), port, &packet, (refused, keyed.hash));
                 Some(cleared)
             }
             Judged::Refused(refused) => {

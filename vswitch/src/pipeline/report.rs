@@ -43,7 +43,7 @@ impl Pipeline {
         ends: Ends,
         port: PortId,
         packet: &Packet<'_>,
-        refused: Refused,
+        (refused, flow_id): (Refused, u64),
     ) {
         count_profile(turn, ends, |cells| cells.would_drops.add(1));
         let (reason, signature) = reason_of(refused);
@@ -51,6 +51,7 @@ impl Pipeline {
         self.log.record(EventType::Drop, (turn.ingress, reason, signature, "audit"), turn.now_us, || {
             let mut event = event_about(turn, EventKind::WouldDrop { reason, signature });
             describe(&mut event, Some(port), packet);
+            event.flow_id = flow_id;
             event
         });
     }

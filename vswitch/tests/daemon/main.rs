@@ -55,7 +55,7 @@ fn what_show_tells() {
     assert_eq!(daemon.show("rules")[0], json!({"name": "web-db", "hits": 0}));
     assert_eq!(daemon.show("workers")[0]["generation"], json!(1));
     assert_eq!(daemon.show("threats"), json!({"threats": [], "quarantines": []}));
-    for table in ["ports", "zones", "mac", "flows", "drops", "alerts", "threats", "rules", "workers"] {
+    for table in ["ports", "zones", "mac", "flows", "drops", "alerts", "threats", "rules", "workers", "profiles"] {
         let ended = daemon.cli(&["show", table]);
         assert_eq!((ended.status, ended.err.as_str()), (0, ""), "show {table}");
         assert!(!ended.out.is_empty(), "show {table}");
@@ -133,6 +133,53 @@ fn a_reload_is_taken_whole_or_not_at_all() {
     wait_for("the next generation", || daemon.metric("vswitch_config_generation") == Some(3.0));
     assert_eq!(daemon.metric("vswitch_config_last_reload_successful"), Some(1.0));
     assert_eq!(names(daemon.show("ports")), [json!("web1")]);
+}
+
+/// A rule file that is a pipe: who reads it waits until somebody has written.
+fn rule_pipe(daemon: &Daemon) -> std::path::PathBuf {
+    let path = daemon.path("slow.rules");
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
+    path
+}
+
+#[test]
+fn everything_else_goes_on_while_a_configuration_is_read() {
+    let daemon = Daemon::running();
+    let pipe = rule_pipe(&daemon);
+    let slow = "inspection: {rule_files: [slow.rules], profiles: {default: {mode: audit}}}\n";
+    daemon.configure(&format!("{}{slow}", daemon.yaml(&["web1", "db1"], RULES)));
+    let rule = |sid: u32| format!("drop tcp any any -> any any (msg:\"x\"; content:\"abcd\"; sid:{sid};)\n");
+    std::thread::scope(|scope| {
+        let reload = || daemon.cli(&["reload"]);
+        let (one, other) = (scope.spawn(reload), scope.spawn(reload));
+        // Opens once somebody reads at the other end.
+        let mut writer = std::fs::File::options().write(true).open(&pipe).expect("a reader");
+        assert_eq!(daemon.metric("vswitch_config_generation"), Some(1.0));
+        assert_eq!(daemon.show("profiles")[0]["mode"], json!("ips"));
+        assert_eq!(daemon.get("/readyz").map(|(status, _)| status), Some(200));
+        assert!(!one.is_finished() && !other.is_finished());
+        writer.write_all(rule(1).as_bytes()).expect("a reader");
+        drop(writer);
+        wait_for("the first reload", || daemon.metric("vswitch_config_generation") == Some(2.0));
+        assert_eq!(daemon.metric("vswitch_signatures_loaded"), Some(1.0));
+        // The other was asked for while the file was read, and so reads it again.
+        let second = || std::fs::File::options().write(true).open(&pipe);
+        let is_over = |answer: &std::thread::ScopedJoinHandle<'_, process::Ended>| answer.is_finished();
+        wait_for("the first answer", || is_over(&one) || is_over(&other));
+        let mut writer = second().expect("a reader");
+        writer.write_all((rule(1) + &rule(2)).as_bytes()).expect("a reader");
+        drop(writer);
+        let mut told = [one.join().expect("no panic").out, other.join().expect("no panic").out];
+        told.sort();
+        assert_eq!(told, ["generation 2\n", "generation 3\n"]);
+    });
+    assert_eq!(daemon.metric("vswitch_signatures_loaded"), Some(2.0));
+    let row = &daemon.show("profiles")[0];
+    assert_eq!((&row["name"], &row["mode"]), (&json!("default"), &json!("audit")));
+    assert_eq!((&row["signatures"], &row["stopping"], &row["is_default"]), (&json!(2), &json!(2), &json!(true)));
+    let shown = daemon.cli(&["show", "profiles"]).out;
+    assert!(shown.contains("default  audit") && shown.contains("all others"), "{shown}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use inspect::inspector::{Mode, Profile, Settings};
 use inspect::signature::{RuleFile, RuleSet, Vars};
 use inspect::wire::emit;
 use serde_json::{Value, json};
@@ -9,6 +10,7 @@ use vswitch::drop_reason::DropReason;
 use vswitch::eve::record;
 use vswitch::eve::settings::{EveSettings, EventType, EventTypes};
 use vswitch::eve::timestamp::WallClock;
+use vswitch::profiles::Profiles;
 
 use crate::bench::*;
 
@@ -269,7 +271,7 @@ fn an_alert_shows_its_flow_and_transaction() {
                 "pkts_toserver": 3, "pkts_toclient": 2, "bytes_toserver": 108 + request_len,
                 "bytes_toclient": 54 + response_len, "start": "1970-01-01T00:00:01.000000+0000",
             },
-            "http": http(),
+            "http": http(), "verdict": {"action": "drop"},
             "payload": "SFRUUC8xLjE=", "payload_printable": "HTTP/1.1",
             "vswitch": {
                 "from_port": "db1", "to_port": "web1", "from_zone": "db", "to_zone": "web", "tenant": "acme",
@@ -281,6 +283,29 @@ fn an_alert_shows_its_flow_and_transaction() {
     assert_eq!(take_records(&bench, &settings), [expected]);
     let plain = EveSettings { app_layer: false, metadata: false, ..only(&[EventType::Alert]) };
     assert_eq!(plain.wanted(), inspect::record::Wanted::NOTHING);
+}
+
+#[test]
+fn an_audit_tells_what_would_have_been_dropped() {
+    let settings = only(&[EventType::Alert, EventType::Drop]);
+    let text = r#"drop udp any any -> any 53 (msg:"evil"; content:"EVIL"; sid:7;)"#;
+    let mut bench = bench(rules(text), settings);
+    let audit = Settings { mode: Mode::Audit, ..Settings::default() };
+    bench.reload_with(policy(Vec::new()), rules(text), Profiles::only(Profile::all(audit)));
+    let evil = addressed(emit::udp((ip(11), 1_000), (ip(21), 53)).payload("EVIL"), 11, 21);
+    bench.assert_arrives(WEB1, &evil, &[DB1]);
+    let records = take_records(&bench, &settings);
+    let told = records.iter().map(|record| {
+        let (alert, own) = (&record["alert"], &record["vswitch"]);
+        let action = (&alert["action"], &alert["signature_id"], &record["verdict"]["action"]);
+        json!([record["event_type"], action.0, action.1, action.2, record["drop"], own["reason"], own["would_drop"]])
+    });
+    let drop = json!({"len": evil.len(), "reason": "signature"});
+    let expected = [
+        json!(["alert", "allowed", 7, "alert", null, null, true]),
+        json!(["drop", "allowed", 7, "alert", drop, "signature", true]),
+    ];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
 }
 
 #[test]

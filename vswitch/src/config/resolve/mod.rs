@@ -13,7 +13,7 @@ use super::diagnostic::{Diagnostic, Place, Report, Severity, SourceText};
 use super::file::{self, File};
 use super::limits::Limits;
 use super::numbering::PortNumbering;
-use super::resolved::{Counts, PortConfig, ProfileCount, Resolved, SwitchConfig};
+use super::resolved::{Compiled, Counts, PortConfig, ProfileCount, Resolved, SwitchConfig};
 use super::spanned::At;
 use super::suggest;
 use crate::worker::PollMode;
@@ -149,6 +149,7 @@ impl<T: Ord> Once<T> {
 pub(super) fn resolve(
     file: &File,
     base_dir: &Path,
+    before: Option<&Compiled>,
     numbering: &mut PortNumbering,
     mut context: Context<'_>,
 ) -> Option<Resolved> {
@@ -160,7 +161,8 @@ pub(super) fn resolve(
     let source = policy::source(file, &ports, &mut context);
     let detect = file.detect.as_ref().map(|section| detect::resolve(section, &ports, &zone_names, &mut context));
     let limits = Limits::new(&file.limits, &mut context);
-    let (rules, mut counts) = signatures::load(&file.inspection, base_dir, &mut context);
+    let (compiled, mut counts) = signatures::load(&file.inspection, base_dir, before, &mut context);
+    let rules = Arc::clone(&compiled.rules);
     let profiles = profiles::resolve(file, &rules, &mut context);
     let file_checks = file_hashes::load(&file.inspection, base_dir, &mut context);
     if context.report.has_errors() {
@@ -189,7 +191,8 @@ pub(super) fn resolve(
         ports,
         policy: Arc::new(policy),
         detect,
-        rules: Arc::new(rules),
+        rules,
+        compiled,
         profiles: Arc::new(profiles),
         file_checks,
         limits,

@@ -4,9 +4,10 @@ use super::Context;
 use crate::config::diagnostic::{Diagnostic, Place, Severity, SourceText};
 use crate::config::file::{Inspection, OnRefusedRule};
 use crate::config::pattern::matches;
-use crate::config::resolved::Counts;
+use crate::config::resolved::{Compiled, Counts};
 use crate::config::spanned::At;
 use inspect::signature::{Refusal, RuleFile, RuleSet, Vars};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,8 +17,14 @@ const FILES_MAX: usize = 256;
 /// Bytes of one rule file at most: the public sets in one file have about 30 MiB.
 const FILE_LEN_MAX: u64 = 64 << 20;
 
-/// The signatures of a configuration, and how many.
-pub(super) fn load(inspection: &Inspection, base_dir: &Path, context: &mut Context<'_>) -> (RuleSet, Counts) {
+/// The signatures of a configuration, and how many. Those of the configuration before are used as they are when files and
+/// variables are the same.
+pub(super) fn load(
+    inspection: &Inspection,
+    base_dir: &Path,
+    before: Option<&Compiled>,
+    context: &mut Context<'_>,
+) -> (Compiled, Counts) {
     let mut files = Vec::new();
     for pattern in &inspection.rule_files {
         for path in find(pattern, base_dir, "no signatures come from it", context) {
@@ -37,20 +44,36 @@ pub(super) fn load(inspection: &Inspection, base_dir: &Path, context: &mut Conte
         }
         vars.set(name.value.clone(), value.value.clone());
     }
-    let loaded = RuleSet::compile(&files, &vars);
+    let compiled = compile(&files, &vars, before);
     let severity = match inspection.on_refused_rule {
         OnRefusedRule::Skip => Severity::Warning,
         OnRefusedRule::Error => Severity::Error,
     };
     let mut counts =
-        Counts { signatures: loaded.rules.len(), signatures_refused: loaded.refused.len(), ..Counts::default() };
+        Counts { signatures: compiled.rules.len(), signatures_refused: compiled.refused.len(), ..Counts::default() };
     let sources: Vec<Arc<SourceText>> =
         files.into_iter().map(|file| Arc::new(SourceText::new(file.name, file.text))).collect();
-    for refusal in &loaded.refused {
+    for refusal in &*compiled.refused {
         *counts.refused_by_reason.entry(refusal.cause.group()).or_default() += 1;
         context.report.push(diagnostic(refusal, severity, &sources));
     }
-    (loaded.rules, counts)
+    (compiled, counts)
+}
+
+fn compile(files: &[RuleFile], vars: &Vars, before: Option<&Compiled>) -> Compiled {
+    let hash = |half: u8| {
+        let mut hasher = DefaultHasher::new();
+        half.hash(&mut hasher);
+        files.iter().for_each(|file| (&file.name, &file.text).hash(&mut hasher));
+        vars.iter().for_each(|var| var.hash(&mut hasher));
+        hasher.finish()
+    };
+    let source = (hash(0), hash(1));
+    if let Some(same) = before.filter(|before| before.source == source) {
+        return same.clone();
+    }
+    let loaded = RuleSet::compile(files, vars);
+    Compiled { rules: Arc::new(loaded.rules), refused: loaded.refused.into(), source }
 }
 
 fn diagnostic(refusal: &Refusal, severity: Severity, sources: &[Arc<SourceText>]) -> Diagnostic {
