@@ -8,21 +8,28 @@ use inspect::signature::{RuleFile, RuleSet, Vars};
 use inspect::wire::{Checksums, Packet, TcpFlags, emit};
 use libfuzzer_sys::fuzz_target;
 
-const RULES: &str = r#"
-alert tcp any any -> any any (msg:"a"; content:"evil"; nocase; sid:1;)
-alert tcp any any -> any any (msg:"b"; flow:established,to_server; content:"|00 01|"; byte_test:2,>,10,0,relative; sid:2;)
-drop http any any -> any any (msg:"c"; http.uri; content:"/x"; pcre:"/x[0-9]+y/U"; flowbits:set,f; sid:3;)
-alert http any any -> any any (msg:"d"; flowbits:isset,f; file.data; content:"MZ"; within:2; sid:4;)
-alert http any any -> any any (msg:"e"; http.header; content:!"User-Agent"; http.method; content:"GET"; sid:5;)
-alert dns any any -> any any (msg:"f"; dns.query; dotprefix; content:".example.com"; endswith; sid:6;)
-alert tls any any -> any any (msg:"g"; tls.sni; content:"a"; bsize:3; sid:7;)
-alert smtp any any -> any any (msg:"h"; smtp.mail_from; content:"@"; threshold:type limit,track by_src,count 1,seconds 60; sid:8;)
-"#;
+/// The rules of all cases: every keyword that there is.
+fn text() -> String {
+    let cases = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/cases/keywords");
+    let folders = std::fs::read_dir(cases).expect("the cases are there").flatten();
+    let mut files: Vec<_> = folders.map(|folder| folder.path().join("rules")).collect();
+    files.sort();
+    let mut text = String::new();
+    for file in files {
+        let rules = std::fs::read_to_string(&file).expect("a case has rules");
+        for line in rules.lines().filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            // Each file counts from 1.
+            let (before, _) = line.rsplit_once(" sid:").expect("a rule has a sid");
+            text += &format!("{before} sid:{};)\n", text.lines().count() + 1);
+        }
+    }
+    text
+}
 
 fn rules() -> &'static RuleSet {
     static LOADED: OnceLock<RuleSet> = OnceLock::new();
     LOADED.get_or_init(|| {
-        let file = RuleFile { name: "fuzz".to_owned(), text: RULES.to_owned() };
+        let file = RuleFile { name: "fuzz".to_owned(), text: text() };
         let loaded = RuleSet::compile(&[file], &Vars::conventional());
         assert!(loaded.refused.is_empty(), "{:?}", loaded.refused);
         loaded.rules

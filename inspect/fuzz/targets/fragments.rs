@@ -16,7 +16,8 @@ fuzz_target!(|data: &[u8]| {
         if packet.headers().fragment.is_none() {
             continue;
         }
-        if let Ok(FragmentOutcome::Complete(whole)) = table.insert(u32::from(high & 1), &packet, now_ms, &mut discarded) {
+        if let Ok(FragmentOutcome::Complete(whole)) = table.insert(u32::from(high & 1), &packet, now_ms, &mut discarded)
+        {
             let _ = Packet::parse(&whole.frame, Checksums::Unchecked);
         }
     }

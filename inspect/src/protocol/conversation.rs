@@ -87,7 +87,12 @@ impl Conversation {
 
     /// A flow that another one has announced as an FTP data connection.
     pub fn ftp_data() -> Self {
-        Conversation { state: Self::begun(AppProtocol::FtpData, 0), original: Some(AppProtocol::FtpData) }
+        Self::speaking(AppProtocol::FtpData)
+    }
+
+    /// A flow whose protocol is known without a look at its bytes.
+    pub fn speaking(protocol: AppProtocol) -> Self {
+        Conversation { state: Self::begun(protocol, 0), original: Some(protocol) }
     }
 
     /// What the flow speaks now.

@@ -343,11 +343,14 @@ impl Http1 {
             Ok(Outcome::Taken) => Progress::More,
             Ok(Outcome::Switched(used)) => Progress::Switch { used, held: std::mem::take(&mut self.request.kept) },
             Err(Broken) => {
-                let half = self.half(side);
-                let transaction = half.transaction;
-                if let Some(body) = half.body.take() {
-                    body.end(false, settings, sink);
-                    sink.stage(transaction, side, Stage::Complete);
+                // Nobody will hear of this flow again: the other side's body is over as well.
+                for side in [side, side.reversed()] {
+                    let half = self.half(side);
+                    let transaction = half.transaction;
+                    if let Some(body) = half.body.take() {
+                        body.end(false, settings, sink);
+                        sink.stage(transaction, side, Stage::Complete);
+                    }
                 }
                 Progress::Broken
             }

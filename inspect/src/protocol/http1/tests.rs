@@ -154,3 +154,18 @@ fn a_gap_in_a_body_leaves_the_rest_readable() {
     assert_eq!(status, Status::Speaking(AppProtocol::Http1));
     assert_eq!(recorder.text(), "0> http.uri[/]|0< http.response_body[abc]|0< http.response_body[hi]");
 }
+
+/// Found by fuzzing.
+#[test]
+fn what_breaks_one_side_ends_the_body_of_the_other() {
+    use super::super::Status;
+    let mut recorder = Recorder::wanting(&["http.request_body", "Complete"]);
+    let mut conversation = Conversation::new();
+    let settings = Settings::default();
+    let request = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 9\r\n\r\nabc";
+    conversation.stream(ToServer, request, &settings, &mut recorder);
+    let status = conversation.gap(ToClient, 1, &settings, &mut recorder);
+    assert_eq!(status, Status::Broken(AppProtocol::Http1));
+    // The recorder would complain about a buffer without an end.
+    assert_eq!(recorder.text(), "0> http.request_body[abc]|0> Complete");
+}

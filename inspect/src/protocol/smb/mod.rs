@@ -238,17 +238,33 @@ impl Smb {
     }
 }
 
+impl Smb {
+    /// Nothing more will come of any file.
+    fn close_files(&mut self, sink: &mut dyn Sink) {
+        for side in [Direction::ToServer, Direction::ToClient] {
+            self.files.side_closed(side, sink);
+        }
+    }
+}
+
 impl Parse for Smb {
     fn next_transaction(&self) -> u32 {
         self.next
     }
 
     fn stream(&mut self, side: Direction, bytes: &[u8], _settings: &Settings, sink: &mut dyn Sink) -> Progress {
-        match self.bytes(side, bytes, sink) {
-            Ok(()) => Progress::More,
+        let end = match self.bytes(side, bytes, sink) {
+            Ok(()) => return Progress::More,
             Err(End::Encrypted) => Progress::Opaque,
             Err(End::Broken) => Progress::Broken,
-        }
+        };
+        self.close_files(sink);
+        end
+    }
+
+    fn gap(&mut self, _side: Direction, _length: u64, _settings: &Settings, sink: &mut dyn Sink) -> Progress {
+        self.close_files(sink);
+        Progress::Broken
     }
 
     fn pause(&mut self, side: Direction, sink: &mut dyn Sink) {

@@ -135,3 +135,22 @@ fn what_is_no_smb_breaks_and_encryption_ends() {
     let encrypted = framed(&[b"\xfdSMB".as_slice(), &[0; 60]].concat());
     assert_eq!(protocol_of(&[Case(ToServer, &encrypted)]), Some(AppProtocol::Smb));
 }
+
+/// Found by fuzzing.
+#[test]
+fn what_breaks_the_protocol_ends_its_files() {
+    use super::super::{Conversation, Settings, recorder::Recorder};
+    let settings = Settings::default();
+    for is_gap in [false, true] {
+        let mut recorder = Recorder::wanting(&["file.data"]);
+        let mut conversation = Conversation::new();
+        conversation.stream(ToServer, &framed(&write1(0, b"MZ")), &settings, &mut recorder);
+        if is_gap {
+            conversation.gap(ToClient, 1, &settings, &mut recorder);
+        } else {
+            conversation.stream(ToServer, &framed(b"junk"), &settings, &mut recorder);
+        }
+        // The recorder would complain about a file without an end.
+        assert_eq!(recorder.text(), "0> file.data[MZ]");
+    }
+}

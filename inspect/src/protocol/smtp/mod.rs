@@ -316,6 +316,11 @@ impl Parse for Smtp {
         Progress::More
     }
 
+    fn gap(&mut self, _side: Direction, _length: u64, _settings: &Settings, sink: &mut dyn Sink) -> Progress {
+        self.end_mail(false, sink);
+        Progress::Broken
+    }
+
     fn pause(&mut self, side: Direction, sink: &mut dyn Sink) {
         if let (CLIENT, Some(mail)) = (side, &mut self.mail) {
             mail.pause(sink);
@@ -403,5 +408,19 @@ mod tests {
             Case(CLIENT, &[0x16, 3, 1, 0, 100, 1, 0]),
         ];
         assert_eq!(protocol_of(&cases), Some(AppProtocol::Tls));
+    }
+
+    /// Found by fuzzing.
+    #[test]
+    fn a_gap_ends_the_mail_and_its_files() {
+        use super::super::{Conversation, Settings, recorder::Recorder};
+        let settings = Settings::default();
+        let mut recorder = Recorder::wanting(&["file.data"]);
+        let mut conversation = Conversation::new();
+        let mail = b"EHLO m\r\nDATA\r\nContent-Disposition: attachment; filename=a\r\n\r\nMZ\r\n";
+        conversation.stream(CLIENT, mail, &settings, &mut recorder);
+        conversation.gap(SERVER, 1, &settings, &mut recorder);
+        // The recorder would complain about a file without an end.
+        assert!(recorder.text().starts_with("0> file.data[MZ"), "{}", recorder.text());
     }
 }
