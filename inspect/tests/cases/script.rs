@@ -5,12 +5,12 @@
 //!
 //! | line | what happens |
 //! | --- | --- |
-//! | `tcp 10.0.0.1:40000 10.0.0.2:80` | a client and a server; they shake hands. First data byte: number 1001 of the client, 5001 of the server |
+//! | `tcp 10.0.0.1:40000 10.0.0.2:80` | a client and a server shake hands; their first data bytes are number 1001 and 5001 |
 //! | `tcp A B closed` | the same without the handshake |
 //! | `udp A B`, `icmp A B`, `ip A B 47` | two ends that exchange datagrams |
 //! | `tcp A B as name`, `on name` | names them; goes on with those that were named |
 //! | `> BYTES`, `< BYTES` | the client, the server says something; see [`super::bytes`]. TCP's are acknowledged |
-//! | `> at 5 ttl 1 BYTES` | with [`Options`]: sent just so in every variant. With `at`, `seq` or `badsum` it does not count as said |
+//! | `> at 5 ttl 1 BYTES` | with [`Options`]: sent just so in every variant; `at`, `seq` and `badsum` do not count as said |
 //! | `close >`, `reset <` | that side ends the connection, the other follows |
 //! | `wait 3000` | milliseconds pass |
 //! | `times 9 > BYTES` | the same nine times, each with the next IP identification |
