@@ -27,7 +27,7 @@ fn tag(hash: u64) -> u8 {
 /// place that differs by its last bit only may be named as well.
 #[inline(always)]
 fn matches(word: u64, tag: u8) -> u64 {
-    let differing = word ^ u64::from(tag) * ONES;
+    let differing = word ^ (u64::from(tag) * ONES);
     differing.wrapping_sub(ONES) & !differing & HIGHS
 }
 
