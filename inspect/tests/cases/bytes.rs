@@ -5,7 +5,7 @@
 //! | `"GET /\r\n"` | text; escapes are `\r \n \t \0 \\ \"` and `\xHH` |
 //! | `0a0b 0c` | pairs of hexadecimal digits |
 //! | `30*"a"` | a token thirty times |
-//! | `len16[ ... ]` | what is inside, behind its length; also `len8`, `len24`, `len32`, little-endian `le16`, `le32`, ASN.1 `der` |
+//! | `len16[ ... ]` | what is inside behind its length: `len8` to `len32`, little-endian `le16`, `le32`, ASN.1 `der` |
 //! | `gzip[ ... ]` | what is inside, packed: `gzip`, `zlib`, `deflate` |
 //! | `ip4[ ... ]` | an IPv4 header, its checksum put in |
 //! | `base64[ ... ]` | what is inside, as text in Base64 |
