@@ -139,7 +139,7 @@ fn short_ends(bytes: &[u8]) -> Option<(&[u8; 32], &[u8; 32])> {
 /// Asks for the first `lines` cache lines from `at` on, to be read.
 #[inline(always)]
 pub(crate) fn prefetch_read(at: *const u8, lines: usize) {
-    for line in 0..lines {
+    for_lines(lines, |line| {
         let at = at.wrapping_add(line * LINE);
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a prefetch is a hint and faults on no address.
@@ -149,13 +149,13 @@ pub(crate) fn prefetch_read(at: *const u8, lines: usize) {
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = at;
-    }
+    });
 }
 
 /// Asks for the first `lines` cache lines from `at` on, to be written.
 #[inline(always)]
 pub(crate) fn prefetch_write(at: *const u8, lines: usize) {
-    for line in 0..lines {
+    for_lines(lines, |line| {
         let at = at.wrapping_add(line * LINE);
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a prefetch is a hint and faults on no address; processors without PREFETCHW run it as a no-op.
@@ -164,5 +164,17 @@ pub(crate) fn prefetch_write(at: *const u8, lines: usize) {
         }
         #[cfg(not(target_arch = "x86_64"))]
         let _ = at;
+    });
+}
+
+/// Calls for each line; the shortest frames, of two lines with their header, without a loop.
+#[inline(always)]
+fn for_lines(lines: usize, mut each: impl FnMut(usize)) {
+    match lines {
+        2 => {
+            each(0);
+            each(1);
+        }
+        _ => (0..lines).for_each(each),
     }
 }
