@@ -18,7 +18,7 @@ use crate::tools::{run, tail, tethered, wait_until, workspace};
 pub const METRICS_ADDRESS: &str = "127.0.0.1:9477";
 
 /// How long the switch may take to serve after its start, also on a machine that builds something else meanwhile.
-const START_TIMEOUT: Duration = Duration::from_secs(10);
+const START_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A switch and the folder in which it works.
 #[derive(Debug)]

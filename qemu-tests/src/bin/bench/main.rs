@@ -73,7 +73,7 @@ impl Plan {
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} wants a value"));
             match word.as_str() {
-                "--short" => (plan.is_short, plan.rounds, plan.seconds, plan.seconds_idle) = (true, 1, 0.4, 5),
+                "--short" => (plan.is_short, plan.rounds, plan.seconds, plan.seconds_idle) = (true, 1, 0.4, 10),
                 "--rounds" => plan.rounds = value()?.parse().map_err(|_| "--rounds wants a number")?,
                 "--seconds" => plan.seconds = value()?.parse().map_err(|_| "--seconds wants a number")?,
                 "--only" => plan.parts.push(value()?),
