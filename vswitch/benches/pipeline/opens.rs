@@ -34,7 +34,7 @@ fn report_opens(name: &str, cycles: &mut [u32]) {
 }
 
 pub(super) fn measure(effort: Effort) {
-    // Some keys find no place in reach before the table is quite full: a quarter is left out of the first part.
+    // Some keys find no place within reach before the table is quite full: a quarter is left out of the first part.
     let limit = effort.flows_max();
     let (room, further) = (limit / 4 * 3, effort.flows(400_000) / u32::from(BURST) * u32::from(BURST));
     for (name, protocol) in [("udp", UDP), ("tcp-syn", TCP)] {
@@ -43,7 +43,10 @@ pub(super) fn measure(effort: Effort) {
         let at_start = report::resident_bytes();
         let template = template(protocol, 60);
         let mut cycles = open(&mut rig, &template, 0, room);
-        assert_eq!(rig.flow_count(), room, "every frame opened a flow");
+        // Every frame opens a flow; where no place is within reach of its key, one of the half-open ones had to go for it.
+        let displaced = room - rig.flow_count();
+        assert!(displaced <= room / 100, "{displaced} of {room} flows went for others in a table with room");
+        println!("opens {name} room: displaced {displaced}");
         report_opens(&format!("{name} room"), &mut cycles);
         open(&mut rig, &template, room, limit - room);
         let (all, grown) = (report::resident_bytes() - before, report::resident_bytes().saturating_sub(at_start));

@@ -66,9 +66,8 @@ pub fn round(plan: &Plan, results: &mut Results) {
         }
     }
     for line in bench(plan, PIPELINE, "opens") {
-        for (word, unit) in
-            [("flows/s", "1/s"), ("med", "cycles"), ("bytes/flow", "bytes"), ("since-start", "bytes/flow")]
-        {
+        let words = [("flows/s", "1/s"), ("med", "cycles"), ("displaced", "flows")];
+        for (word, unit) in words.into_iter().chain([("bytes/flow", "bytes"), ("since-start", "bytes/flow")]) {
             if let Some(value) = line.value(word) {
                 results.add(OPENS, &format!("{} {word}", line.name), unit, value);
             }
