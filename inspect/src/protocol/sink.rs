@@ -8,8 +8,8 @@
 //! * A buffer instance is a run of [`Sink::buffer`] calls for one (transaction, side, buffer): the first has
 //!   [`Piece::first`], the last [`Piece::last`]. Buffers with [`Delivery::Once`](super::Delivery) or
 //!   [`Delivery::Many`](super::Delivery) always come in one call with both set. The pieces of a
-//!   [`Delivery::Streamed`](super::Delivery) buffer arrive as the data arrives, an empty last piece included, so the
-//! cut   points mean nothing. Instances of different buffers may interleave (`http.response_body` and `file.data` do).
+//!   [`Delivery::Streamed`](super::Delivery) buffer arrive as the data arrives, an empty last piece included, so the cut
+//!   points mean nothing. Instances of different buffers may interleave (`http.response_body` and `file.data` do).
 //! * [`Sink::stage`] says what can no longer come: after [`Stage::Headers`] no buffer of the first line or header
 //!   fields of that side will be delivered, so their absence is final; after [`Stage::Complete`] nothing more at all.
 //! * Nothing is kept for the sink: bytes that it needs later, it copies.
