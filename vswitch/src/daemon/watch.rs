@@ -146,6 +146,7 @@ impl Switch {
 
 #[cfg(test)]
 mod tests {
+    use super::super::reload::Reloads;
     use super::*;
     use inspect::detect::AnomalyKind;
 
@@ -155,6 +156,7 @@ mod tests {
     struct Lab {
         dir: tempfile::TempDir,
         switch: Switch,
+        poll: mio::Poll,
     }
 
     fn yaml(dir: &std::path::Path, ports: &[&str], detect: &str) -> String {
@@ -176,14 +178,25 @@ mod tests {
             std::fs::write(&path, yaml(dir.path(), ports, detect)).expect("writable");
             let mut numbering = crate::config::PortNumbering::new();
             let resolved = crate::config::load(&path, &mut numbering).unwrap_or_else(|report| panic!("{report}"));
-            let switch = Switch::start(&path, resolved, numbering).unwrap_or_else(|failure| panic!("{failure}"));
-            Self { dir, switch }
+            let poll = mio::Poll::new().expect("a poll");
+            let waker = std::sync::Arc::new(mio::Waker::new(poll.registry(), mio::Token(0)).expect("a waker"));
+            let switch = Switch::start(&path, resolved, numbering, Reloads::new(waker))
+                .unwrap_or_else(|failure| panic!("{failure}"));
+            Self { dir, switch, poll }
         }
 
         fn reload(&mut self, ports: &[&str], detect: &str) {
             let path = self.dir.path().join("vswitch.yaml");
             std::fs::write(path, yaml(self.dir.path(), ports, detect)).expect("writable");
-            self.switch.reload().unwrap_or_else(|error| panic!("{error}"));
+            let ticket = self.switch.reload_for_client();
+            let mut answers = Vec::new();
+            while answers.is_empty() {
+                // Woken when the file is read; a little later it is taken.
+                let timeout = std::time::Duration::from_millis(100);
+                self.poll.poll(&mut mio::Events::with_capacity(1), Some(timeout)).expect("a poll");
+                answers = self.switch.finish_reload();
+            }
+            assert!(matches!(answers[..], [(of, Response::Ok { .. })] if of == ticket), "{answers:?}");
         }
 
         fn quarantine(&self, port: u16) {
