@@ -6,12 +6,14 @@ use std::sync::Arc;
 use inspect::alert::Alert;
 use inspect::detect::Anomaly;
 use inspect::inspector::{Direction, FileEvent};
-use inspect::record::{Context, Note};
+use inspect::record::{Context, FlowSummary, Note};
+use inspect::stream::tcp_state::TcpPhase;
 use zones::policy::DeciderId;
 
 use crate::detect::Response;
 use crate::drop_reason::DropReason;
 use crate::eve::settings::EventType;
+use crate::flow_table::FlowState;
 use crate::frame::PortId;
 use crate::generation::Generation;
 
@@ -116,6 +118,33 @@ pub enum EventKind {
     },
     /// A transaction, an anomaly or a file in a flow that is followed.
     Note(Note),
+    /// A flow has ended.
+    Flow(Box<FlowEnd>),
+}
+
+/// What there is to tell of a flow that has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FlowEnd {
+    /// What inspection knew of it, if it followed it to its end.
+    pub summary: Option<FlowSummary>,
+    /// Packets that policy let pass, to the server and to the client, whatever inspection said to them.
+    pub packets: [u32; 2],
+    /// Their bytes.
+    pub bytes: [u64; 2],
+    /// When it was opened, in microseconds on the monotonic clock.
+    pub began_us: u64,
+    /// When its last packet came, likewise.
+    pub last_us: u64,
+    /// How far it had come.
+    pub state: Option<FlowState>,
+    /// Why it ended, in Suricata's word.
+    pub reason: &'static str,
+    /// Whether an alert was raised in it.
+    pub has_alert: bool,
+    /// Of TCP, the flags that each side has sent, and how far the connection had come.
+    pub tcp: Option<([u8; 2], TcpPhase)>,
+    /// What of the policy decided, as an index into the deciders of the event's generation, where that decided.
+    pub decider: Option<u16>,
 }
 
 impl EventKind {
@@ -124,9 +153,18 @@ impl EventKind {
         match self {
             EventKind::Alert(_) | EventKind::Anomaly(..) | EventKind::FileAlert(_) => Some(EventType::Alert),
             EventKind::Drop { .. } | EventKind::WouldDrop { .. } => Some(EventType::Drop),
-            EventKind::Note(Note::Transaction(transaction)) => EventType::of_protocol(transaction.protocol),
-            EventKind::Note(Note::Anomaly { .. }) => Some(EventType::Anomaly),
-            EventKind::FileInfo(_) | EventKind::Note(Note::File(_)) => Some(EventType::Fileinfo),
+            EventKind::FileInfo(_) => Some(EventType::Fileinfo),
+            EventKind::Note(note) => type_of(note),
+            EventKind::Flow(_) => Some(EventType::Flow),
         }
+    }
+}
+
+/// The kind of a note's record; `None` for what has none.
+pub fn type_of(note: &Note) -> Option<EventType> {
+    match note {
+        Note::Transaction(transaction) => EventType::of_protocol(transaction.protocol),
+        Note::Anomaly { .. } => Some(EventType::Anomaly),
+        Note::File(_) => Some(EventType::Fileinfo),
     }
 }

@@ -49,6 +49,7 @@ pub struct EventLog {
     sender: Sender<Event>,
     types: EventTypes,
     payload_bytes_max: usize,
+    counts_flows: bool,
     kinds: Box<[Kind]>,
     hasher: RandomState,
     /// Places in `kinds` that hold suppressed events.
@@ -67,6 +68,7 @@ impl EventLog {
             sender,
             types: EventTypes::of(EventType::ALL),
             payload_bytes_max: 0,
+            counts_flows: false,
             kinds,
             hasher: RandomState::new(),
             pending: Vec::new(),
@@ -79,7 +81,14 @@ impl EventLog {
     /// The same for what these settings ask for only; alerts are always sent, since `show alerts` has them too.
     #[must_use]
     pub fn by(self, settings: &EveSettings) -> Self {
-        Self { types: settings.types, payload_bytes_max: settings.payload_bytes_max, ..self }
+        let types = settings.types;
+        let counts_flows = types.contains(EventType::Flow);
+        Self { types, payload_bytes_max: settings.payload_bytes_max, counts_flows, ..self }
+    }
+
+    /// Whether packets of flows are to be counted for their records.
+    pub fn counts_flows(&self) -> bool {
+        self.counts_flows
     }
 
     /// Bytes of a packet's payload that go with an alert.

@@ -96,6 +96,9 @@ pub(super) struct Eve {
     /// The kinds of records that are written. Without this key: alert, drop and anomaly.
     #[serde(default)]
     pub(super) types: Option<Vec<At<EventType>>>,
+    /// Time between two records of type stats.
+    #[serde(default)]
+    pub(super) stats_interval: Option<At<DurationText>>,
     /// What alerts say.
     #[serde(default)]
     pub(super) alert: EveAlert,

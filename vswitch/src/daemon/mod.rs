@@ -13,6 +13,7 @@ mod ports;
 mod profiles;
 mod reload;
 mod show;
+mod stats;
 mod watch;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ use crate::worker::{WorkerConfig, Workers};
 use front::{Acts, Front};
 use ports::{PortSpec, Ports};
 use reload::Reloads;
+use stats::StatsDue;
 use watch::Watch;
 
 /// How long workers may take to judge by a new generation. They look at it between bursts, so this is long; it passes only
@@ -83,6 +85,7 @@ pub struct Switch {
     watch: Watch,
     quarantines: Arc<Quarantines>,
     log: Log,
+    stats_due: StatsDue,
     last_reload_successful: bool,
     last_reload_s: u64,
     reloads: Reloads,
@@ -204,6 +207,7 @@ impl Switch {
             watch,
             quarantines,
             log,
+            stats_due: StatsDue::new(&resolved.eve),
             last_reload_successful: true,
             last_reload_s: unix_now_s(),
             reloads,
@@ -331,6 +335,7 @@ impl Acts for Switch {
     }
 
     fn tick(&mut self) -> Result<(), String> {
+        self.write_stats_if_due();
         let newest = self.workers.generation().number;
         if self.ledger.live_count() > 1 && self.workers.wait_generation(newest, Duration::ZERO) {
             self.ledger.settle();

@@ -10,6 +10,7 @@
 pub mod anomaly;
 pub mod app;
 pub mod community_id;
+pub mod flow;
 pub mod recent;
 pub mod record;
 pub mod settings;
@@ -20,8 +21,8 @@ use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -74,6 +75,14 @@ pub struct Log {
 struct Orders {
     reopen: AtomicBool,
     stop: AtomicBool,
+    /// A record of what was counted, to be written.
+    stats: Mutex<Option<serde_json::Value>>,
+}
+
+impl Orders {
+    fn stats(&self) -> MutexGuard<'_, Option<serde_json::Value>> {
+        self.stats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Log {
@@ -112,6 +121,13 @@ impl Log {
     /// The last alerts.
     pub fn recent(&self) -> &RecentAlerts {
         &self.recent
+    }
+
+    /// Hands the thread a record of type `stats`. If the last one is not written yet, that one is lost.
+    pub fn write_stats(&self, record: serde_json::Value) {
+        if self.orders.stats().replace(record).is_some() {
+            self.counters.lost[EventType::Stats as usize].fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Asks the thread to open the file's path anew, after a log rotation has moved the file away.
@@ -170,6 +186,10 @@ impl LogThread {
                 self.reopen();
             }
             let moved = self.write_pieces();
+            let stats = self.orders.stats().take();
+            if let (Some(stats), Some(out)) = (stats, &mut self.out) {
+                out.write_stats(&stats);
+            }
             if is_last {
                 return;
             }
@@ -247,15 +267,30 @@ impl<W: Write> LineWriter<W> {
                 self.kinds.push(kind);
             }
         }
+        self.write_lines();
+        count
+    }
+
+    /// Writes one record of type `stats`.
+    fn write_stats(&mut self, record: &serde_json::Value) {
+        self.buffer.clear();
+        self.buffer.extend_from_slice(record.to_string().as_bytes());
+        self.buffer.push(b'\n');
+        self.kinds.clear();
+        self.kinds.push(EventType::Stats);
+        self.write_lines();
+    }
+
+    /// Writes the lines in the buffer, and counts what became of them.
+    fn write_lines(&mut self) {
         if self.kinds.is_empty() {
-            return count;
+            return;
         }
         let written = self.write_buffer();
         for (index, &kind) in self.kinds.iter().enumerate() {
             let counters = if index < written { &self.counters.written } else { &self.counters.lost };
             counters[kind as usize].fetch_add(1, Ordering::Relaxed);
         }
-        count
     }
 
     /// Writes the buffer; answers how many of its lines are whole in the file.

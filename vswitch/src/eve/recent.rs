@@ -75,7 +75,11 @@ fn alert_row(event: &Event, clock: WallClock) -> Option<AlertRow> {
             let text = list_text(hash_list(generation, file)?);
             (action_name(file.action), text.signature_id, text.signature.to_owned(), text.severity)
         }
-        EventKind::Drop { .. } | EventKind::WouldDrop { .. } | EventKind::FileInfo(_) | EventKind::Note(_) => {
+        EventKind::Drop { .. }
+        | EventKind::WouldDrop { .. }
+        | EventKind::FileInfo(_)
+        | EventKind::Note(_)
+        | EventKind::Flow(_) => {
             return None;
         }
     };

@@ -316,6 +316,13 @@ fn record<'a>(event: &'a Event, settings: &EveSettings, clock: WallClock) -> Rec
             record.vswitch.cut = described.cut;
             record.objects = described.objects;
         }
+        EventKind::Flow(flow) => {
+            record.app_proto = flow.summary.and_then(|summary| summary.protocol).map(|protocol| protocol.name());
+            record.app_proto_orig = flow.summary.and_then(|summary| summary.original).map(|protocol| protocol.name());
+            let deciders = generation.policy.deciders();
+            record.vswitch.rule = flow.decider.and_then(|index| deciders.get(usize::from(index))).map(String::as_str);
+            record.objects = super::flow::objects(flow, clock);
+        }
     }
     record
 }

@@ -36,6 +36,8 @@ event_types! {
     Alert = "alert";
     /// A frame was dropped.
     Drop = "drop";
+    /// A flow has ended.
+    Flow = "flow";
     /// The bytes of a protocol are not as they should be.
     Anomaly = "anomaly";
     /// An HTTP transaction.
@@ -56,6 +58,8 @@ event_types! {
     Dhcp = "dhcp";
     /// A file that has passed.
     Fileinfo = "fileinfo";
+    /// What the switch has counted so far, at an interval.
+    Stats = "stats";
 }
 
 /// Kinds whose records are made from what parsers say.
@@ -102,6 +106,9 @@ impl EventTypes {
     }
 }
 
+/// Milliseconds between two `stats` records unless something else is configured: as often as monitoring systems ask.
+const STATS_INTERVAL_MS: u64 = 10_000;
+
 /// What an operator chooses about the event log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EveSettings {
@@ -115,6 +122,8 @@ pub struct EveSettings {
     pub payload_bytes_max: usize,
     /// The seed of the Community ID that records show; without one, they show none.
     pub community_id: Option<u16>,
+    /// Milliseconds between two records of what was counted.
+    pub stats_interval_ms: u64,
 }
 
 impl Default for EveSettings {
@@ -126,14 +135,21 @@ impl Default for EveSettings {
             app_layer: true,
             payload_bytes_max: 0,
             community_id: None,
+            stats_interval_ms: STATS_INTERVAL_MS,
         }
     }
 }
 
 impl EveSettings {
     /// A log that nobody reads: nothing is made for it.
-    pub const NOTHING: Self =
-        Self { types: EventTypes::NONE, metadata: false, app_layer: false, payload_bytes_max: 0, community_id: None };
+    pub const NOTHING: Self = Self {
+        types: EventTypes::NONE,
+        metadata: false,
+        app_layer: false,
+        payload_bytes_max: 0,
+        community_id: None,
+        stats_interval_ms: STATS_INTERVAL_MS,
+    };
 
     /// What inspection must note for it.
     pub fn wanted(&self) -> Wanted {

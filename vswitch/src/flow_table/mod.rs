@@ -183,6 +183,36 @@ pub struct FlowRecord {
     pub generation: u32,
 }
 
+/// A flow that has just left the table. Times are the low 32 bits of the worker's clock in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub struct EndedFlow {
+    /// Where it was.
+    pub id: FlowId,
+    /// Its key.
+    pub key: TableKey,
+    /// How far it had come.
+    pub state: FlowState,
+    /// Whether the low end of its key opened it.
+    pub originator_is_low: bool,
+    /// When it was opened.
+    pub opened_ms: u32,
+    /// When it would have ended for its silence.
+    pub expires_ms: u32,
+    /// What of the policy decided.
+    pub decider: u16,
+    /// Generation that last decided about it.
+    pub generation: u32,
+    /// How far its connection had come, if it was one.
+    pub tcp: Option<TcpPhase>,
+}
+
+impl EndedFlow {
+    /// Whether its time was over.
+    pub fn is_expired(&self, now_ms: u64) -> bool {
+        (self.expires_ms.wrapping_sub(now_ms as u32) as i32) <= 0
+    }
+}
+
 /// The flows of one worker.
 #[derive(Debug)]
 pub struct FlowTable {
@@ -388,7 +418,7 @@ impl FlowTable {
         hash: u64,
         originator_is_low: bool,
         now_ms: u64,
-        ended: &mut impl FnMut(FlowId),
+        ended: &mut impl FnMut(&EndedFlow),
     ) -> Result<FlowId, FlowRefused> {
         let originator = originator(key, originator_is_low);
         if self.per_port[originator.index()] >= self.per_port_max {
@@ -413,7 +443,7 @@ impl FlowTable {
     }
 
     /// The first free place from `home` on, freeing an expired or, if need be, the half-open flow that would end first.
-    fn free_place(&mut self, home: usize, now_ms: u64, ended: &mut impl FnMut(FlowId)) -> Option<usize> {
+    fn free_place(&mut self, home: usize, now_ms: u64, ended: &mut impl FnMut(&EndedFlow)) -> Option<usize> {
         let mut victim: Option<(i32, usize)> = None;
         let at_limit = self.len >= self.limit;
         if !at_limit && let Some(place) = self.tags.first_free(home, PROBE_MAX) {
@@ -438,12 +468,10 @@ impl FlowTable {
     }
 
     /// Ends a flow. The place is free at once.
-    pub fn end(&mut self, id: FlowId, ended: &mut impl FnMut(FlowId)) {
+    pub fn end(&mut self, id: FlowId, ended: &mut impl FnMut(&EndedFlow)) {
         let place = id.0 as usize;
         let entry = self.entries[place];
-        if entry.state == FREE {
-            return;
-        }
+        let Some(state) = entry.state() else { return };
         let home = self.home(self.secret.hash(&entry.key()));
         self.entries[home].displaced -= u8::from(place != home);
         self.tags.clear(place);
@@ -453,7 +481,17 @@ impl FlowTable {
         self.entries[place] = Entry { displaced: self.entries[place].displaced, ..FREE_ENTRY };
         self.per_port[originator(&entry.key(), entry.originator_is_low != 0).index()] -= 1;
         self.len -= 1;
-        ended(id);
+        ended(&EndedFlow {
+            id,
+            key: entry.key(),
+            state,
+            originator_is_low: entry.originator_is_low != 0,
+            opened_ms: entry.opened_ms,
+            expires_ms: entry.expires_ms,
+            decider: entry.decider,
+            generation: entry.generation,
+            tcp: self.tcp.get(entry.tcp as usize).map(TcpState::phase),
+        });
     }
 
     /// Notes under which generation and by what the flow was allowed.
@@ -514,13 +552,20 @@ impl FlowTable {
     }
 
     /// Looks at the next `places` places and ends the flows whose time is over.
-    pub fn sweep(&mut self, places: usize, now_ms: u64, ended: &mut impl FnMut(FlowId)) {
+    pub fn sweep(&mut self, places: usize, now_ms: u64, ended: &mut impl FnMut(&EndedFlow)) {
         for _ in 0..places.min(self.entries.len()) {
             self.swept = if self.swept + 1 >= self.entries.len() { 0 } else { self.swept + 1 };
             let id = FlowId(self.swept as u32);
             if self.entries[self.swept].state != FREE && self.is_expired(id, now_ms) {
                 self.end(id, ended);
             }
+        }
+    }
+
+    /// Ends all flows.
+    pub fn end_all(&mut self, ended: &mut impl FnMut(&EndedFlow)) {
+        for place in 0..self.entries.len() {
+            self.end(FlowId(place as u32), ended);
         }
     }
 

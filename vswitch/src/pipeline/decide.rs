@@ -12,6 +12,7 @@ use inspect::wire::{Packet, Transport};
 use zones::policy::{DeciderId, Decision, FlowFacts};
 
 use super::begin::{Begun, PICKED_UP_TIMEOUT_MS, begin};
+use super::journal::{Journal, Why};
 use super::{Turn, detect};
 use crate::counters::WorkerCounters;
 use crate::drop_reason::DropReason;
@@ -118,22 +119,23 @@ pub(super) struct Flows<'a> {
     pub(super) inspector: &'a mut Inspector,
     pub(super) counters: &'a WorkerCounters,
     pub(super) log: &'a mut EventLog,
+    pub(super) journal: &'a mut Journal,
 }
 
 impl Flows<'_> {
     #[cold]
-    fn end(&mut self, id: FlowId) {
-        let (inspector, counters) = (&mut *self.inspector, self.counters);
-        self.table.end(id, &mut |id| {
-            inspector.flow_ended(FlowSlot(id.0));
+    fn end(&mut self, id: FlowId, why: Why) {
+        let (inspector, counters, journal) = (&mut *self.inspector, self.counters, &mut *self.journal);
+        self.table.end(id, &mut |flow| {
+            journal.flow_ended(flow, why, inspector);
             counters.flows_ended.add(1);
         });
     }
 
     fn open(&mut self, key: &TableKey, hash: u64, from_low: bool, now_ms: u64) -> Result<FlowId, DropReason> {
-        let (inspector, counters) = (&mut *self.inspector, self.counters);
-        let opened = self.table.open(key, hash, from_low, now_ms, &mut |id| {
-            inspector.flow_ended(FlowSlot(id.0));
+        let (inspector, counters, journal) = (&mut *self.inspector, self.counters, &mut *self.journal);
+        let opened = self.table.open(key, hash, from_low, now_ms, &mut |flow| {
+            journal.flow_ended(flow, Why::TimeOrRoom, inspector);
             counters.flows_ended.add(1);
         });
         match opened {
@@ -214,7 +216,7 @@ fn decide_flow(
         return open(turn, packet, key, hash, from_low, flows);
     };
     if flows.table.is_expired(id, now_ms) {
-        flows.end(id);
+        flows.end(id, Why::TimeOrRoom);
         return open(turn, packet, key, hash, from_low, flows);
     }
     let flow = flows.table.flow(id);
@@ -232,7 +234,7 @@ fn decide_flow(
         Transport::Tcp => match follow(packet, id, direction, now_ms, flows)? {
             Some(established) => established,
             None => {
-                flows.end(id);
+                flows.end(id, Why::Reopened);
                 return open(turn, packet, key, hash, from_low, flows);
             }
         },
@@ -354,14 +356,14 @@ fn redecide(
             Ok(decider)
         }
         Decision::Deny(decider) => {
-            flows.end(id);
+            flows.end(id, Why::Policy);
             Err(Denied::by_policy(decider))
         }
     }
 }
 
 /// The facts that a flow was opened with, from its key.
-fn facts_again(key: &TableKey, originator_is_low: bool) -> FlowFacts {
+pub(super) fn facts_again(key: &TableKey, originator_is_low: bool) -> FlowFacts {
     let (key, low, high) = key.parts();
     let low_end = (low, address(key.low_address), key.low_port);
     let high_end = (high, address(key.high_address), key.high_port);

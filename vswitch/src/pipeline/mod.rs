@@ -29,6 +29,7 @@ mod decide;
 mod detect;
 mod egress;
 mod fragments;
+mod journal;
 mod offload;
 mod parcel;
 mod report;
@@ -39,6 +40,7 @@ mod train;
 
 use decide::{Denied, Flows, Keyed};
 use egress::Route;
+use journal::{Journal, Why};
 pub use parcel::Parcel;
 use report::DropDetail;
 pub use storm::FLOOD_FRAMES_PER_S;
@@ -132,6 +134,8 @@ pub struct Pipeline {
     log: EventLog,
     // What inspection has to tell, on its way to the log.
     notes: Vec<Note>,
+    // What there is to tell of flows that end.
+    journal: Journal,
     // Frames of the burst that entered, copies included, and those that have come to an end: what is missing when a stage
     // panics is dropped for that reason, and the books balance.
     entered: u64,
@@ -155,6 +159,7 @@ impl Pipeline {
         counters: Arc<WorkerCounters>,
         log: EventLog,
     ) -> Self {
+        let journal = Journal::new(flows.places(), log.counts_flows());
         Self {
             flows,
             inspection,
@@ -165,6 +170,7 @@ impl Pipeline {
             counters,
             log,
             notes: Vec::new(),
+            journal,
             entered: 0,
             ended: 0,
             last_drop: DropReason::Fragment,
@@ -223,6 +229,9 @@ impl Pipeline {
             }
         }
         self.judge(turn, batch, sighted, line, egress);
+        if self.journal.has_news() {
+            self.report_ended(turn);
+        }
         debug_assert_eq!(self.entered, self.ended);
         self.desk = Some(desk);
     }
@@ -310,19 +319,23 @@ impl Pipeline {
         }
     }
 
-    /// Ends flows whose time is over, in at most `places` places of the table, and counts lost events.
-    pub fn housekeep(&mut self, places: usize, now_ms: u64) {
-        let inspector = self.inspection.inspector();
+    /// Ends flows whose time is over, in at most `places` places of the table, and counts lost events. Of the turn, the port
+    /// does not matter.
+    pub fn housekeep(&mut self, turn: &Turn<'_>, places: usize) {
+        let Self { flows, inspection, journal, .. } = self;
         let mut ended = 0;
-        self.flows.sweep(places, now_ms, &mut |id| {
-            inspector.flow_ended(FlowSlot(id.0));
+        flows.sweep(places, turn.now_ms(), &mut |flow| {
+            journal.flow_ended(flow, Why::TimeOrRoom, inspection.inspector());
             ended += 1;
         });
         self.counters.flows_ended.add(ended);
         let files = file_counts(&self.inspection.inspector().file_counts());
         self.counters.files.iter().zip(files).for_each(|(cell, count)| cell.set(count));
-        self.expire_fragments(now_ms);
-        self.log.flush(now_ms * 1_000);
+        self.expire_fragments(turn.now_ms());
+        if self.journal.has_news() {
+            self.report_ended(turn);
+        }
+        self.log.flush(turn.now_us);
         self.count_events();
     }
 
@@ -442,6 +455,9 @@ impl Pipeline {
             cell.add(1);
         }
         let slot = FlowSlot(usual.id.0);
+        if self.journal.counts() {
+            self.journal.count(&decide::usual_view(&usual), &candidate.packet(), turn.now_ms());
+        }
         let profile = || {
             let direction = if usual.from_responder { Direction::ToClient } else { Direction::ToServer };
             let (from, to) = ends(turn, port, direction);
@@ -554,6 +570,7 @@ impl Pipeline {
             inspector: self.inspection.inspector(),
             counters: &self.counters,
             log: &mut self.log,
+            journal: &mut self.journal,
         };
         let admitted = match decide::decide(turn, &packet, port, keyed, &mut flows) {
             Ok(admitted) => admitted,
@@ -565,6 +582,9 @@ impl Pipeline {
             }
         };
         hit(turn, admitted.decider);
+        if self.journal.counts() {
+            self.journal.count(&admitted.view, &packet, turn.now_ms());
+        }
         self.inspect(turn, port, keyed, candidate, &admitted.view)
     }
 

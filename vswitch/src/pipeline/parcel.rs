@@ -263,6 +263,9 @@ impl Pipeline {
             }
         }
         self.leave(turn, &outbound, egress);
+        if self.journal.has_news() {
+            self.report_ended(turn);
+        }
         debug_assert_eq!(self.entered, self.ended);
     }
 

@@ -13,6 +13,7 @@ use super::{Pipeline, Turn};
 use crate::drop_reason::DropReason;
 use crate::eve::settings::EventType;
 use crate::event::{Around, Event, EventKind, Tuple};
+use crate::event_log::EventLog;
 use crate::frame::PortId;
 use crate::profiles::ProfileCells;
 
@@ -74,31 +75,9 @@ impl Pipeline {
             let mut event = event_about(turn, EventKind::Note(note));
             describe(&mut event, Some(port), packet);
             (event.flow_id, event.macs) = (flow_id, None);
-            self.report_note(turn, event, flow.direction);
+            tell_note(&mut self.log, turn, event, flow.direction);
         }
         self.notes = notes;
-    }
-
-    /// Tells a note about a flow. `event` has the ports and the addresses of a packet that went in this direction; a record has
-    /// those of the flow, or of the sender of a file.
-    fn report_note(&mut self, turn: &Turn<'_>, mut event: Event, direction: Direction) {
-        let EventKind::Note(note) = &event.kind else { return };
-        let shown = match note {
-            Note::File(file) => file.side,
-            Note::Transaction(_) | Note::Anomaly { .. } => Direction::ToServer,
-        };
-        let what = match note {
-            Note::Anomaly { anomaly, .. } => Some(*anomaly),
-            Note::Transaction(_) | Note::File(_) => None,
-        };
-        let Some(event_type) = event.kind.event_type() else { return };
-        if shown != direction {
-            event.tuple = event.tuple.map(Tuple::reversed);
-            if let Some(to) = event.to {
-                (event.from, event.to) = (to, Some(event.from));
-            }
-        }
-        self.log.record(event_type, (event.from, event.to, what), turn.now_us, || event);
     }
 
     fn report_alerts(&mut self, turn: &Turn<'_>, port: PortId, packet: &Packet<'_>, (flow, flow_id): (&FlowView, u64)) {
@@ -110,6 +89,7 @@ impl Pipeline {
                 AlertAction::Blocked => self.counters.alerts_blocked.add(1),
             }
             let context = self.inspection.inspector().take_context(index);
+            self.journal.alerted(flow.slot);
             let kind = (turn.ingress, port, alert.signature, alert.action);
             self.log.record(EventType::Alert, kind, turn.now_us, || {
                 let mut event = event_about(turn, EventKind::Alert(alert));
@@ -228,6 +208,28 @@ fn count_profile(turn: &Turn<'_>, (from, to): Ends, count: impl FnOnce(&ProfileC
     if let Some(cells) = cells.and_then(|cells| cells.get(profile)) {
         count(cells);
     }
+}
+
+/// Tells the log a note about a flow. `event` has the ports and the addresses of a packet that went in this direction; a record has
+/// those of the flow, or of the sender of a file.
+pub(super) fn tell_note(log: &mut EventLog, turn: &Turn<'_>, mut event: Event, direction: Direction) {
+    let EventKind::Note(note) = &event.kind else { return };
+    let shown = match note {
+        Note::File(file) => file.side,
+        Note::Transaction(_) | Note::Anomaly { .. } => Direction::ToServer,
+    };
+    let what = match note {
+        Note::Anomaly { anomaly, .. } => Some(*anomaly),
+        Note::Transaction(_) | Note::File(_) => None,
+    };
+    let Some(event_type) = event.kind.event_type() else { return };
+    if shown != direction {
+        event.tuple = event.tuple.map(Tuple::reversed);
+        if let Some(to) = event.to {
+            (event.from, event.to) = (to, Some(event.from));
+        }
+    }
+    log.record(event_type, (event.from, event.to, what), turn.now_us, || event);
 }
 
 pub(super) fn event_about(turn: &Turn<'_>, kind: EventKind) -> Event {

@@ -36,12 +36,15 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use inspect::file_hashes::{FileChecks, FileLimits, HashListBuilder, ListAction};
 use inspect::inspector::{Mode, Settings};
+use inspect::record::Wanted;
 use inspect::signature::{Loaded, RuleFile, RuleSet, Vars};
 use inspect::wire::{Checksums, Malformed};
 
+use crate::eve::settings::{EveSettings, EventType, EventTypes};
 use crate::hash_lines;
 use capture::{Capture, CaptureError};
 use player::{Player, Tally};
+use record::{Record, What};
 
 /// Bytes of packets that are read before the engine gets them, so that reading does not count as the engine's time.
 const BATCH_BYTES: usize = 4 << 20;
@@ -80,6 +83,17 @@ pub struct ReplayArguments {
     /// File for the events, one JSON object per line
     #[arg(long, value_name = "FILE")]
     pub eve: Option<PathBuf>,
+    /// Kinds of events: alert, drop, anomaly, http, dns, tls, ssh, smtp, ftp, smb, dhcp, fileinfo, with commas between
+    #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = event_type, default_values = ["alert", "drop"])]
+    pub eve_types: Vec<EventType>,
+}
+
+fn event_type(text: &str) -> Result<EventType, String> {
+    match EventType::from_name(text) {
+        Some(EventType::Flow | EventType::Stats) => Err("only a running switch has these".to_owned()),
+        Some(kind) => Ok(kind),
+        None => Err("no such kind of event".to_owned()),
+    }
 }
 
 /// Suricata's words for [`Mode`].
@@ -169,6 +183,7 @@ pub fn replay(
             ReplayMode::Ips => Mode::Prevent,
         },
         midstream: arguments.midstream,
+        records: if arguments.eve.is_some() { settings_of(arguments).wanted() } else { Wanted::NOTHING },
         ..Settings::default()
     };
     let checksums = match arguments.checksum_validation {
@@ -181,6 +196,7 @@ pub fn replay(
         rules: &rules,
         files: files.as_deref(),
         eve,
+        types: settings_of(arguments).types,
         time: Duration::ZERO,
         is_sample_due: arguments.checksum_validation.is_none(),
     };
@@ -194,6 +210,10 @@ pub fn replay(
         PlayError::Capture(error) => ReplayError::Capture(path.clone(), error),
         PlayError::Write(error) => ReplayError::Write(arguments.eve.clone().unwrap_or_default(), error),
     })
+}
+
+fn settings_of(arguments: &ReplayArguments) -> EveSettings {
+    EveSettings { types: EventTypes::of(&arguments.eve_types), ..EveSettings::default() }
 }
 
 fn create(path: &Path) -> Result<BufWriter<File>, ReplayError> {
@@ -257,6 +277,7 @@ struct Run<'a> {
     rules: &'a RuleSet,
     files: Option<&'a FileChecks>,
     eve: Option<BufWriter<File>>,
+    types: EventTypes,
     /// CPU time of the engine so far.
     time: Duration,
     /// The first frames have yet to show whether checksums mean anything.
@@ -313,7 +334,12 @@ impl Run<'_> {
     fn write(&mut self) -> io::Result<()> {
         let records = self.player.take_records();
         if let Some(eve) = &mut self.eve {
-            for record in &records {
+            // What is told of a listed file goes with its alert.
+            let is_wanted = |record: &&Record| match (&record.what, record.event_type()) {
+                (What::FileInfo(_), _) => self.types.contains(EventType::Alert),
+                (_, kind) => kind.is_some_and(|kind| self.types.contains(kind)),
+            };
+            for record in records.iter().filter(is_wanted) {
                 record::write(record, self.rules, self.files, eve)?;
             }
         }

@@ -9,6 +9,7 @@ use inspect::file_hashes::FileChecks;
 use inspect::flow_key::{FlowKey, Way};
 use inspect::fragments::{FragmentOutcome, FragmentTable};
 use inspect::inspector::{Direction, FileFinding, FlowView, Inspector, Mode, Settings};
+use inspect::record::Note;
 use inspect::signature::RuleSet;
 use inspect::stream::{TcpState, Transition};
 use inspect::verdict::Verdict;
@@ -241,14 +242,28 @@ impl<'a> Player<'a> {
 
     fn report(&mut self, packet: &Packet<'_>, view: &FlowView) {
         self.report_files(packet);
-        if self.alerts.is_empty() {
-            return;
+        let (at_ns, ends) = (self.at_ns, Ends::of(packet));
+        if !self.alerts.is_empty() {
+            let protocol = view.slot.and_then(|slot| self.inspector.protocol_of(slot));
+            for (index, alert) in self.alerts.iter().enumerate() {
+                let context = self.inspector.take_context(index).map(Box::new);
+                let what = What::Alert(*alert, protocol, view.direction, context);
+                self.records.push(Record { at_ns, ends, what });
+            }
         }
-        let protocol = view.slot.and_then(|slot| self.inspector.protocol_of(slot));
-        for alert in &self.alerts {
-            let what = What::Alert(*alert, protocol, view.direction);
-            self.records.push(Record { at_ns: self.at_ns, ends: Ends::of(packet), what });
-        }
+        self.report_notes(ends.of_flow(view.direction));
+    }
+
+    /// Reports what there is to tell of the flow between a client and a server.
+    fn report_notes(&mut self, ends: Ends) {
+        let at_ns = self.at_ns;
+        self.records.extend(self.inspector.take_notes().map(|note| {
+            let sender = match &note {
+                Note::File(file) => file.side,
+                Note::Transaction(_) | Note::Anomaly { .. } => Direction::ToServer,
+            };
+            Record { at_ns, ends: ends.of_flow(sender), what: What::Note(note) }
+        }));
     }
 
     fn report_files(&mut self, packet: &Packet<'_>) {
@@ -297,8 +312,11 @@ impl<'a> Player<'a> {
             self.alerts.clear();
             self.inspector.flow_finished(self.rules, &packet, &view, self.now_ms, &mut self.alerts);
             self.report(&packet, &view);
+            self.inspector.flow_ended(flow.slot);
+            self.report_notes(Ends::of(&packet));
+        } else {
+            self.inspector.flow_ended(flow.slot);
         }
-        self.inspector.flow_ended(flow.slot);
     }
 }
 

@@ -9,15 +9,18 @@ use inspect::alert::Alert;
 use inspect::file_hashes::FileChecks;
 use inspect::inspector::{Direction, FileEvent, FileFinding};
 use inspect::protocol::AppProtocol;
+use inspect::record::{Context, Note};
 use inspect::signature::{RuleSet, SignatureInfo};
 use inspect::verdict::Refused;
 use inspect::wire::{Packet, Transport};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::eve::app::file_event;
-use crate::eve::record::{action_name, direction_name, list_text};
+use crate::eve::app::{self, Object, file_event};
+use crate::eve::record::{FlowPart, action_name, describe, direction_name, list_text};
+use crate::eve::settings::EventType;
 use crate::eve::timestamp::format_utc;
+use crate::event::type_of;
 
 /// Flow ids are cut to what JavaScript's numbers hold exactly, as Suricata does.
 const FLOW_ID_MASK: u64 = (1 << 53) - 1;
@@ -44,6 +47,20 @@ impl Ends {
             ports: has_ports.then(|| (packet.source_port(), packet.destination_port())),
             icmp: packet.icmp().map(|message| (message.kind, message.code)),
             protocol: packet.headers().protocol,
+        }
+    }
+
+    /// The same seen from the client, of a packet that went in this direction.
+    #[must_use]
+    pub fn of_flow(self, direction: Direction) -> Self {
+        match direction {
+            Direction::ToServer => self,
+            Direction::ToClient => Self {
+                source: self.destination,
+                destination: self.source,
+                ports: self.ports.map(|(from, to)| (to, from)),
+                ..self
+            },
         }
     }
 
@@ -84,13 +101,15 @@ pub struct Drop {
 #[derive(Clone, Debug)]
 pub enum What {
     /// A signature matched, in a flow that speaks this protocol, on a packet in this direction.
-    Alert(Alert, Option<AppProtocol>, Direction),
+    Alert(Alert, Option<AppProtocol>, Direction, Option<Box<Context>>),
     /// A file is on a list of hashes.
     FileAlert(Arc<FileEvent>),
     /// A file that is on a list.
     FileInfo(Arc<FileEvent>),
     /// A packet was stopped.
     Drop(Drop),
+    /// A transaction, an anomaly or a file.
+    Note(Note),
 }
 
 /// One line to be.
@@ -98,10 +117,22 @@ pub enum What {
 pub struct Record {
     /// When the packet was captured, in nanoseconds since 1970.
     pub at_ns: u64,
-    /// Who the packet was from and for.
+    /// Who the packet was from and for; of a note, its flow's client and server.
     pub ends: Ends,
     /// What happened.
     pub what: What,
+}
+
+impl Record {
+    /// Its kind.
+    pub fn event_type(&self) -> Option<EventType> {
+        match &self.what {
+            What::Alert(..) | What::FileAlert(_) => Some(EventType::Alert),
+            What::FileInfo(_) => Some(EventType::Fileinfo),
+            What::Drop(_) => Some(EventType::Drop),
+            What::Note(note) => type_of(note),
+        }
+    }
 }
 
 /// Suricata's words for why a packet was stopped.
@@ -146,6 +177,8 @@ struct Line<'a> {
     drop: Option<DropPart>,
     #[serde(skip_serializing_if = "Option::is_none")]
     fileinfo: Option<Value>,
+    #[serde(flatten)]
+    objects: Object,
 }
 
 #[derive(Serialize)]
@@ -198,7 +231,7 @@ pub fn write(record: &Record, rules: &RuleSet, files: Option<&FileChecks>, out: 
     let mut line = Line {
         timestamp: format_utc(record.at_ns / 1_000),
         flow_id: ends.flow_id(),
-        event_type: "",
+        event_type: record.event_type().map_or("", EventType::name),
         src_ip: ends.source,
         src_port: ends.ports.map(|(source, _)| source),
         dest_ip: ends.destination,
@@ -212,20 +245,24 @@ pub fn write(record: &Record, rules: &RuleSet, files: Option<&FileChecks>, out: 
         alert: None,
         drop: None,
         fileinfo: None,
+        objects: Object::new(),
     };
     match &record.what {
-        What::Alert(alert, protocol, direction) => {
+        What::Alert(alert, protocol, direction, context) => {
             let Some(info) = rules.signature(alert.signature) else { return Ok(()) };
-            line.event_type = "alert";
             line.tx_id = alert.transaction;
             line.app_proto = protocol.map(AppProtocol::name);
             line.direction = Some(direction_name(*direction));
             line.alert = Some(alert_part(alert, info));
+            if let Some(context) = context {
+                line.objects = context.transaction.as_deref().map(app::transaction).unwrap_or_default();
+                let flow = FlowPart::new(&context.flow, format_utc(context.flow.began_ms.saturating_mul(1_000)));
+                line.objects.insert("flow".to_owned(), serde_json::to_value(flow)?);
+            }
         }
         What::FileAlert(file) => {
             let FileFinding::Listed(list) = file.finding else { return Ok(()) };
             let Some(list) = files.and_then(|files| files.lists().get(usize::from(list))) else { return Ok(()) };
-            line.event_type = "alert";
             tell_file(file, &mut line);
             let text = list_text(list);
             line.alert = Some(AlertPart {
@@ -240,12 +277,17 @@ pub fn write(record: &Record, rules: &RuleSet, files: Option<&FileChecks>, out: 
             });
         }
         What::FileInfo(file) => {
-            line.event_type = "fileinfo";
             tell_file(file, &mut line);
         }
         What::Drop(drop) => {
-            line.event_type = "drop";
             line.drop = Some(DropPart { len: drop.length, reason: drop.reason });
+        }
+        What::Note(note) => {
+            let described = describe(note);
+            line.tx_id = Some(described.transaction);
+            line.app_proto = described.app_proto;
+            line.direction = described.side.map(direction_name);
+            line.objects = described.objects;
         }
     }
     serde_json::to_writer(&mut *out, &line)?;

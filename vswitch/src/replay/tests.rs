@@ -143,3 +143,24 @@ fn what_cannot_be_read_or_loaded_is_told() {
     assert!(matches!(run(dir.path(), cut, RULE, &[]), Err(ReplayError::Capture(..))));
     assert_eq!(std::fs::read_to_string(dir.path().join("eve.json")).unwrap().lines().count(), 2);
 }
+
+#[test]
+fn transactions_are_written_when_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let capture = pcap(&connection(b"GET /evil HTTP/1.1\r\nHost: h\r\n\r\n", 7));
+    let rule = r#"alert http any any -> any any (msg:"x"; http.uri; content:"evil"; sid:1;)"#;
+    let records = |options: &[&str]| -> Vec<Value> {
+        run(dir.path(), &capture, rule, options).unwrap();
+        let text = std::fs::read_to_string(dir.path().join("eve.json")).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    };
+    let alerts = records(&[]);
+    assert_eq!((alerts.len(), &alerts[0]["http"]["url"]), (1, &Value::from("/evil")));
+    assert!(alerts[0]["flow"]["pkts_toserver"].as_u64().is_some_and(|packets| packets > 2), "{alerts:#?}");
+    let all = records(&["--eve-types", "alert,http"]);
+    let kinds: Vec<&Value> = all.iter().map(|record| &record["event_type"]).collect();
+    assert_eq!(kinds, ["alert", "http"]);
+    assert_eq!((&all[1]["src_ip"], &all[1]["http"]["hostname"]), (&Value::from("10.0.0.1"), &Value::from("h")));
+    assert_eq!(all[0]["flow_id"], all[1]["flow_id"]);
+    assert!(Command::try_parse_from(["replay", "c.pcap", "--eve-types", "stats"]).is_err());
+}

@@ -26,7 +26,7 @@ use super::peers::{Directory, Doorbell, PARCELS, Peers, SharedQueues};
 use super::queues::Queues;
 use super::{Command, PollMode};
 use crate::counters::WorkerCounters;
-use crate::frame::Batch;
+use crate::frame::{Batch, PortId};
 use crate::generation::Generation;
 use crate::mac_table::LearnedMacs;
 use crate::pipeline::{Pipeline, Turn};
@@ -122,7 +122,8 @@ impl Worker {
         let mut idle_since_us = clock.now_us();
         loop {
             if self.mailbox.has_commands.swap(false, Ordering::Acquire) && !self.obey() {
-                return;
+                let turn = self.idle_turn(&generation, self.now_us());
+                return self.pipeline.finish(&turn);
             }
             let current = generations.load();
             if !Arc::ptr_eq(current, &generation) {
@@ -139,7 +140,7 @@ impl Worker {
                 self.counters.empty_polls.add(1);
                 std::hint::spin_loop();
             }
-            self.housekeep(&generation, now_us / 1_000);
+            self.housekeep(&generation, now_us);
             if self.settings.poll == PollMode::Adaptive && now_us - idle_since_us >= SPIN_US {
                 self.sleep();
                 clock.expire();
@@ -289,7 +290,13 @@ impl Worker {
         true
     }
 
-    fn housekeep(&mut self, generation: &Generation, now_ms: u64) {
+    /// A turn that is about no port.
+    fn idle_turn<'a>(&self, generation: &'a Arc<Generation>, now_us: u64) -> Turn<'a> {
+        Turn { generation, ingress: PortId(0), now_us, worker: self.settings.index }
+    }
+
+    fn housekeep(&mut self, generation: &Arc<Generation>, now_us: u64) {
+        let now_ms = now_us / 1_000;
         let elapsed_ms = now_ms.saturating_sub(self.housekept_ms);
         if elapsed_ms < HOUSEKEEPING_MS {
             return;
@@ -297,7 +304,8 @@ impl Worker {
         self.housekept_ms = now_ms;
         let places = self.pipeline.flows().places() as u64;
         let share = (places * elapsed_ms.min(SLEEP_MAX.as_millis() as u64 * 2)).div_ceil(SWEEP_MS);
-        self.pipeline.housekeep(share as usize, now_ms);
+        let turn = self.idle_turn(generation, now_us);
+        self.pipeline.housekeep(&turn, share as usize);
         if self.settings.index == 0 && now_ms / 1_000 != (now_ms - elapsed_ms) / 1_000 {
             self.settings.learned.expire(now_ms, |port| generation.port(port).is_some());
         }

@@ -288,6 +288,25 @@ fn the_event_file_is_opened_anew() {
 }
 
 #[test]
+fn what_was_counted_is_told_at_an_interval() {
+    let mut daemon = Daemon::new();
+    let yaml = daemon.yaml(&["web1", "db1"], RULES);
+    daemon.configure(&yaml.replace("eve.json}", "eve.json, types: [stats], stats_interval: 1s}"));
+    daemon.start();
+    let records = || -> Vec<Value> {
+        let text = std::fs::read_to_string(daemon.path("eve.json")).unwrap_or_default();
+        text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    wait_for("two records", || records().len() >= 2);
+    let record = &records()[1];
+    assert_eq!((&record["event_type"], &record["vswitch"]["name"]), (&json!("stats"), &json!("test")));
+    assert_eq!((&record["stats"]["decoder"]["pkts"], &record["stats"]["flow"]["active"]), (&json!(0), &json!(0)));
+    assert_eq!(record["vswitch"]["ports"]["web1"]["received"], json!(0));
+    assert!(record["stats"]["uptime"].as_u64() > records()[0]["stats"]["uptime"].as_u64());
+    assert!(daemon.metric("vswitch_eve_written_total{type=\"stats\"}").is_some_and(|written| written >= 2.0));
+}
+
+#[test]
 fn a_file_in_the_way_of_events_is_told() {
     let mut daemon = Daemon::new();
     daemon.configure(&daemon.yaml(&["web1", "db1"], RULES));

@@ -199,7 +199,14 @@ impl Bench {
 
     /// Housekeeping in so many places of the flow table.
     pub fn housekeep(&mut self, places: usize) {
-        self.pipeline.housekeep(places, self.now_us / 1_000);
+        let turn = Turn { generation: &self.generation, ingress: WEB1, now_us: self.now_us, worker: 0 };
+        self.pipeline.housekeep(&turn, places);
+    }
+
+    /// Ends the switch's work.
+    pub fn finish(&mut self) {
+        let turn = Turn { generation: &self.generation, ingress: WEB1, now_us: self.now_us, worker: 0 };
+        self.pipeline.finish(&turn);
     }
 
     pub fn peer(&self, port: PortId) -> &MemoryPeer {
@@ -340,7 +347,8 @@ impl Bench {
             | EventKind::Anomaly(..)
             | EventKind::FileAlert(_)
             | EventKind::FileInfo(_)
-            | EventKind::Note(_) => None,
+            | EventKind::Note(_)
+            | EventKind::Flow(_) => None,
         });
         deciders.last()
     }

@@ -68,7 +68,8 @@ impl Watched {
             | EventKind::FileInfo(_)
             | EventKind::Drop { .. }
             | EventKind::WouldDrop { .. }
-            | EventKind::Note(_) => None,
+            | EventKind::Note(_)
+            | EventKind::Flow(_) => None,
         };
         events.filter_map(anomaly).collect()
     }

@@ -134,8 +134,7 @@ fn fragments_that_overlap_or_stay_alone() {
     bench.send(WEB1, &good[0]);
     assert_eq!(bench.counters.port(WEB1).held.value(), 1);
     bench.advance_ms(20_000);
-    let now_ms = bench.now_us / 1_000;
-    bench.pipeline.housekeep(1, now_ms);
+    bench.housekeep(1);
     assert_eq!(bench.drops(), [("web1 drop fragment".to_owned(), 1)]);
     bench.assert_books_balance();
 }

@@ -94,7 +94,7 @@ fn a_listed_download_out_of_order_never_arrives_whole() {
     bench.assert_dropped(DB1, &from_server(0, &DOWNLOAD[..20]), DropReason::FileHash);
     assert_eq!(bench.counters.alerts_blocked.value(), 1);
     assert_eq!(bench.generation.file_hits[0][0].value(), 1);
-    bench.pipeline.housekeep(0, 2_000);
+    bench.housekeep(0);
     assert_eq!(bench.counters.files.each_ref().map(|cell| cell.value()), [1, 0, 0, 0, 0, 0]);
 }
 
@@ -110,7 +110,7 @@ fn what_is_not_listed_or_only_alerted_of_arrives() {
         bench.assert_arrives(WEB1, &from_client(0, GET), &[DB1]);
         bench.assert_arrives(DB1, &from_server(0, DOWNLOAD), &[WEB1]);
         assert_eq!(bench.counters.alerts_allowed.value(), listed);
-        bench.pipeline.housekeep(0, 2_000);
+        bench.housekeep(0);
         let unlisted = u64::from(is_on) - listed;
         assert_eq!(bench.counters.files.each_ref().map(|cell| cell.value()), [listed, unlisted, 0, 0, 0, 0]);
     }

@@ -164,8 +164,7 @@ fn flows_end_when_their_time_is_over() {
     bench.assert_arrives(WEB1, &query, &[DB1]);
     let places = bench.pipeline.flows().places();
     bench.advance_ms(30_000);
-    let now_ms = bench.now_us / 1_000;
-    bench.pipeline.housekeep(places, now_ms);
+    bench.housekeep(places);
     assert!(bench.pipeline.flows().is_empty());
 }
 

@@ -180,8 +180,7 @@ fn check_books(seed: u64, is_watched: bool) -> Bench {
             }
             4 => bench.advance_ms(dice.pick(&[1, 20_000, 200_000])),
             5 => {
-                let now_ms = bench.now_us / 1_000;
-                bench.pipeline.housekeep(8, now_ms);
+                bench.housekeep(8);
                 bench.assert_books_balance();
             }
             _ => {}

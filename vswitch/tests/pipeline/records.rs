@@ -32,8 +32,10 @@ fn bench(rules: RuleSet, settings: EveSettings) -> Bench {
 /// The records of what happened since the last call; flow ids, which are drawn at random, are left out.
 fn take_records(bench: &Bench, settings: &EveSettings) -> Vec<Value> {
     let mut out = Vec::new();
-    for event in bench.take_events() {
-        record::write(&event, settings, WallClock { ahead_us: 0 }, &mut out);
+    // As the log's thread does it.
+    let is_wanted = |kind: Option<EventType>| kind.is_some_and(|kind| settings.types.contains(kind));
+    for event in bench.take_events().iter().filter(|event| is_wanted(event.kind.event_type())) {
+        record::write(event, settings, WallClock { ahead_us: 0 }, &mut out);
     }
     let text = String::from_utf8(out).expect("JSON is text");
     let record = |line: &str| {
@@ -377,4 +379,73 @@ fn a_flood_is_told_in_few_records_and_to_the_last_frame() {
     let folded = |kind| bench.counters.events_suppressed[kind as usize].value();
     assert_eq!((folded(EventType::Alert), folded(EventType::Drop)), (232, 312));
     assert_eq!(bench.counters.events_lost.iter().map(|cell| cell.value()).sum::<u64>(), 0);
+}
+
+#[test]
+fn a_flow_is_told_when_it_ends_with_what_passed_in_it() {
+    let settings = only(&[EventType::Flow, EventType::Http]);
+    let rules = rules(r#"alert tcp any any -> any any (msg:"x"; content:"curl"; sid:1;)"#);
+    let mut bench = bench(rules, settings);
+    let mut connection = Connection::open(&mut bench);
+    connection.bench.advance_ms(1_500);
+    connection.ask(REQUEST);
+    bench.advance_ms(7_440_000);
+    let places = bench.pipeline.flows().places();
+    bench.housekeep(places);
+    let records = take_records(&bench, &settings);
+    let [http, flow] = records.as_slice() else { panic!("{records:#?}") };
+    assert_eq!((&http["http"]["url"], http["http"].get("status")), (&json!("/a?b=1"), None), "it was not answered");
+    let mut expected = common("flow", TCP());
+    merge(
+        &mut expected,
+        json!({
+            "timestamp": "1970-01-01T02:04:02.500000+0000",
+            "app_proto": "http",
+            "flow": {
+                "pkts_toserver": 3, "pkts_toclient": 1, "bytes_toserver": 108 + 54 + REQUEST.len(), "bytes_toclient": 54,
+                "start": "1970-01-01T00:00:01.000000+0000", "end": "1970-01-01T00:00:02.500000+0000", "age": 1,
+                "state": "established", "reason": "timeout", "alerted": true,
+            },
+            "tcp": {
+                "tcp_flags": "12", "tcp_flags_ts": "12", "tcp_flags_tc": "12", "syn": true, "ack": true,
+                "state": "established",
+            },
+        }),
+    );
+    expected["vswitch"]["rule"] = json!("web-db");
+    assert_eq!(*flow, expected);
+    assert_eq!(take_records(&bench, &settings), [] as [Value; 0], "once");
+}
+
+#[test]
+fn flows_end_for_several_reasons() {
+    let settings = only(&[EventType::Flow]);
+    let mut bench = bench(RuleSet::default(), settings);
+    let query = |port| addressed(emit::udp((ip(11), port), (ip(21), 53)).payload("x"), 11, 21);
+    // 48 flows are a port's share of the table for 64.
+    for port in 0..40 {
+        bench.send(WEB1, &query(1_000 + port));
+    }
+    bench.advance_ms(30_000);
+    // One whose time is over and that comes again is another.
+    bench.send(WEB1, &query(1_000));
+    let reasons = |bench: &Bench| -> BTreeMap<String, usize> {
+        let mut reasons = BTreeMap::new();
+        for record in take_records(bench, &settings) {
+            assert_eq!((&record["proto"], &record["flow"]["state"]), (&json!("UDP"), &json!("new")), "{record}");
+            *reasons.entry(record["flow"]["reason"].as_str().expect("a word").to_owned()).or_default() += 1;
+        }
+        reasons
+    };
+    assert_eq!(reasons(&bench), BTreeMap::from([("timeout".to_owned(), 1)]));
+    bench.reload(policy(vec![
+        zones::rule::Rule::new("no-dns", zones::rule::Action::Drop)
+            .in_tier(zones::rule::Tier::Emergency)
+            .about(zones::service::Service::udp(53)),
+    ]));
+    bench.send(WEB1, &query(1_000));
+    assert_eq!(reasons(&bench), BTreeMap::from([("forced".to_owned(), 1)]));
+    bench.finish();
+    assert_eq!(reasons(&bench), BTreeMap::from([("shutdown".to_owned(), 39)]));
+    assert_eq!(bench.pipeline.flows().len(), 0);
 }

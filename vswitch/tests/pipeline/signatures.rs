@@ -32,7 +32,8 @@ fn a_match_with_action_drop_is_dropped_and_names_its_signature() {
         | EventKind::Anomaly(..)
         | EventKind::FileAlert(_)
         | EventKind::FileInfo(_)
-        | EventKind::Note(_) => None,
+        | EventKind::Note(_)
+        | EventKind::Flow(_) => None,
     });
     let sid = signature.and_then(|index| bench.generation.rules.signature(index)).map(|info| info.sid);
     assert_eq!(sid, Some(7));

@@ -1,12 +1,18 @@
 //! The event log: which records, and what they say.
 
+use std::ops::RangeInclusive;
+
 use super::super::file;
+use super::super::limits::duration;
 use super::super::spanned::At;
 use super::{Context, Once};
 use crate::eve::settings::{EveSettings, EventTypes};
 
 /// Beyond this, alerts of one burst of trouble would fill memory: the queue holds 8,192 of them.
 const PAYLOAD_BYTES_MAX: u64 = 4_096;
+
+/// The main thread looks twice a second; what is older than an hour is no news.
+const STATS_INTERVAL_MS: RangeInclusive<u64> = 1_000..=3_600_000;
 
 /// Looks up the section; without one, nothing is written.
 pub(super) fn resolve(section: Option<&file::Eve>, context: &mut Context<'_>) -> EveSettings {
@@ -32,11 +38,16 @@ pub(super) fn resolve(section: Option<&file::Eve>, context: &mut Context<'_>) ->
     // Both bounds fit.
     let seed = number("community_id_seed", &eve.community_id_seed, u64::from(u16::MAX)) as u16;
     let payload_bytes_max = number("payload_bytes", &eve.alert.payload_bytes, PAYLOAD_BYTES_MAX) as usize;
+    let stats_interval_ms = match &eve.stats_interval {
+        None => default.stats_interval_ms,
+        Some(value) => context.check_range("stats_interval", value, value.value.0, &STATS_INTERVAL_MS, duration),
+    };
     EveSettings {
         types,
         metadata: eve.alert.metadata.unwrap_or(default.metadata),
         app_layer: eve.alert.app_layer.unwrap_or(default.app_layer),
         payload_bytes_max,
         community_id: eve.community_id.then_some(seed),
+        stats_interval_ms,
     }
 }
