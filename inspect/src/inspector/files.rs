@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use crate::alert::AlertAction;
 use crate::file_hashes::{Digests, FileChecks, HashesWanted, ListAction, Unjudged};
-use crate::inspector::flow::Flow;
+use crate::inspector::flow::{Flow, Kept};
 use crate::inspector::{Decision, Direction, Inspector, Look, Mode};
 use crate::limits::FILE_EVENTS_PER_PACKET_MAX;
 use crate::protocol::{AppProtocol, File, FileProgress};
@@ -241,6 +241,27 @@ impl Inspector {
     /// Files seen so far.
     pub fn file_counts(&self) -> FileCounts {
         self.files.counts()
+    }
+
+    /// Takes out what is remembered of the packet's flow, and says whether it was let go because it carries no files; `None`
+    /// if the packet need not be looked at. `has_group` says whether signatures look at single packets like it.
+    pub(super) fn recall(&mut self, look: &Look<'_>, has_group: bool) -> Option<(Option<Box<Flow>>, bool)> {
+        match look.view.slot.map(|slot| self.flows.take(slot)).unwrap_or_default() {
+            Kept::Passed(mark) if mark == look.profile.pass_mark(look.rules) => {
+                self.put_back(look.view, Kept::Passed(mark));
+                None
+            }
+            Kept::WithoutFiles if look.is_for_files && !has_group => {
+                self.put_back(look.view, Kept::WithoutFiles);
+                None
+            }
+            Kept::WithoutFiles if look.is_for_files => Some((None, true)),
+            Kept::Open(mut open) => {
+                open.meet(look.signatures());
+                Some((Some(open), false))
+            }
+            Kept::Passed(_) | Kept::Nothing | Kept::Refused | Kept::WithoutFiles => Some((None, false)),
+        }
     }
 
     /// What becomes of the packet and its flow after what its files have come to.

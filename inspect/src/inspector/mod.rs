@@ -242,27 +242,6 @@ impl Inspector {
         verdict
     }
 
-    /// Takes out what is remembered of the packet's flow, and says whether it was let go because it carries no files; `None`
-    /// if the packet need not be looked at. `has_group` says whether signatures look at single packets like it.
-    fn recall(&mut self, look: &Look<'_>, has_group: bool) -> Option<(Option<Box<Flow>>, bool)> {
-        match look.view.slot.map(|slot| self.flows.take(slot)).unwrap_or_default() {
-            Kept::Passed(mark) if mark == look.profile.pass_mark(look.rules) => {
-                self.put_back(look.view, Kept::Passed(mark));
-                None
-            }
-            Kept::WithoutFiles if look.is_for_files && !has_group => {
-                self.put_back(look.view, Kept::WithoutFiles);
-                None
-            }
-            Kept::WithoutFiles if look.is_for_files => Some((None, true)),
-            Kept::Open(mut open) => {
-                open.meet(look.signatures());
-                Some((Some(open), false))
-            }
-            Kept::Passed(_) | Kept::Nothing | Kept::Refused | Kept::WithoutFiles => Some((None, false)),
-        }
-    }
-
     /// Tells what the end of a flow completes: bodies that end with their connection, handshakes that will not come. To
     /// be called before [`Inspector::flow_ended`] by who wants those alerts, with any packet of the flow, whose payload
     /// is not looked at again, and its direction.

@@ -1,6 +1,10 @@
 //! The configuration file as it is written: one shape per section, nothing interpreted yet. The doc comments here are the
 //! descriptions in `configs/vswitch.schema.json`, which editors show.
 
+mod hashes;
+
+pub(super) use hashes::{FileHashAction, FileHashes, FileLimitsFile, FilePolicy};
+
 use super::spanned::{At, Named, OneOrMany};
 use super::text::{Action, DurationText, IcmpTypeText, ListenAddress, PortRange, Prefix, Protocol};
 use crate::eve::settings::EventType;
@@ -379,55 +383,6 @@ pub(super) struct Inspection {
     pub(super) file_hashes: Vec<At<FileHashes>>,
     /// What becomes of files that the lists cannot answer for.
     pub(super) file_limits: FileLimitsFile,
-}
-
-/// A list of hashes of files.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct FileHashes {
-    /// Its name in logs, events and metrics.
-    pub(super) name: At<String>,
-    /// The file, relative to this one; `*` and `?` stand for any letters of a name. A line is a SHA-256, SHA-1 or MD5 in
-    /// hex digits, as sha256sum writes it, with any text behind it, or a comment behind `#`.
-    pub(super) path: At<String>,
-    /// What becomes of a file that is on the list.
-    #[serde(default)]
-    pub(super) action: FileHashAction,
-}
-
-/// What becomes of a file that is on a list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum FileHashAction {
-    /// It is reported.
-    Alert,
-    /// It is reported, and the frame that completes it is dropped with the rest of its flow.
-    #[default]
-    Drop,
-}
-
-/// What becomes of files that the lists of hashes cannot answer for.
-#[derive(Debug, Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(super) struct FileLimitsFile {
-    /// MiB of a file that are hashed at most.
-    pub(super) size_max_mib: Option<At<u64>>,
-    /// What becomes of a file with more.
-    pub(super) too_big: FilePolicy,
-    /// What becomes of a part of a file (HTTP's ranges), which has another hash than the whole. Between two addresses that a
-    /// listed file was stopped between in the last ten minutes, parts are dropped whatever stands here.
-    pub(super) partial: FilePolicy,
-}
-
-/// What becomes of a file that cannot be judged.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum FilePolicy {
-    /// It passes, and is counted.
-    #[default]
-    Pass,
-    /// It is dropped with the rest of its flow, and reported.
-    Drop,
 }
 
 /// What becomes of the configuration when a signature is not understood.
