@@ -196,22 +196,32 @@ fn main() {
     println!("shapes, beside the benign answer of a web server");
     let page = repeated(BENIGN.as_bytes());
     let benign = measure(&rules, "benign answer", None, |index| answer(index, &page, ""));
-    for (name, shape) in shapes(&rules) {
+    for (name, shape) in shapes() {
         worst = worst.max(measure(&rules, name, Some(benign), shape) / benign);
+    }
+    println!("packed bodies, beside the packed page of a web server: what is unpacked is looked at too");
+    let packed = gzip(&page_of_words());
+    let benign = measure(&rules, "packed page", None, |index| answer(index, &packed, GZIP));
+    for (name, body) in packed_bodies(&rules) {
+        worst = worst.max(measure(&rules, name, Some(benign), |index| answer(index, &body, GZIP)) / benign);
     }
     println!("the worst costs {worst:.1} times what benign payload costs");
 }
 
+const GZIP: &str = "Content-Encoding: gzip\r\n";
+
+fn packed_bodies(rules: &RuleSet) -> [(&'static str, Vec<u8>); 2] {
+    let bodies = rules.buffer_patterns(Buffer::FileData).concat_patterns();
+    [("packed patterns", gzip(&repeated(&bodies))), ("packed zeros, a thousand to one", gzip(&vec![0; 4 << 20]))]
+}
+
 type Shape = Box<dyn Fn(u32) -> Talk>;
 
-fn shapes(rules: &RuleSet) -> Vec<(&'static str, Shape)> {
+fn shapes() -> Vec<(&'static str, Shape)> {
     let page = repeated(BENIGN.as_bytes());
     let fields: Vec<u8> = (0..1500).flat_map(|index| format!("X{index}: {index}\r\n").into_bytes()).collect();
-    let bodies: Vec<u8> = rules.buffer_patterns(Buffer::FileData).concat_patterns();
     let random: Vec<u8> = (0..TEXT_BYTES as u64).map(|i| (i.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 56) as u8).collect();
     let bytes = page[..4096].to_vec();
-    let (packed, bomb, hostile) = (gzip(&page_of_words()), gzip(&vec![0; 4 << 20]), gzip(&repeated(&bodies)));
-    let unpack = "Content-Encoding: gzip\r\n";
     let request = b"GET / HTTP/1.1\r\n\r\n".repeat(TEXT_BYTES / 18);
     let heavy = [b"GET / HTTP/1.1\r\nHost: a\r\n", &fields[..], b"\r\n"].concat();
     let deep: Vec<Vec<u8>> = (0..200).map(|_| query_of_labels()).collect();
@@ -254,9 +264,6 @@ fn shapes(rules: &RuleSet) -> Vec<(&'static str, Shape)> {
                 talk
             }),
         ),
-        ("packed text, as servers send it", Box::new(move |index| answer(index, &packed, unpack))),
-        ("packed patterns", Box::new(move |index| answer(index, &hostile, unpack))),
-        ("packed zeros, a thousand to one", Box::new(move |index| answer(index, &bomb, unpack))),
     ]
 }
 
