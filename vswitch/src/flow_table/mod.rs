@@ -15,18 +15,23 @@
 //! At the limit, or when all places within reach are taken, flows that only one side has spoken on go first (attack F04); if
 //! there is none within reach, the new flow is refused and the old ones stay. Each port has a share of its own.
 
-use inspect::inspector::Direction;
-use inspect::stream::tcp_state::{TcpPhase, TcpState};
-use inspect::wire::TcpView;
+use inspect::stream::tcp_state::TcpState;
 
 use crate::counters::PORTS_MAX;
 use crate::frame::PortId;
-use crate::sys::{self, HugeArray};
+use crate::sys::HugeArray;
 
+mod entry;
 mod key;
+mod look_up;
+mod records;
 mod tags;
 
+pub use entry::FlowState;
+use entry::{Entry, FREE, FREE_ENTRY};
 pub use key::{HashSecret, TableKey};
+pub use look_up::Usual;
+pub use records::{EndedFlow, FlowRecord};
 use tags::Tags;
 
 /// Places that are searched for a key at most. A keyed hash keeps real searches short; this bounds the worst one.
@@ -52,73 +57,7 @@ impl Default for Timeouts {
     }
 }
 
-/// How far a flow has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum FlowState {
-    /// Only the originator has sent; for TCP, the handshake is not complete.
-    HalfOpen = 1,
-    /// Both sides have sent.
-    Open = 2,
-    /// TCP: one side or both have said that they are done.
-    Closing = 3,
-    /// Inspection refused the flow: nothing of it passes any more.
-    Refused = 4,
-}
-
-const FREE: u8 = 0;
-const HALF_OPEN: u8 = FlowState::HalfOpen as u8;
-const OPEN: u8 = FlowState::Open as u8;
-
-const TCP: u8 = 6;
-const UDP: u8 = 17;
-
-/// One flow, one cache line.
-#[derive(Clone, Copy, Debug)]
-#[repr(C, align(64))]
-struct Entry {
-    addresses: [u64; 4],
-    ports: u64,
-    protocol: u8,
-    state: u8,
-    originator_is_low: u8,
-    displaced: u8,
-    generation: u32,
-    expires_ms: u32,
-    tcp: u32,
-    opened_ms: u32,
-    decider: u16,
-    spare: u16,
-}
-
-const _: () = assert!(size_of::<Entry>() == 64);
 const _: () = assert!(size_of::<TcpState>() <= 48);
-
-impl Entry {
-    #[inline(always)]
-    fn holds(&self, key: &TableKey) -> bool {
-        let differing = (self.addresses[0] ^ key.addresses[0])
-            | (self.addresses[1] ^ key.addresses[1])
-            | (self.addresses[2] ^ key.addresses[2])
-            | (self.addresses[3] ^ key.addresses[3])
-            | (self.ports ^ key.ports);
-        differing == 0 && self.protocol == key.protocol && self.state != FREE
-    }
-
-    fn key(&self) -> TableKey {
-        TableKey { addresses: self.addresses, ports: self.ports, protocol: self.protocol }
-    }
-
-    fn state(&self) -> Option<FlowState> {
-        match self.state {
-            1 => Some(FlowState::HalfOpen),
-            2 => Some(FlowState::Open),
-            3 => Some(FlowState::Closing),
-            4 => Some(FlowState::Refused),
-            _ => None,
-        }
-    }
-}
 
 /// The place of a flow, valid until the flow ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -133,24 +72,6 @@ pub enum FlowRefused {
     Quota,
 }
 
-/// What the walk needs to know of a packet in the usual course of a flow; see [`FlowTable::usual`].
-#[derive(Clone, Copy, Debug)]
-pub struct Usual {
-    /// The flow.
-    pub id: FlowId,
-    /// What of the policy decided about it.
-    pub decider: u16,
-    /// Whether the packet comes from the responder.
-    pub from_responder: bool,
-    /// Whether both sides have sent; for TCP, whether the handshake is complete.
-    pub is_established: bool,
-}
-
-impl Usual {
-    /// To be written over by [`FlowTable::usual`].
-    pub const NONE: Self = Self { id: FlowId(0), decider: 0, from_responder: false, is_established: false };
-}
-
 /// What is known of one flow, for the decision about a packet of it.
 #[derive(Clone, Copy, Debug)]
 pub struct Flow {
@@ -162,55 +83,6 @@ pub struct Flow {
     pub decider: u16,
     /// Whether the low end of its key opened it.
     pub originator_is_low: bool,
-}
-
-/// One line of `vswitch show flows`.
-#[derive(Clone, Copy, Debug)]
-pub struct FlowRecord {
-    /// Its key.
-    pub key: TableKey,
-    /// How far it has come.
-    pub state: FlowState,
-    /// Whether the low end of its key opened it.
-    pub originator_is_low: bool,
-    /// Milliseconds since it was opened.
-    pub age_ms: u32,
-    /// Milliseconds until it ends without further traffic.
-    pub remaining_ms: u32,
-    /// What of the policy decided, as an index into the deciders of the generation below.
-    pub decider: u16,
-    /// Generation that last decided about it.
-    pub generation: u32,
-}
-
-/// A flow that has just left the table. Times are the low 32 bits of the worker's clock in milliseconds.
-#[derive(Clone, Copy, Debug)]
-pub struct EndedFlow {
-    /// Where it was.
-    pub id: FlowId,
-    /// Its key.
-    pub key: TableKey,
-    /// How far it had come.
-    pub state: FlowState,
-    /// Whether the low end of its key opened it.
-    pub originator_is_low: bool,
-    /// When it was opened.
-    pub opened_ms: u32,
-    /// When it would have ended for its silence.
-    pub expires_ms: u32,
-    /// What of the policy decided.
-    pub decider: u16,
-    /// Generation that last decided about it.
-    pub generation: u32,
-    /// How far its connection had come, if it was one.
-    pub tcp: Option<TcpPhase>,
-}
-
-impl EndedFlow {
-    /// Whether its time was over.
-    pub fn is_expired(&self, now_ms: u64) -> bool {
-        (self.expires_ms.wrapping_sub(now_ms as u32) as i32) <= 0
-    }
 }
 
 /// The flows of one worker.
@@ -262,131 +134,6 @@ impl FlowTable {
     /// Whether the table is empty.
     pub fn is_empty(&self) -> bool {
         self.len == 0
-    }
-
-    /// The hash of a key over IPv4.
-    #[inline(always)]
-    pub(crate) fn hash_ipv4(&self, key: &TableKey) -> u64 {
-        self.secret.hash_ipv4(key)
-    }
-
-    /// The hash of a key, to be given to the other functions.
-    #[inline(always)]
-    pub fn hash(&self, key: &TableKey) -> u64 {
-        self.secret.hash(key)
-    }
-
-    #[inline(always)]
-    fn home(&self, hash: u64) -> usize {
-        (((hash >> 32) * self.homes) >> 32) as usize
-    }
-
-    /// Asks for what a look-up of this hash needs first, and answers the place where the flow stands if it is at home.
-    #[inline(always)]
-    pub fn prefetch(&self, hash: u64) -> u32 {
-        let home = self.home(hash);
-        if self.len >= LARGE {
-            self.tags.prefetch(home);
-        } else {
-            sys::prefetch(&self.entries[home]);
-        }
-        home as u32
-    }
-
-    /// Whether [`FlowTable::prefetch_again`] has anything to ask for.
-    #[inline(always)]
-    pub fn is_large(&self) -> bool {
-        self.len >= LARGE
-    }
-
-    /// Asks for what else a look-up needs, for a `place` that [`FlowTable::prefetch`] answered, and answers where the flow stands
-    /// if anywhere near.
-    #[inline(always)]
-    pub fn prefetch_again(&self, place: u32, hash: u64) -> u32 {
-        let place = self.tags.guess(place as usize, hash);
-        sys::prefetch(&self.entries[place]);
-        place as u32
-    }
-
-    /// The flow with this key, expired or not.
-    #[inline]
-    pub fn find(&self, key: &TableKey, hash: u64) -> Option<FlowId> {
-        let home = self.home(hash);
-        if self.entries[home].holds(key) {
-            return Some(FlowId(home as u32));
-        }
-        self.find_further_on(key, hash, home)
-    }
-
-    #[inline(never)]
-    fn find_elsewhere(&self, key: &TableKey, hash: u64) -> Option<FlowId> {
-        self.find(key, hash)
-    }
-
-    /// As [`Self::find`], where the home does not hold the flow.
-    #[inline(never)]
-    fn find_further_on(&self, key: &TableKey, hash: u64, home: usize) -> Option<FlowId> {
-        if self.entries[home].displaced == 0 {
-            return None;
-        }
-        let mut places = self.tags.candidates(home, PROBE_MAX, hash);
-        places.find(|place| self.entries[*place].holds(key)).map(|place| FlowId(place as u32))
-    }
-
-    /// Takes note of a packet in the usual course of its flow and writes what is known of it; or answers `false` and has changed
-    /// nothing: then [`Self::find`] and what follows it tell what the packet is. Usual is UDP of a flow, and TCP that goes on with
-    /// a connection, where `generation` has decided about the flow, its time is not over, and the packet changes nothing about
-    /// how far it has come. `place` is where [`Self::prefetch`] or [`Self::prefetch_again`] says that the flow may stand.
-    #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    pub fn usual<'a>(
-        &mut self,
-        (key, hash, place): (&TableKey, u64, u32),
-        from_low: bool,
-        generation: u32,
-        now_ms: u64,
-        segment: impl FnOnce() -> Option<(TcpView<'a>, usize)>,
-        into: &mut Usual,
-    ) -> bool {
-        let mut place = place as usize;
-        if !self.entries.get(place).is_some_and(|entry| entry.holds(key)) {
-            match self.find_elsewhere(key, hash) {
-                Some(id) => place = id.0 as usize,
-                None => return false,
-            }
-        }
-        let entry = &mut self.entries[place];
-        let now_ms = now_ms as u32;
-        if entry.generation != generation || (entry.expires_ms.wrapping_sub(now_ms) as i32) <= 0 {
-            return false;
-        }
-        let from_responder = from_low != (entry.originator_is_low != 0);
-        let (timeout_ms, is_established) = match (key.protocol, entry.state) {
-            (UDP, OPEN) => (self.timeouts.two_way_ms, true),
-            (UDP, HALF_OPEN) if !from_responder => (self.timeouts.one_way_ms, false),
-            (TCP, OPEN) => {
-                let (Some(state), Some((segment, payload_len))) = (self.tcp.get_mut(entry.tcp as usize), segment())
-                else {
-                    return false;
-                };
-                let direction = if from_responder { Direction::ToClient } else { Direction::ToServer };
-                if !state.goes_on(direction, &segment, payload_len) {
-                    return false;
-                }
-                (TcpPhase::Established.timeout_ms() as u32, true)
-            }
-            _ => return false,
-        };
-        let expires_ms = now_ms.wrapping_add(timeout_ms);
-        // Once a millisecond is often enough: a line that is only read need not be written back.
-        if entry.expires_ms != expires_ms {
-            entry.expires_ms = expires_ms;
-        }
-        into.id = FlowId(place as u32);
-        into.decider = entry.decider;
-        into.from_responder = from_responder;
-        into.is_established = is_established;
-        true
     }
 
     /// Whether a flow's time is over.
@@ -573,44 +320,7 @@ impl FlowTable {
     pub fn places(&self) -> usize {
         self.entries.len()
     }
-
-    /// Up to `max` flows, from a place on; with the place to go on from, if there is more.
-    pub fn records(&self, from: usize, max: usize, now_ms: u64) -> (Vec<FlowRecord>, Option<usize>) {
-        let mut records = Vec::new();
-        for place in from..self.entries.len() {
-            let entry = &self.entries[place];
-            let Some(state) = entry.state() else { continue };
-            if records.len() == max {
-                return (records, Some(place));
-            }
-            records.push(FlowRecord {
-                key: entry.key(),
-                state,
-                originator_is_low: entry.originator_is_low != 0,
-                age_ms: (now_ms as u32).wrapping_sub(entry.opened_ms),
-                remaining_ms: (entry.expires_ms.wrapping_sub(now_ms as u32) as i32).max(0) as u32,
-                decider: entry.decider,
-                generation: entry.generation,
-            });
-        }
-        (records, None)
-    }
 }
-
-const FREE_ENTRY: Entry = Entry {
-    addresses: [0; 4],
-    ports: 0,
-    protocol: 0,
-    state: FREE,
-    originator_is_low: 0,
-    displaced: 0,
-    generation: 0,
-    expires_ms: 0,
-    tcp: u32::MAX,
-    opened_ms: 0,
-    decider: 0,
-    spare: 0,
-};
 
 fn originator(key: &TableKey, is_low: bool) -> PortId {
     let (_, low, high) = key.parts();
