@@ -102,7 +102,8 @@ impl FlowTable {
     /// Takes note of a packet in the usual course of its flow and writes what is known of it; or answers `false` and has
     /// changed nothing: then [`Self::find`] and what follows it tell what the packet is. Usual is UDP of a flow, and TCP that
     /// goes on with a connection, where `generation` has decided about the flow, its time is not over, and the packet
-    /// changes nothing about how far it has come. `place` is where [`Self::prefetch`] or [`Self::prefetch_again`] says that the flow may stand.
+    /// changes nothing about how far it has come. `place` is where [`Self::prefetch`] or [`Self::prefetch_again`] says that
+    /// the flow may stand.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
     pub fn usual<'a>(

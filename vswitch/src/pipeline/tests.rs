@@ -12,6 +12,7 @@ use zones::zone::{Port, Zone};
 use super::*;
 use crate::flow_table::{HashSecret, Timeouts};
 use crate::forward::QueueIndex;
+use crate::inspection::Cleared;
 use crate::port::memory::MemoryPeer;
 use crate::port::{PortFault, QueueIo, Refusals};
 
