@@ -210,8 +210,8 @@ fn count_profile(turn: &Turn<'_>, (from, to): Ends, count: impl FnOnce(&ProfileC
     }
 }
 
-/// Tells the log a note about a flow. `event` has the ports and the addresses of a packet that went in this direction; a record has
-/// those of the flow, or of the sender of a file.
+/// Tells the log a note about a flow. `event` has the ports and the addresses of a packet that went in this direction; a
+/// record has those of the flow, or of the sender of a file.
 pub(super) fn tell_note(log: &mut EventLog, turn: &Turn<'_>, mut event: Event, direction: Direction) {
     let EventKind::Note(note) = &event.kind else { return };
     let shown = match note {

@@ -5,8 +5,9 @@
 //! Almost all expressions in rules are regular, and run on finite automata in time linear in the text. The lazily built
 //! automata live in caches that belong to the worker, not to the expression: [`RegexCaches`] keeps a fixed amount of
 //! them, which is enough for every expression of a large set as far as traffic explores it. A guest that blows many up
-//! makes us build automata anew, never hold more of them (attack F07). The few expressions with lookaround, backreferences or atomic groups run on a backtracking engine
-//! with a limit of steps; a search that reaches it counts as "out of budget".
+//! makes us build automata anew, never hold more of them (attack F07). The few expressions with lookaround,
+//! backreferences or atomic groups run on a backtracking engine with a limit of steps; a search that reaches it counts as
+//! "out of budget".
 
 mod class;
 mod translate;
