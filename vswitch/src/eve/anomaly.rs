@@ -5,7 +5,7 @@
 use inspect::detect::{Anomaly, AnomalyKind, Target};
 use serde::Serialize;
 
-use super::record::{Metadata, SignatureText};
+use super::parts::{Metadata, SignatureText};
 use crate::detect::Response;
 
 /// The generator of these alerts; signatures are 1.
@@ -52,7 +52,7 @@ pub fn target_text(target: Target) -> String {
 }
 
 fn protocol_word(protocol: u8) -> String {
-    super::record::protocol_name(protocol).to_ascii_lowercase()
+    super::parts::protocol_name(protocol).to_ascii_lowercase()
 }
 
 /// What became of the frames, in Suricata's word.

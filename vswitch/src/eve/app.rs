@@ -263,7 +263,7 @@ fn dhcp(transaction: &Transaction) -> Object {
         };
         dhcp.put("type", if *operation == 1 { "request" } else { "reply" });
         dhcp.put("id", *id);
-        dhcp.put("client_mac", super::record::mac_text(*client_mac));
+        dhcp.put("client_mac", super::parts::mac_text(*client_mac));
         dhcp.put("assigned_ip", Ipv4Addr::from(*assigned).to_string());
         if *client != 0 {
             dhcp.put("client_ip", Ipv4Addr::from(*client).to_string());

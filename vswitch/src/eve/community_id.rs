@@ -14,7 +14,7 @@ pub fn community_id(seed: u16, tuple: &Tuple) -> String {
     let (ports, is_one_way) = match tuple.protocol {
         1 => icmp_ports(tuple, icmp4_answer),
         58 => icmp_ports(tuple, icmp6_answer),
-        protocol if super::record::has_ports(protocol) => (Some((tuple.source_port, tuple.destination_port)), false),
+        protocol if super::parts::has_ports(protocol) => (Some((tuple.source_port, tuple.destination_port)), false),
         _ => (None, false),
     };
     let (from, to) = ports.unwrap_or_default();

@@ -11,6 +11,7 @@ pub mod anomaly;
 pub mod app;
 pub mod community_id;
 pub mod flow;
+pub mod parts;
 pub mod recent;
 pub mod record;
 pub mod settings;

@@ -9,7 +9,7 @@ use inspect::alert::AlertAction;
 use inspect::detect::AnomalyKind;
 
 use super::anomaly::{self, target_text};
-use super::record::{action_name, has_ports, hash_list, list_text, port_name, protocol_name};
+use super::parts::{action_name, has_ports, hash_list, list_text, port_name, protocol_name};
 use super::timestamp::WallClock;
 use crate::event::{Event, EventKind};
 use crate::frame::PortId;

@@ -2,79 +2,32 @@
 //! only a switch knows.
 
 use std::borrow::Cow;
-use std::net::IpAddr;
-use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use inspect::alert::AlertAction;
 use inspect::file_hashes::HashList;
-use inspect::inspector::{Direction, FileEvent, FileFinding};
+use inspect::inspector::{Direction, FileEvent};
 use inspect::record::{Context, FlowSummary, Note};
-use inspect::signature::SignatureInfo;
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use serde_json::Value;
 
-use crate::event::{Around, Event, EventKind, Tuple};
-use crate::frame::PortId;
+use crate::event::{Around, Event, EventKind};
 use crate::generation::Generation;
 
 use super::anomaly::{self, AnomalyPart};
 use super::app::{self, Object};
 use super::community_id::community_id;
+use super::parts::{
+    EtherPart, SignatureText, TuplePart, action_name, direction_name, hash_list, list_text, mac_text, port_name,
+    tuple_part, zone_name,
+};
 use super::settings::EveSettings;
 use super::text::printable;
 use super::timestamp::WallClock;
 
 /// Flow ids are cut to what JavaScript's numbers hold exactly, as Suricata does.
 const FLOW_ID_MASK: u64 = (1 << 53) - 1;
-
-/// Group and number of alerts about files on lists of hashes, for which there is no signature.
-const FILE_HASH_GID: u32 = 501;
-const FILE_HASH_SID: u32 = 1;
-
-/// What a signature says about itself.
-#[derive(Clone, Copy, Debug, Serialize)]
-pub struct SignatureText<'a> {
-    /// Group id; 1 for signatures from rule files.
-    pub gid: u32,
-    /// `sid`.
-    pub signature_id: u32,
-    /// `rev`.
-    pub rev: u32,
-    /// `msg`.
-    pub signature: &'a str,
-    /// `classtype`; empty without one.
-    pub category: &'a str,
-    /// Priority, 1 is the gravest.
-    pub severity: u8,
-    /// What else the rule says about itself.
-    #[serde(skip_serializing_if = "Metadata::is_empty")]
-    pub metadata: Metadata<'a>,
-}
-
-/// A rule's metadata as Suricata writes it: each key with the list of its values.
-#[derive(Clone, Copy, Debug)]
-pub struct Metadata<'a>(pub &'a [(String, String)]);
-
-impl Metadata<'_> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Serialize for Metadata<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut lists: Vec<(&str, Vec<&str>)> = Vec::new();
-        for (key, value) in self.0 {
-            match lists.iter_mut().find(|(known, _)| known == key) {
-                Some((_, values)) => values.push(value),
-                None => lists.push((key, vec![value])),
-            }
-        }
-        serializer.collect_map(lists)
-    }
-}
 
 #[derive(Serialize)]
 struct Record<'a> {
@@ -108,27 +61,6 @@ struct Record<'a> {
     #[serde(flatten)]
     objects: Object,
     vswitch: SwitchPart<'a>,
-}
-
-#[derive(Serialize)]
-struct TuplePart {
-    src_ip: IpAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    src_port: Option<u16>,
-    dest_ip: IpAddr,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    dest_port: Option<u16>,
-    proto: Cow<'static, str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    icmp_type: Option<u16>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    icmp_code: Option<u16>,
-}
-
-#[derive(Serialize)]
-struct EtherPart {
-    src_mac: String,
-    dest_mac: String,
 }
 
 #[derive(Serialize)]
@@ -338,25 +270,6 @@ impl<'a> Record<'a> {
     }
 }
 
-/// The list that a file is on.
-pub(super) fn hash_list<'a>(generation: &'a Generation, file: &FileEvent) -> Option<&'a HashList> {
-    let FileFinding::Listed(list) = file.finding else { return None };
-    generation.file_checks.as_ref()?.lists().get(usize::from(list)).map(Arc::as_ref)
-}
-
-/// What an alert says of a list of hashes, in place of a signature.
-pub fn list_text(list: &HashList) -> SignatureText<'_> {
-    SignatureText {
-        gid: FILE_HASH_GID,
-        signature_id: FILE_HASH_SID,
-        rev: 1,
-        signature: list.title(),
-        category: "A file on a list of hashes was detected",
-        severity: 1,
-        metadata: Metadata(&[]),
-    }
-}
-
 impl Record<'_> {
     fn look_around(&mut self, around: &Around, clock: WallClock) {
         self.direction = Some(direction_name(around.direction));
@@ -429,14 +342,6 @@ pub fn describe(note: &Note) -> Described {
     }
 }
 
-/// Suricata's word for a direction.
-pub fn direction_name(direction: Direction) -> &'static str {
-    match direction {
-        Direction::ToServer => "to_server",
-        Direction::ToClient => "to_client",
-    }
-}
-
 fn alert_part<'a>(
     generation: &'a Generation,
     index: u32,
@@ -445,84 +350,4 @@ fn alert_part<'a>(
 ) -> Option<AlertPart<'a>> {
     let info = generation.rules.signature(index)?;
     Some(AlertPart { action: action_name(action), text: SignatureText::of(info, settings.metadata) })
-}
-
-/// Suricata's word for what became of a packet.
-pub fn action_name(action: AlertAction) -> &'static str {
-    match action {
-        AlertAction::Allowed | AlertAction::WouldBlock => "allowed",
-        AlertAction::Blocked => "blocked",
-    }
-}
-
-impl<'a> SignatureText<'a> {
-    /// What a signature says about itself.
-    pub fn of(info: &'a SignatureInfo, with_metadata: bool) -> Self {
-        Self {
-            gid: info.gid,
-            signature_id: info.sid,
-            rev: info.rev,
-            signature: &info.msg,
-            category: info.classtype.as_deref().unwrap_or(""),
-            severity: info.priority,
-            metadata: Metadata(if with_metadata { &info.metadata } else { &[] }),
-        }
-    }
-}
-
-fn tuple_part(tuple: &Tuple) -> TuplePart {
-    let (mut ports, mut icmp) = (None, None);
-    match tuple.protocol {
-        1 | 58 => icmp = Some((tuple.source_port, tuple.destination_port)),
-        protocol if has_ports(protocol) => ports = Some((tuple.source_port, tuple.destination_port)),
-        _ => {}
-    }
-    TuplePart {
-        src_ip: tuple.source,
-        src_port: ports.map(|ports| ports.0),
-        dest_ip: tuple.destination,
-        dest_port: ports.map(|ports| ports.1),
-        proto: protocol_name(tuple.protocol),
-        icmp_type: icmp.map(|icmp| icmp.0),
-        icmp_code: icmp.map(|icmp| icmp.1),
-    }
-}
-
-/// Whether an IP protocol has transport ports: TCP, UDP, DCCP, SCTP, UDP-Lite.
-pub(super) fn has_ports(protocol: u8) -> bool {
-    matches!(protocol, 6 | 17 | 33 | 132 | 136)
-}
-
-/// An IP protocol in Suricata's spelling: its name, or three digits.
-pub fn protocol_name(protocol: u8) -> Cow<'static, str> {
-    Cow::Borrowed(match protocol {
-        1 => "ICMP",
-        2 => "IGMP",
-        6 => "TCP",
-        17 => "UDP",
-        33 => "DCCP",
-        47 => "GRE",
-        50 => "ESP",
-        51 => "AH",
-        58 => "IPv6-ICMP",
-        132 => "SCTP",
-        other => return Cow::Owned(format!("{other:03}")),
-    })
-}
-
-/// An Ethernet address in the usual spelling.
-pub fn mac_text([a, b, c, d, e, f]: [u8; 6]) -> String {
-    format!("{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}")
-}
-
-/// A port's name, or its number if the generation does not know it.
-pub(super) fn port_name(generation: &Generation, port: PortId) -> Cow<'_, str> {
-    match generation.port(port) {
-        Some(view) => Cow::Borrowed(&view.name),
-        None => Cow::Owned(format!("port-{}", port.0)),
-    }
-}
-
-fn zone_name(generation: &Generation, port: PortId) -> &str {
-    generation.port(port).map_or("", |view| &view.zone)
 }

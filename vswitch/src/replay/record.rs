@@ -17,7 +17,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::eve::app::{self, Object, file_event};
-use crate::eve::record::{FlowPart, action_name, describe, direction_name, list_text};
+use crate::eve::parts::{action_name, direction_name, list_text};
+use crate::eve::record::{FlowPart, describe};
 use crate::eve::settings::EventType;
 use crate::eve::timestamp::format_utc;
 use crate::event::type_of;
