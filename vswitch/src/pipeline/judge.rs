@@ -17,7 +17,7 @@ use crate::inspection::{Candidate, Cleared, Judged};
 pub(super) struct Around<'a> {
     /// Where the deciders' decisions are counted.
     hits: &'a [Cell],
-    /// Whether inspection has nothing to say of any packet; see [`Inspection::is_idle`].
+    /// Whether inspection has nothing to say of any packet; see [`crate::inspection::Inspection::is_idle`].
     is_all_unseen: bool,
 }
 
