@@ -105,9 +105,9 @@ fn whoever_sends_to_whomever_the_bytes_are_the_same() {
             let before = received_frames(lab.guest(right.name));
             send(lab.guest(left.name), right.ip, HASH_PORT);
             let frames = received_frames(lab.guest(right.name)) - before;
-            // That segments crossed whole, and only where they may.
-            let whole = TRANSFER_BYTES / FRAME_PAYLOAD_MAX;
-            let crossed_whole = frames < whole / 2;
+            // That segments crossed whole, and only where they may: fewer frames than that many bytes need if each is cut.
+            // How large segments get is up to the sender's TCP, which on a slow machine sends what it has.
+            let crossed_whole = frames < TRANSFER_BYTES / FRAME_PAYLOAD_MAX;
             let expected = sender_card.has_segments && receiver_card.has_segments;
             assert_eq!(crossed_whole, expected, "{} to {}: {frames} frames", left.name, right.name);
             send(lab.guest(right.name), left.ip, HASH_PORT);
