@@ -58,7 +58,8 @@ impl<'a> SignatureText<'a> {
 pub struct Metadata<'a>(pub &'a [(String, String)]);
 
 impl Metadata<'_> {
-    fn is_empty(&self) -> bool {
+    /// Whether the signature has none.
+    pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 }

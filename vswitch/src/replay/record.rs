@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::eve::app::{self, Object, file_event};
-use crate::eve::parts::{action_name, direction_name, list_text};
+use crate::eve::parts::{Metadata, action_name, direction_name, list_text};
 use crate::eve::record::{FlowPart, describe};
 use crate::eve::settings::EventType;
 use crate::eve::timestamp::format_utc;
@@ -199,28 +199,6 @@ struct AlertPart<'a> {
 struct DropPart {
     len: u32,
     reason: &'static str,
-}
-
-/// A rule's metadata as Suricata writes it: each key with the list of its values.
-struct Metadata<'a>(&'a [(String, String)]);
-
-impl Metadata<'_> {
-    fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl Serialize for Metadata<'_> {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut lists: Vec<(&str, Vec<&str>)> = Vec::new();
-        for (key, value) in self.0 {
-            match lists.iter_mut().find(|(known, _)| known == key) {
-                Some((_, values)) => values.push(value),
-                None => lists.push((key, vec![value])),
-            }
-        }
-        serializer.collect_map(lists)
-    }
 }
 
 /// Writes a record as one line. Alerts of signatures that are not in `rules` are left out: there are none.
