@@ -105,7 +105,7 @@ impl ToGuest {
         for index in 0..count {
             let outgoing = frame(index);
             let flags = net_header::complete_flags(outgoing.headers, self.features);
-            if outgoing.offload == OffloadWord::NONE && self.write_plain(outgoing.frame, flags) {
+            if outgoing.offload == OffloadWord::NONE && self.write_plain(outgoing.frame, NetHeader::complete(flags)) {
                 continue;
             }
             if let Err(reason) = self.write_otherwise(&outgoing)? {
@@ -175,9 +175,9 @@ impl ToGuest {
         })
     }
 
-    /// Writes a frame that is complete into one buffer in one piece, if such a one is next; the usual case.
+    /// Writes a frame under a header into one buffer in one piece, if such a one is next; the usual case.
     #[inline(always)]
-    fn write_plain(&mut self, frame: &[u8], flags: u8) -> bool {
+    fn write_plain(&mut self, frame: &[u8], header: NetHeader) -> bool {
         let need = self.header_len + frame.len();
         let Some(buffer) = self.posted.get(self.cursor) else { return false };
         if buffer.at.is_null() || (buffer.capacity as usize) < need {
@@ -185,7 +185,7 @@ impl ToGuest {
         }
         let (at, head) = (buffer.at, buffer.head);
         self.cursor += 1;
-        self.write_header(at, NetHeader::complete(flags).with_buffers(1));
+        self.write_header(at, header.with_buffers(1));
         // SAFETY: the buffer was located with `capacity` bytes, of which the header took the first.
         unsafe { access::copy_out(frame, at.add(self.header_len)) };
         self.ring.complete(head, need as u32);
@@ -203,19 +203,7 @@ impl ToGuest {
 
     /// Writes one frame under a header, or refuses it and leaves the buffers for the next.
     fn write(&mut self, frame: &[u8], header: NetHeader) -> Result<Result<(), DropReason>, PortFault> {
-        let need = self.header_len + frame.len();
-        match self.posted.get(self.cursor) {
-            Some(buffer) if !buffer.at.is_null() && buffer.capacity as usize >= need => {
-                let (at, head) = (buffer.at, buffer.head);
-                self.cursor += 1;
-                self.write_header(at, header.with_buffers(1));
-                // SAFETY: the buffer was located with `capacity` bytes, of which the header took the first.
-                unsafe { access::copy_out(frame, at.add(self.header_len)) };
-                self.ring.complete(head, need as u32);
-                Ok(Ok(()))
-            }
-            _ => self.write_spread(frame, header),
-        }
+        if self.write_plain(frame, header) { Ok(Ok(())) } else { self.write_spread(frame, header) }
     }
 
     /// Writes the header at the start of a buffer. Where the right header stands already (buffers are used again and again)
