@@ -120,8 +120,10 @@ impl Peer {
 fn dpdk_io(dir: &Path, sockets: &[PathBuf; 2], has_huge_pages: bool) -> Testpmd {
     let device = |index: usize| format!("--vdev=net_vhost{index},iface={},client=0", sockets[index].display());
     let memory = if has_huge_pages { "--in-memory" } else { "--no-huge" };
-    let environment = ["--lcores", "0@1,1@0", memory, "-m", "128", &device(0), &device(1)];
-    let arguments = ["--auto-start", "--nb-cores=1", "--forward-mode=io", "--record-core-cycles"];
+    let environment = ["--lcores", "0@1,1@0", memory, "-m", "256", &device(0), &device(1)];
+    // testpmd's own number of buffers wants 340 MB, which `--no-huge` cannot grow to
+    let buffers = "--total-num-mbufs=32768";
+    let arguments = ["--auto-start", "--nb-cores=1", "--forward-mode=io", "--record-core-cycles", buffers];
     Testpmd::launch("io", dir, &environment, &[&arguments[..], &["--txd=1024", "--rxd=1024"]].concat())
 }
 
