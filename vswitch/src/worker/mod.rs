@@ -27,6 +27,7 @@ use crate::port::QueueIo;
 mod bell;
 mod clock;
 mod fairness;
+mod patience;
 mod peers;
 mod queues;
 mod run;

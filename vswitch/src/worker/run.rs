@@ -3,8 +3,8 @@
 //! # Theory of operation
 //!
 //! While frames come, the worker polls in rounds: one burst from each queue whose port has not had more than its share of the
-//! worker's time (see [`super::fairness`]), from another queue on in each round. When no queue had a frame for [`SPIN_US`], it
-//! goes to sleep in four steps that cannot lose a wake-up: ask every peer to kick for its next frame ([`QueueIo::arm`], which
+//! worker's time (see [`super::fairness`]), from another queue on in each round. When no queue had a frame for a while
+//! ([`super::patience`]), it goes to sleep in four steps that cannot lose a wake-up: ask every peer to kick for its next frame ([`QueueIo::arm`], which
 //! ends with a full fence), look at every queue once more (arm says whether a frame waits), then block on the kick descriptors
 //! and the command descriptor. A frame that was offered before the peer saw the request is found by the second look; one
 //! offered later kicks.
@@ -22,6 +22,7 @@ use mio::{Events, Poll, Token};
 
 use super::clock::Clock;
 use super::fairness::Accounts;
+use super::patience::Patience;
 use super::peers::{Directory, Doorbell, PARCELS, Peers, SharedQueues};
 use super::queues::Queues;
 use super::{Command, PollMode};
@@ -35,10 +36,6 @@ use crate::sys;
 
 /// The command descriptor's token; queues have their place.
 pub(super) const WAKER: Token = Token(usize::MAX);
-
-/// Time without frames after which an adaptive worker sleeps, in microseconds. Long enough to catch the answer of a guest that
-/// is awake, short enough that an idle switch costs nothing to speak of.
-const SPIN_US: u64 = 50;
 
 /// Time between two pieces of housekeeping, in milliseconds.
 const HOUSEKEEPING_MS: u64 = 10;
@@ -119,9 +116,15 @@ impl Worker {
         let mut generation = Arc::clone(generations.load());
         self.saw(&generation);
         let mut clock = Clock::new(self.settings.started);
-        let mut idle_since_us = clock.now_us();
+        let mut last_frame_us = clock.now_us();
+        let mut awake_since_us = last_frame_us;
+        let mut patience = Patience::default();
         loop {
-            if self.mailbox.has_commands.swap(false, Ordering::Acquire) && !self.obey() {
+            // Loaded first: a swap in each round would cost as much as a frame.
+            if self.mailbox.has_commands.load(Ordering::Relaxed)
+                && self.mailbox.has_commands.swap(false, Ordering::Acquire)
+                && !self.obey()
+            {
                 let turn = self.idle_turn(&generation, self.now_us());
                 return self.pipeline.finish(&turn);
             }
@@ -135,16 +138,17 @@ impl Worker {
             if self.turn(&generation, now_us, before) {
                 self.counters.busy_polls.add(1);
                 self.counters.busy_cycles.add(sys::cycles().wrapping_sub(before));
-                idle_since_us = now_us;
+                (last_frame_us, awake_since_us) = (now_us, now_us);
             } else {
                 self.counters.empty_polls.add(1);
                 std::hint::spin_loop();
             }
             self.housekeep(&generation, now_us);
-            if self.settings.poll == PollMode::Adaptive && now_us - idle_since_us >= SPIN_US {
+            if self.settings.poll == PollMode::Adaptive && patience.is_over(now_us - awake_since_us) {
                 self.sleep();
                 clock.expire();
-                idle_since_us = clock.now_us();
+                awake_since_us = clock.now_us();
+                patience.slept(awake_since_us - last_frame_us);
             }
         }
     }
