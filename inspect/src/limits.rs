@@ -40,9 +40,6 @@ pub const STEPS_PER_RULE_MAX: usize = 128;
 /// Values that one rule can remember by `byte_extract` and `byte_math`.
 pub const VARIABLES_PER_RULE_MAX: usize = 8;
 
-/// Names of flow bits, address bits and flow numbers in one rule set; Emerging Threats Open has some four hundred.
-pub const NAMES_MAX: usize = 16_384;
-
 /// Bytes that `base64_decode` decodes at most.
 pub const BASE64_BYTES_MAX: usize = 65_536;
 

@@ -1,11 +1,15 @@
 //! Files with lists of hashes, read line by line: they may be larger than what is made of them.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
 
 use inspect::file_hashes::HashListBuilder;
 use inspect::limits::HASH_LINE_BYTES_MAX;
+
+use crate::regular_file;
+
+/// Bytes of one file at most: several times what as many hashes as all lists may have together take.
+pub const FILE_LEN_MAX: u64 = 4 << 30;
 
 /// Lines of one file that are told to be wrong one by one.
 pub const FAULTS_TOLD_MAX: usize = 10;
@@ -13,9 +17,13 @@ pub const FAULTS_TOLD_MAX: usize = 10;
 /// Reads a file's lines into a list, until the end or one fault more than is told. Faults come with their line's number, from 1.
 ///
 /// # Errors
-/// The file cannot be read.
+/// The file cannot be read, is no regular file, or has more than [`FILE_LEN_MAX`] bytes.
 pub fn read_file(path: &Path, list: &mut HashListBuilder, faults: &mut Vec<(u64, String)>) -> io::Result<()> {
-    read_lines(BufReader::with_capacity(1 << 18, File::open(path)?), list, faults)
+    let file = regular_file::open(path, FILE_LEN_MAX)?;
+    let mut reader = BufReader::with_capacity(1 << 18, file.take(FILE_LEN_MAX + 1));
+    read_lines(&mut reader, list, faults)?;
+    // It has grown since it was opened.
+    if reader.get_ref().limit() == 0 { Err(regular_file::too_long(FILE_LEN_MAX)) } else { Ok(()) }
 }
 
 fn read_lines(

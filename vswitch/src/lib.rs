@@ -31,6 +31,7 @@ pub mod pipeline;
 pub mod port;
 pub mod profiles;
 pub mod quarantine;
+pub mod regular_file;
 pub mod replay;
 pub mod status;
 pub mod sys;

@@ -387,6 +387,25 @@ fn signatures_that_did_not_change_are_not_compiled_again() {
     check(text, false);
 }
 
+#[test]
+fn a_rule_file_that_cannot_be_read_is_not_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    let pipe = dir.path().join("b.rules");
+    rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    std::fs::write(dir.path().join("a.rules"), "alert tcp any any -> any any (sid:1;)\n").unwrap();
+    std::fs::create_dir(dir.path().join("c.rules")).unwrap();
+    let load =
+        || load_text("x.yaml", "inspection: {rule_files: [\"*.rules\"]}\n", dir.path(), &mut PortNumbering::new());
+    let report = load().unwrap_err().to_string();
+    assert!(report.contains("b.rules`: it is a named pipe; name a regular file"), "{report}");
+    assert!(report.contains("x.yaml:1:"), "{report}");
+    std::fs::remove_file(&pipe).unwrap();
+    assert_eq!(load().unwrap().counts.signatures, 1);
+    std::os::unix::fs::symlink("nowhere", &pipe).unwrap();
+    assert!(load().unwrap_err().to_string().contains("b.rules`: No such file"));
+}
+
 /// What tools outside of this repository write; none of its names may change.
 const CONTRACT: &str = r#"
 switch:

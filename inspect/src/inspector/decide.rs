@@ -94,7 +94,7 @@ impl Inspector {
         let mut nobody = FlowNotes::default();
         let notes = flow.as_deref_mut().map_or(&mut nobody, |flow| &mut flow.notes);
         apply(&signature.effects, notes, &mut self.addresses, &look.facts, look.now_ms);
-        let rated = self.rate(signature, candidate.signature, look);
+        let rated = self.rate(signature, look);
         if rated == Rated::Ignore {
             return false;
         }
@@ -134,7 +134,7 @@ impl Inspector {
         false
     }
 
-    fn rate(&mut self, signature: &Signature, index: u32, look: &Look<'_>) -> Rated {
+    fn rate(&mut self, signature: &Signature, look: &Look<'_>) -> Rated {
         let Some(rate) = &signature.rate else { return Rated::Speak };
         let (first, second) = match rate.track {
             Track::Source => (look.facts.source, 0),
@@ -143,7 +143,7 @@ impl Inspector {
             Track::Rule => (0, 0),
             Track::Flow => (look.view.slot.map_or(u128::MAX, |slot| u128::from(slot.0)), 1),
         };
-        self.rates.judge(rate, RateKey { signature: index, first, second }, look.now_ms)
+        self.rates.judge(rate, RateKey { signature: signature.identity, first, second }, look.now_ms)
     }
 }
 

@@ -64,7 +64,7 @@ impl Judge<'_> {
         if !tests_match(signature, self.facts, &self.flow_facts) || !self.remembers(signature, flow) {
             return Answer::No;
         }
-        for (part, steps) in &signature.header_parts {
+        for (part, steps) in &*signature.header_parts {
             let Some(bytes) = header_part(*part, self.facts) else { return Answer::No };
             match self.run(steps, bytes, 0) {
                 Outcome::Match => {}

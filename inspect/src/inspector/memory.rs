@@ -3,17 +3,17 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::limits::{ADDRESS_BITS_MAX, FLOW_BITS_MAX};
-use crate::signature::{BitChange, BitTrack, Facts, IntChange, IntValue, MemoryEffect, MemoryTest};
+use crate::signature::{BitChange, BitTrack, Facts, IntChange, IntValue, MemoryEffect, MemoryTest, NameId};
 
 /// Bits and numbers of one flow.
 #[derive(Debug, Default)]
 pub(crate) struct FlowNotes {
-    bits: Vec<u16>,
-    numbers: Vec<(u16, u32)>,
+    bits: Vec<NameId>,
+    numbers: Vec<(NameId, u32)>,
 }
 
 impl FlowNotes {
-    fn number(&self, name: u16) -> Option<u32> {
+    fn number(&self, name: NameId) -> Option<u32> {
         self.numbers.iter().find(|&&(known, _)| known == name).map(|&(_, value)| value)
     }
 
@@ -24,7 +24,7 @@ impl FlowNotes {
         }
     }
 
-    fn change_bit(&mut self, name: u16, change: BitChange) {
+    fn change_bit(&mut self, name: NameId, change: BitChange) {
         let place = self.bits.iter().position(|&bit| bit == name);
         match (change, place) {
             (BitChange::Unset | BitChange::Toggle, Some(place)) => {
@@ -35,7 +35,7 @@ impl FlowNotes {
         }
     }
 
-    fn change_number(&mut self, name: u16, change: IntChange, value: IntValue) {
+    fn change_number(&mut self, name: NameId, change: IntChange, value: IntValue) {
         let Some(operand) = self.value(value) else { return };
         let place = self.numbers.iter().position(|&(known, _)| known == name);
         let before = place.map_or(0, |place| self.numbers[place].1);
@@ -56,13 +56,13 @@ impl FlowNotes {
 #[derive(Debug, Default)]
 pub(crate) struct AddressBits {
     /// When each bit ends, in milliseconds.
-    bits: HashMap<(u16, u128, u128), u64>,
+    bits: HashMap<(NameId, u128, u128), u64>,
     /// Keys in the order in which they came.
-    order: VecDeque<(u16, u128, u128)>,
+    order: VecDeque<(NameId, u128, u128)>,
 }
 
 impl AddressBits {
-    fn key(name: u16, track: BitTrack, facts: &Facts<'_>) -> (u16, u128, u128) {
+    fn key(name: NameId, track: BitTrack, facts: &Facts<'_>) -> (NameId, u128, u128) {
         match track {
             BitTrack::Source => (name, facts.source, 0),
             BitTrack::Destination => (name, facts.destination, 0),
@@ -70,11 +70,11 @@ impl AddressBits {
         }
     }
 
-    fn is_set(&self, key: (u16, u128, u128), now_ms: u64) -> bool {
+    fn is_set(&self, key: (NameId, u128, u128), now_ms: u64) -> bool {
         self.bits.get(&key).is_some_and(|&end_ms| now_ms < end_ms)
     }
 
-    fn set(&mut self, key: (u16, u128, u128), end_ms: u64) {
+    fn set(&mut self, key: (NameId, u128, u128), end_ms: u64) {
         if self.bits.insert(key, end_ms).is_none() {
             self.order.push_back(key);
         }

@@ -87,9 +87,13 @@ pub(crate) struct Scope {
     pub(crate) stream: bool,
 }
 
-/// A compiled signature. Sets are indices into the rule set's tables, so that equal ones are kept once.
+/// A compiled signature. Sets are indices into the rule set's tables, so that equal ones are kept once. What takes memory
+/// is behind an [`Arc`]: a copy for another rule set shares it, and the way to it is no longer than to a list of one's own.
 #[derive(Clone, Debug)]
 pub(crate) struct Signature {
+    /// The same in each rule set that holds the same text with the same addresses and ports, and no other signature's:
+    /// what is remembered of a signature beyond its rule set is kept under it.
+    pub(crate) identity: u64,
     pub(crate) action: Action,
     /// Matches are counted and bits are set, but nobody is told.
     pub(crate) silent: bool,
@@ -102,24 +106,29 @@ pub(crate) struct Signature {
     pub(crate) destination_ports: u32,
     pub(crate) bidirectional: bool,
     pub(crate) flow: FlowTest,
-    pub(crate) tests: Box<[PacketTest]>,
-    pub(crate) payload: Box<[Step]>,
+    pub(crate) tests: Arc<[PacketTest]>,
+    pub(crate) payload: Arc<[Step]>,
     /// Programs over bytes of the packet's headers.
-    pub(crate) header_parts: Box<[(HeaderPart, Box<[Step]>)]>,
+    pub(crate) header_parts: Arc<[(HeaderPart, Box<[Step]>)]>,
     pub(crate) scope: Scope,
     /// Application protocols as bits, 0 for all and none.
     pub(crate) protocols: u32,
     /// Protocols at the flow's beginning, or at last.
-    pub(crate) protocol_moments: Box<[(Moment, u32)]>,
+    pub(crate) protocol_moments: Arc<[(Moment, u32)]>,
     /// What is asked of a transaction.
-    pub(crate) app: Option<Box<AppMatch>>,
-    pub(crate) asks: Box<[MemoryTest]>,
-    pub(crate) effects: Box<[MemoryEffect]>,
+    pub(crate) app: Option<Arc<AppMatch>>,
+    pub(crate) asks: Arc<[MemoryTest]>,
+    pub(crate) effects: Arc<[MemoryEffect]>,
     pub(crate) rate: Option<Rate>,
     /// Nothing but addresses and memory is asked, so that one look per flow and direction is enough.
     pub(crate) is_about_addresses: bool,
     /// Nothing but the protocol is asked by keyword: only the packet by which it is recognised matches.
     pub(crate) is_about_protocol: bool,
+}
+
+/// A list that rule sets can share; there is one empty list for all.
+pub(crate) fn shared<T>(list: Vec<T>) -> Arc<[T]> {
+    if list.is_empty() { Arc::default() } else { list.into() }
 }
 
 impl Signature {
@@ -129,6 +138,16 @@ impl Signature {
         let asks_flow =
             self.app.is_some() || self.protocols != 0 || !self.protocol_moments.is_empty() || self.asks_counts();
         reads_stream || asks_flow || !self.asks.is_empty() || !self.effects.is_empty() || self.is_about_addresses
+    }
+
+    /// Those that set bits come before those that ask for them, so that one packet can do both.
+    pub(crate) fn memory_order(&self) -> u8 {
+        match (self.effects.is_empty(), self.asks.is_empty()) {
+            (false, true) => 0,
+            (false, false) => 1,
+            (true, false) => 2,
+            (true, true) => 3,
+        }
     }
 
     /// Whether it asks what has passed of a flow or stream.

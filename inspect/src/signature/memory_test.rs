@@ -36,30 +36,34 @@ impl IntRelation {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IntValue {
     Literal(u32),
-    Variable(u16),
+    Variable(NameId),
 }
 
-/// What is asked. Names are numbers of the rule set's table.
+/// The name of a bit or a number, as a hash: the same in every rule set, so that what is remembered under it outlives a
+/// reload.
+pub(crate) type NameId = u64;
+
+/// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum MemoryTest {
     /// One of these bits is set on the flow.
-    FlowBitsSet(Box<[u16]>),
+    FlowBitsSet(Box<[NameId]>),
     /// One of these bits is not set on the flow.
-    FlowBitsNotSet(Box<[u16]>),
+    FlowBitsNotSet(Box<[NameId]>),
     /// A bit is, or is not, set on an address or a pair.
-    XBit { name: u16, track: BitTrack, set: bool },
+    XBit { name: NameId, track: BitTrack, set: bool },
     /// A number of the flow compares so; one that was never set compares with nothing.
-    FlowInt { name: u16, relation: IntRelation, value: IntValue },
+    FlowInt { name: NameId, relation: IntRelation, value: IntValue },
     /// A number of the flow was, or was not, set.
-    FlowIntSet { name: u16, set: bool },
+    FlowIntSet { name: NameId, set: bool },
 }
 
 /// What is remembered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MemoryEffect {
-    FlowBit { name: u16, change: BitChange },
-    XBit { name: u16, track: BitTrack, change: BitChange, expire_ms: u64 },
-    FlowInt { name: u16, change: IntChange, value: IntValue },
+    FlowBit { name: NameId, change: BitChange },
+    XBit { name: NameId, track: BitTrack, change: BitChange, expire_ms: u64 },
+    FlowInt { name: NameId, change: IntChange, value: IntValue },
 }
 
 /// What becomes of a bit.

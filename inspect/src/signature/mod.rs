@@ -14,6 +14,7 @@ mod evaluate;
 mod facts;
 mod group;
 mod header_match;
+mod identity;
 mod memory_test;
 mod number;
 mod parse;
@@ -45,7 +46,7 @@ pub(crate) use definition::{Absence, AppMatch, BufferCondition, Moment, Signatur
 pub(crate) use evaluate::{Evaluation, Outcome};
 pub(crate) use facts::Facts;
 pub(crate) use header_match::{FlowCounts, FlowFacts, ends_match, header_matches, header_part, tests_match};
-pub(crate) use memory_test::{BitChange, BitTrack, IntChange, IntValue, MemoryEffect, MemoryTest};
+pub(crate) use memory_test::{BitChange, BitTrack, IntChange, IntValue, MemoryEffect, MemoryTest, NameId};
 pub(crate) use pcre::RegexCaches;
 pub(crate) use prefilter::Prefilter;
 pub(crate) use program::{Op, Step};

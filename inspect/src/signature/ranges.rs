@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::cause::Cause;
 use super::parse;
@@ -42,16 +43,16 @@ impl Step for u128 {
     }
 }
 
-/// A set of numbers as sorted ranges that neither overlap nor touch.
+/// A set of numbers as sorted ranges that neither overlap nor touch. A copy shares them.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RangeSet<T> {
-    ranges: Box<[(T, T)]>,
+    ranges: Arc<[(T, T)]>,
 }
 
 impl<T: Step> RangeSet<T> {
     /// Everything.
     pub(crate) fn any() -> Self {
-        Self { ranges: Box::new([(T::MIN, T::MAX)]) }
+        Self { ranges: Arc::new([(T::MIN, T::MAX)]) }
     }
 
     /// The union of ranges in any order.
@@ -66,14 +67,14 @@ impl<T: Step> RangeSet<T> {
                 _ => merged.push((first, last)),
             }
         }
-        Self { ranges: merged.into_boxed_slice() }
+        Self { ranges: merged.into() }
     }
 
     /// Everything that is not in the set.
     pub(crate) fn complement(&self) -> Self {
         let mut ranges = Vec::with_capacity(self.ranges.len() + 1);
         let mut from = Some(T::MIN);
-        for &(first, last) in &self.ranges {
+        for &(first, last) in &*self.ranges {
             if let Some(start) = from
                 && start < first
             {
@@ -84,7 +85,7 @@ impl<T: Step> RangeSet<T> {
         if let Some(start) = from {
             ranges.push((start, T::MAX));
         }
-        Self { ranges: ranges.into_boxed_slice() }
+        Self { ranges: ranges.into() }
     }
 
     /// What is in both sets.
@@ -100,7 +101,7 @@ impl<T: Step> RangeSet<T> {
                 right += 1;
             }
         }
-        Self { ranges: ranges.into_boxed_slice() }
+        Self { ranges: ranges.into() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -58,7 +58,8 @@ pub(crate) enum Rated {
 /// What a tally is kept under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct RateKey {
-    pub(crate) signature: u32,
+    /// The signature's identity, which a reload leaves it while its rule stays the same.
+    pub(crate) signature: u64,
     pub(crate) first: u128,
     pub(crate) second: u128,
 }

@@ -5,12 +5,13 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
 use super::cause::{Cause, Refusal};
-use super::compile::{self, Compiled, Names};
+use super::compile::{self, Compiled, Ends, Expressions};
 use super::definition::{Signature, SignatureInfo, Transports};
 use super::group::{GroupId, GroupKey};
+use super::identity::TextKey;
 use super::ranges::{AddressSet, PortSet, Vars};
 use super::selection::Selection;
-use super::text::rule_lines;
+use super::text::{RuleLine, rule_lines};
 use crate::inspector::Direction;
 use crate::protocol::Buffer;
 
@@ -39,7 +40,10 @@ pub struct Loaded {
 #[derive(Debug, Default)]
 pub struct RuleSet {
     pub(crate) signatures: Vec<Signature>,
-    infos: Vec<SignatureInfo>,
+    infos: Vec<Arc<SignatureInfo>>,
+    /// What each was compiled from.
+    texts: Vec<TextKey>,
+    vars: Vars,
     pub(crate) addresses: Vec<AddressSet>,
     pub(crate) ports: Vec<PortSet>,
     pub(crate) selection: Selection,
@@ -54,10 +58,16 @@ impl RuleSet {
 
     /// Compiles rule files. A rule loads fully or is refused; the refusal of one does not keep others from loading.
     pub fn compile(files: &[RuleFile], vars: &Vars) -> Loaded {
+        Self::compile_after(&Self::empty(), files, vars)
+    }
+
+    /// [`RuleSet::compile`], with the same result, that shares with an earlier set what has not changed: the programs, expressions
+    /// and texts of rules whose text is the same, and the tables of patterns that are the same.
+    pub fn compile_after(before: &RuleSet, files: &[RuleFile], vars: &Vars) -> Loaded {
         let (mut compiled, mut refused) = (Vec::new(), Vec::new());
         let mut hasher = DefaultHasher::new();
         let mut known = HashSet::new();
-        let mut names = Names::default();
+        let mut source = Source::new(before, vars);
         for (name, value) in vars.iter() {
             (name, value).hash(&mut hasher);
         }
@@ -65,10 +75,13 @@ impl RuleSet {
             file.text.hash(&mut hasher);
             let group: Arc<str> = group_name(&file.name).into();
             for line in rule_lines(&file.text) {
-                let refusal = match compile::compile(&line, vars, &mut names) {
+                let text = TextKey::of(&line.text);
+                let refusal = match source.compile(text, &line) {
                     Ok(mut rule) if known.insert((rule.info.gid, rule.info.sid)) => {
-                        rule.info.group = Arc::clone(&group);
-                        compiled.push(rule);
+                        if rule.info.group != group {
+                            rule.info = Arc::new(SignatureInfo { group: Arc::clone(&group), ..(*rule.info).clone() });
+                        }
+                        compiled.push((text, rule));
                         continue;
                     }
                     Ok(rule) => {
@@ -83,45 +96,35 @@ impl RuleSet {
                 refused.push(refusal);
             }
         }
-        compiled.sort_by_key(|rule| (rule.info.action.order(), rule.memory_order(), rule.info.priority));
-        Loaded { rules: Self::build(compiled, hasher.finish()), refused }
+        compiled.sort_by_key(|(_, Compiled { info, signature, .. })| {
+            (info.action.order(), signature.memory_order(), info.priority)
+        });
+        drop(source);
+        let rules = Self { vars: vars.clone(), fingerprint: hasher.finish(), ..Self::default() };
+        Loaded { rules: rules.filled(compiled, before), refused }
     }
 
-    fn build(compiled: Vec<Compiled>, fingerprint: u64) -> Self {
-        let mut rules = Self { fingerprint, ..Self::default() };
+    fn filled(mut self, compiled: Vec<(TextKey, Compiled)>, before: &RuleSet) -> Self {
         let (mut addresses, mut ports) = (Interner::default(), Interner::default());
-        for rule in compiled {
-            let is_about_addresses = rule.is_about_addresses();
-            rules.infos.push(rule.info);
-            rules.signatures.push(Signature {
-                action: rules.infos[rules.infos.len() - 1].action,
-                silent: rule.silent,
-                transports: rule.transports,
-                ip_version: rule.ip_version,
-                sources: addresses.number(rule.sources),
-                destinations: addresses.number(rule.destinations),
-                source_ports: ports.number(rule.source_ports),
-                destination_ports: ports.number(rule.destination_ports),
-                bidirectional: rule.bidirectional,
-                flow: rule.flow,
-                tests: rule.tests,
-                payload: rule.payload,
-                header_parts: rule.header_parts,
-                scope: rule.scope,
-                protocols: rule.protocols,
-                protocol_moments: rule.protocol_moments,
-                app: rule.app,
-                asks: rule.asks,
-                effects: rule.effects,
-                rate: rule.rate,
-                is_about_addresses,
-                is_about_protocol: rule.is_about_protocol,
+        self.signatures.reserve_exact(compiled.len());
+        self.infos.reserve_exact(compiled.len());
+        self.texts.reserve_exact(compiled.len());
+        for (text, Compiled { info, ends, signature }) in compiled {
+            self.signatures.push(Signature {
+                identity: text.identity(&ends),
+                sources: addresses.number(ends.sources),
+                destinations: addresses.number(ends.destinations),
+                source_ports: ports.number(ends.source_ports),
+                destination_ports: ports.number(ends.destination_ports),
+                ..signature
             });
+            self.infos.push(info);
+            self.texts.push(text);
         }
-        rules.addresses = addresses.items;
-        rules.ports = ports.items;
-        rules.selection = Selection::of(&rules);
-        rules
+        self.addresses = addresses.items;
+        self.ports = ports.items;
+        self.selection = Selection::of(&self, &before.selection);
+        self
     }
 
     /// Signatures in the set.
@@ -138,7 +141,7 @@ impl RuleSet {
     /// The texts of the signature with this index, as named by [`crate::alert::Alert::signature`] and
     /// [`crate::verdict::Refused::Signature`].
     pub fn signature(&self, index: u32) -> Option<&SignatureInfo> {
-        self.infos.get(index as usize)
+        self.infos.get(index as usize).map(|info| &**info)
     }
 
     /// Tells sets apart that were compiled from different texts: what was remembered under one means nothing to
@@ -198,6 +201,46 @@ impl RuleSet {
     #[inline]
     pub(crate) fn port_set(&self, set: u32) -> &PortSet {
         &self.ports[set as usize]
+    }
+}
+
+/// Where compiled rules come from: from an earlier set when it has them, else from their text.
+struct Source<'a> {
+    before: &'a RuleSet,
+    /// The earlier set's signatures by their texts.
+    places: HashMap<TextKey, usize>,
+    vars: &'a Vars,
+    expressions: Expressions,
+}
+
+impl<'a> Source<'a> {
+    fn new(before: &'a RuleSet, vars: &'a Vars) -> Self {
+        let places = before.texts.iter().enumerate().map(|(place, &text)| (text, place)).collect();
+        Self { before, places, vars, expressions: Expressions::default() }
+    }
+
+    fn compile(&mut self, text: TextKey, line: &RuleLine) -> Result<Compiled, compile::Refused> {
+        match self.places.get(&text).copied() {
+            Some(place) => self.take_over(place, line),
+            None => compile::compile(line, self.vars, &mut self.expressions),
+        }
+    }
+
+    /// The earlier set's signature as far as it is the same under the variables of today.
+    fn take_over(&mut self, place: usize, line: &RuleLine) -> Result<Compiled, compile::Refused> {
+        let signature = &self.before.signatures[place];
+        let known = Ends {
+            sources: self.before.address_set(signature.sources).clone(),
+            source_ports: self.before.port_set(signature.source_ports).clone(),
+            destinations: self.before.address_set(signature.destinations).clone(),
+            destination_ports: self.before.port_set(signature.destination_ports).clone(),
+        };
+        let ends = if *self.vars == self.before.vars { known.clone() } else { compile::ends(line, self.vars)? };
+        if (&ends.source_ports, &ends.destination_ports) != (&known.source_ports, &known.destination_ports) {
+            // Ports decide about more of a signature than where it looks.
+            return compile::compile(line, self.vars, &mut self.expressions);
+        }
+        Ok(Compiled { info: Arc::clone(&self.before.infos[place]), ends, signature: signature.clone() })
     }
 }
 

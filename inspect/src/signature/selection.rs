@@ -96,9 +96,11 @@ enum Trigger {
 }
 
 impl Selection {
-    pub(crate) fn of(rules: &RuleSet) -> Self {
+    /// What selects the signatures of a set, sharing with the selection of an earlier set the tables that are the same.
+    pub(crate) fn of(rules: &RuleSet, before: &Selection) -> Self {
         let triggers: Vec<Trigger> = rules.signatures.iter().map(trigger).collect();
-        let packets: Vec<PacketGroup> = GroupKey::all().map(|key| PacketGroup::of(rules, &triggers, key)).collect();
+        let packet_group = |key: GroupKey| PacketGroup::of(rules, &triggers, key, before.packet_group(key.id()));
+        let packets: Vec<PacketGroup> = GroupKey::all().map(packet_group).collect();
         let mut builders: Vec<Builder> = Vec::new();
         builders.resize_with(Buffer::COUNT, Builder::default);
         let mut always: Vec<Vec<u32>> = vec![Vec::new(); Buffer::COUNT];
@@ -121,8 +123,9 @@ impl Selection {
                 Trigger::Payload(_) | Trigger::AnyPayload | Trigger::AnyPacket => {}
             }
         }
-        for (group, (builder, always)) in buffers.iter_mut().zip(builders.into_iter().zip(always)) {
-            group.prefilter = builder.build();
+        for (place, (group, (builder, always))) in buffers.iter_mut().zip(builders.into_iter().zip(always)).enumerate()
+        {
+            group.prefilter = builder.build(before.buffers.get(place).map(|group| &group.prefilter));
             group.always = always.into();
         }
         for condition in
@@ -136,7 +139,7 @@ impl Selection {
             let is_absence = |condition: &BufferCondition| condition.absence != Absence::Refused;
             !app.numbers.is_empty() || !app.events.is_empty() || app.buffers.iter().any(is_absence)
         });
-        let response_files = response_files.build();
+        let response_files = response_files.build(Some(&before.response_files));
         let without_buffer = without_buffer.into();
         Self { packets, asks_values, buffers, without_buffer, reads_streams, response_files }
     }
@@ -152,7 +155,7 @@ impl Selection {
 }
 
 impl PacketGroup {
-    fn of(rules: &RuleSet, triggers: &[Trigger], key: GroupKey) -> Self {
+    fn of(rules: &RuleSet, triggers: &[Trigger], key: GroupKey, before: Option<&PacketGroup>) -> Self {
         let (mut payload, mut direct, mut addresses_only) = (Builder::default(), Vec::new(), Vec::new());
         let (mut matched, mut followed) = (Vec::new(), Vec::new());
         for (index, (signature, trigger)) in (0u32..).zip(rules.signatures.iter().zip(triggers)) {
@@ -174,7 +177,7 @@ impl PacketGroup {
             matched.push(signature);
         }
         Self {
-            payload: payload.build(),
+            payload: payload.build(before.map(|before| &before.payload)),
             direct: direct.into(),
             addresses_only: addresses_only.into(),
             matched: PortPair::of(rules, matched.into_iter()),

@@ -26,6 +26,7 @@ pub use limits::Limits;
 pub use numbering::PortNumbering;
 pub use resolved::{Attachment, Compiled, Counts, PortConfig, Resolved, SwitchConfig, VhostUserMode};
 
+use crate::regular_file;
 use decode::Decoded;
 use diagnostic::{Diagnostic, Place, Severity, SourceText};
 use file::File;
@@ -51,7 +52,7 @@ pub fn load(path: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Repo
 /// As [`load`].
 pub fn load_after(before: Option<&Compiled>, path: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Report> {
     let name = path.display().to_string();
-    let text = std::fs::File::open(path)
+    let text = regular_file::open(path, FILE_LEN_MAX)
         .map_err(|error| error.to_string())
         .and_then(read_text)
         .map_err(|fault| unreadable(&name, &fault))?;
@@ -114,7 +115,7 @@ fn read_text(reader: impl Read) -> Result<String, String> {
     let mut bytes = Vec::new();
     reader.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     if bytes.len() as u64 > FILE_LEN_MAX {
-        return Err(format!("it has more than {} MiB", FILE_LEN_MAX >> 20));
+        return Err(regular_file::too_long(FILE_LEN_MAX).to_string());
     }
     String::from_utf8(bytes)
         .map_err(|error| format!("it is not UTF-8 text (byte {})", error.utf8_error().valid_up_to()))

@@ -135,51 +135,114 @@ fn a_reload_is_taken_whole_or_not_at_all() {
     assert_eq!(names(daemon.show("ports")), [json!("web1")]);
 }
 
-/// A rule file that is a pipe: who reads it waits until somebody has written.
-fn rule_pipe(daemon: &Daemon) -> std::path::PathBuf {
-    let path = daemon.path("slow.rules");
-    let mode = rustix::fs::Mode::from_raw_mode(0o600);
-    rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
-    path
+/// Whether the daemon reads a configuration at the moment.
+fn is_reading(daemon: &Daemon) -> bool {
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.id())).expect("our child");
+    let name = |task: std::fs::DirEntry| std::fs::read_to_string(task.path().join("comm")).unwrap_or_default();
+    tasks.filter_map(Result::ok).any(|task| name(task) == "reload\n")
 }
 
 #[test]
 fn everything_else_goes_on_while_a_configuration_is_read() {
     let daemon = Daemon::running();
-    let pipe = rule_pipe(&daemon);
     let slow = "inspection: {rule_files: [slow.rules], profiles: {default: {mode: audit}}}\n";
     daemon.configure(&format!("{}{slow}", daemon.yaml(&["web1", "db1"], RULES)));
-    let rule = |sid: u32| format!("drop tcp any any -> any any (msg:\"x\"; content:\"abcd\"; sid:{sid};)\n");
-    std::thread::scope(|scope| {
-        let reload = || daemon.cli(&["reload"]);
-        let (one, other) = (scope.spawn(reload), scope.spawn(reload));
-        // Opens once somebody reads at the other end.
-        let mut writer = std::fs::File::options().write(true).open(&pipe).expect("a reader");
-        assert_eq!(daemon.metric("vswitch_config_generation"), Some(1.0));
-        assert_eq!(daemon.show("profiles")[0]["mode"], json!("ips"));
-        assert_eq!(daemon.get("/readyz").map(|(status, _)| status), Some(200));
-        assert!(!one.is_finished() && !other.is_finished());
-        writer.write_all(rule(1).as_bytes()).expect("a reader");
-        drop(writer);
-        wait_for("the first reload", || daemon.metric("vswitch_config_generation") == Some(2.0));
-        assert_eq!(daemon.metric("vswitch_signatures_loaded"), Some(1.0));
-        // The other was asked for while the file was read, and so reads it again.
-        let second = || std::fs::File::options().write(true).open(&pipe);
-        let is_over = |answer: &std::thread::ScopedJoinHandle<'_, process::Ended>| answer.is_finished();
-        wait_for("the first answer", || is_over(&one) || is_over(&other));
-        let mut writer = second().expect("a reader");
-        writer.write_all((rule(1) + &rule(2)).as_bytes()).expect("a reader");
-        drop(writer);
-        let mut told = [one.join().expect("no panic").out, other.join().expect("no panic").out];
-        told.sort();
-        assert_eq!(told, ["generation 2\n", "generation 3\n"]);
-    });
-    assert_eq!(daemon.metric("vswitch_signatures_loaded"), Some(2.0));
+    let rule = |sid: usize| {
+        format!("drop tcp any any -> any any (content:\"abcd\"; pcre:\"/[a-f]{{9}}{sid}/\"; sid:{sid};)\n")
+    };
+    // As many signatures as take longer than the questions below, however fast this machine is.
+    let (mut generation, mut count) = (1.0, 250);
+    loop {
+        assert!(count < 300_000, "nobody answers while a configuration is read");
+        count *= 4;
+        std::fs::write(daemon.path("slow.rules"), (1..=count).map(rule).collect::<String>()).expect("writable");
+        let was_answered = std::thread::scope(|scope| {
+            let reload = || daemon.cli(&["reload"]);
+            let one = scope.spawn(reload);
+            wait_for("the reading", || is_reading(&daemon) || one.is_finished());
+            assert_eq!(daemon.get("/readyz").map(|(status, _)| status), Some(200));
+            let is_audit = daemon.show("profiles")[0]["mode"] == json!("audit");
+            let loaded = daemon.metric("vswitch_signatures_loaded").expect("a scrape");
+            // Asked for while the file was read, so it is read again.
+            let other = scope.spawn(reload);
+            let was_answered = is_reading(&daemon) && !one.is_finished();
+            let told = [one.join().expect("no panic"), other.join().expect("no panic")].map(|ended| ended.status);
+            assert_eq!(told, [0, 0]);
+            // What was answered meanwhile is what was in force.
+            assert!(!was_answered || (is_audit, loaded < count as f64) == (generation > 1.0, true));
+            was_answered
+        });
+        generation = daemon.metric("vswitch_config_generation").expect("a scrape");
+        assert_eq!(daemon.metric("vswitch_signatures_loaded"), Some(count as f64));
+        if was_answered {
+            break;
+        }
+    }
     let row = &daemon.show("profiles")[0];
     assert_eq!((&row["name"], &row["mode"]), (&json!("default"), &json!("audit")));
-    assert_eq!((&row["signatures"], &row["stopping"], &row["is_default"]), (&json!(2), &json!(2), &json!(true)));
+    assert_eq!(
+        (&row["signatures"], &row["stopping"], &row["is_default"]),
+        (&json!(count), &json!(count), &json!(true))
+    );
     let shown = daemon.cli(&["show", "profiles"]).out;
     assert!(shown.contains("default  audit") && shown.contains("all others"), "{shown}");
+}
+
+#[test]
+fn what_is_no_regular_file_refuses_the_reload_and_holds_up_none() {
+    let daemon = Daemon::running();
+    let node = |name: &str| {
+        let mode = rustix::fs::Mode::from_raw_mode(0o600);
+        rustix::fs::mknodat(rustix::fs::CWD, daemon.path(name), rustix::fs::FileType::Fifo, mode, 0).expect("a pipe");
+    };
+    let yaml = daemon.yaml(&["web1", "db1"], RULES);
+    // Nobody ever writes to them.
+    node("pipe.rules");
+    node("pipe.sha256");
+    std::fs::File::create(daemon.path("huge.rules")).and_then(|file| file.set_len(1 << 40)).expect("a hole");
+    for (inspection, expected) in [
+        ("rule_files: [pipe.rules]", "/pipe.rules`: it is a named pipe; name a regular file"),
+        ("rule_files: [\"pip*.rules\"]", "/pipe.rules`: it is a named pipe; name a regular file"),
+        ("rule_files: [/dev/zero]", "cannot read the rule file `/dev/zero`: it is a device; name a regular file"),
+        ("rule_files: [.]", ".`: it is a directory; name a regular file"),
+        ("rule_files: [huge.rules]", "/huge.rules`: it has more than 64 MiB; split it, or name another file"),
+        ("file_hashes: [{name: x, path: pipe.sha256}]", "/pipe.sha256`: it is a named pipe; name a regular file"),
+        ("file_hashes: [{name: x, path: huge.rules}]", "/huge.rules`: it has more than 4096 MiB; split it"),
+    ] {
+        daemon.configure(&format!("{yaml}inspection: {{{inspection}}}\n"));
+        let refused = daemon.cli(&["reload"]);
+        assert_eq!(refused.status, 2, "{inspection}: {refused:?}");
+        assert!(
+            refused.err.contains(expected) && refused.err.contains("vswitch.yaml:"),
+            "{inspection}: {}",
+            refused.err
+        );
+    }
+    // So is the configuration itself.
+    std::fs::remove_file(daemon.config()).expect("there");
+    node("vswitch.yaml");
+    let refused = daemon.cli(&["reload"]);
+    assert!(refused.status == 2 && refused.err.contains("vswitch.yaml`: it is a named pipe"), "{refused:?}");
+    std::fs::remove_file(daemon.config()).expect("there");
+    daemon.configure(&yaml);
+    assert_eq!((daemon.cli(&["reload"]).out.as_str(), is_reading(&daemon)), ("generation 2\n", false));
+}
+
+/// Every set is compiled after the one before it; what the last one holds is what its file says.
+#[test]
+fn signatures_follow_their_file_from_reload_to_reload() {
+    let daemon = Daemon::running();
+    let file = daemon.path("some.rules");
+    daemon.configure(&(daemon.yaml(&["web1", "db1"], RULES) + "inspection: {rule_files: [some.rules]}\n"));
+    let rule = |sid: usize, rev: usize| {
+        format!("drop tcp any any -> any any (content:\"abcd{rev}\"; sid:{sid}; rev:{rev};)\n")
+    };
+    for round in 1..=20 {
+        let text: String = (round..2 * round + 5).map(|sid| rule(sid, if sid % 7 == 0 { round } else { 1 })).collect();
+        std::fs::write(&file, text + "alert nonsense\n").expect("writable");
+        assert_eq!(daemon.cli(&["reload"]).status, 0);
+        assert_eq!(daemon.metric("vswitch_signatures_loaded"), Some(round as f64 + 5.0));
+    }
 }
 
 #[test]

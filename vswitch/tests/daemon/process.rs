@@ -133,6 +133,11 @@ impl Daemon {
         status.and_then(|status| status.code()).expect("not ended by a signal")
     }
 
+    /// The daemon's process id.
+    pub(crate) fn id(&self) -> u32 {
+        self.process.as_ref().expect("running").id()
+    }
+
     /// What the daemon has logged.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.path("log")).unwrap_or_default()
@@ -140,8 +145,7 @@ impl Daemon {
 
     /// Sends the daemon a signal.
     pub(crate) fn signal(&self, signal: Signal) {
-        let id = self.process.as_ref().expect("running").id();
-        let pid = Pid::from_raw(id.cast_signed()).expect("not 0");
+        let pid = Pid::from_raw(self.id().cast_signed()).expect("not 0");
         kill_process(pid, signal).expect("our child");
     }
 

@@ -107,7 +107,7 @@ impl Draft<'_> {
     }
 
     fn pcre(&mut self, value: &str) -> Result<(), Cause> {
-        let parsed = self.names.expression(value)?;
+        let parsed = self.expressions.get(value)?;
         let buffer = match parsed.buffers.as_slice() {
             [] => None,
             [letter] => Some(pcre_buffer(*letter)?),

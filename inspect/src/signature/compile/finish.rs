@@ -1,11 +1,14 @@
 //! From a draft whose options are all read to a compiled rule: what only the whole can tell.
 
+use std::sync::Arc;
+
 use super::super::cause::Cause;
-use super::super::definition::{AppMatch, BufferCondition, Scope, SignatureInfo, Transports};
+use super::super::definition::{
+    AppMatch, BufferCondition, FlowTest, Scope, Signature, SignatureInfo, Transports, shared,
+};
 use super::super::program::{Op, PacketTest, link};
-use super::super::ranges::{AddressSet, PortSet};
 use super::super::syntax::Rule;
-use super::{Compiled, Draft, Place, buffers};
+use super::{Compiled, Draft, Ends, Place, buffers};
 use crate::inspector::Direction;
 use crate::limits::STEPS_PER_RULE_MAX;
 use crate::protocol::Sides;
@@ -31,11 +34,7 @@ impl Draft<'_> {
         scope
     }
 
-    pub(super) fn finish(
-        mut self,
-        rule: &Rule,
-        sets: (AddressSet, PortSet, AddressSet, PortSet),
-    ) -> Result<Compiled, Cause> {
+    pub(super) fn finish(mut self, rule: &Rule, ends: Ends) -> Result<Compiled, Cause> {
         if self.lists.iter().map(|list| list.ops.len()).sum::<usize>() > STEPS_PER_RULE_MAX {
             return Err(Cause::Limit("steps"));
         }
@@ -60,7 +59,11 @@ impl Draft<'_> {
         let asks_packet = !payload.is_empty() || !header_parts.is_empty() || !self.tests.is_empty();
         let is_about_protocol = self.names_protocol && !self.is_for_protocol && app.is_none() && !asks_packet;
         let priority = self.priority.or_else(|| self.classtype.as_deref().map(super::super::classification::priority));
-        let (sources, source_ports, destinations, destination_ports) = sets;
+        let asks_protocol = self.protocols != 0 || !self.protocol_moments.is_empty();
+        let asks_flow = app.is_some() || asks_protocol || self.flow != FlowTest::default();
+        let asks_ports = !ends.source_ports.is_any() || !ends.destination_ports.is_any();
+        // Suricata's "IP-only" signatures, which it looks at once per flow and direction.
+        let is_about_addresses = !asks_packet && !asks_flow && !asks_ports && self.needs == Scope::default();
         let info = SignatureInfo {
             sid,
             gid: self.gid.unwrap_or(1),
@@ -75,30 +78,32 @@ impl Draft<'_> {
             // Told by who knows the file.
             group: "".into(),
         };
-        Ok(Compiled {
-            info,
+        let signature = Signature {
+            identity: 0,
+            action: self.action,
             silent: self.silent,
             transports: self.transports,
             ip_version: self.ip_version,
-            sources,
-            destinations,
-            source_ports,
-            destination_ports,
+            sources: 0,
+            destinations: 0,
+            source_ports: 0,
+            destination_ports: 0,
             bidirectional: rule.bidirectional,
             flow: self.flow,
-            tests: self.tests.into_boxed_slice(),
-            payload,
-            header_parts: header_parts.into_boxed_slice(),
+            tests: shared(self.tests),
+            payload: shared(payload.into_vec()),
+            header_parts: shared(header_parts),
             scope,
-            needs: self.needs,
             protocols: self.protocols,
-            protocol_moments: self.protocol_moments.into_boxed_slice(),
-            is_about_protocol,
-            app,
-            asks: self.asks.into_boxed_slice(),
-            effects: self.effects.into_boxed_slice(),
+            protocol_moments: shared(self.protocol_moments),
+            app: app.map(Arc::new),
+            asks: shared(self.asks),
+            effects: shared(self.effects),
             rate: self.rate,
-        })
+            is_about_addresses,
+            is_about_protocol,
+        };
+        Ok(Compiled { info: Arc::new(info), ends, signature })
     }
 
     /// Puts the program over decoded base64 into the step that decodes it.
@@ -117,7 +122,7 @@ impl Draft<'_> {
     }
 
     /// What the rule asks of transactions, and of which side.
-    fn app(&mut self, buffers: Vec<BufferCondition>) -> Result<Option<Box<AppMatch>>, Cause> {
+    fn app(&mut self, buffers: Vec<BufferCondition>) -> Result<Option<AppMatch>, Cause> {
         if buffers.is_empty() && self.numbers.is_empty() && self.events.is_empty() {
             return Ok(None);
         }
@@ -141,6 +146,6 @@ impl Draft<'_> {
         }
         let numbers = std::mem::take(&mut self.numbers).into_boxed_slice();
         let events = std::mem::take(&mut self.events).into_boxed_slice();
-        Ok(Some(Box::new(AppMatch { side, buffers: buffers.into_boxed_slice(), numbers, events })))
+        Ok(Some(AppMatch { side, buffers: buffers.into_boxed_slice(), numbers, events }))
     }
 }

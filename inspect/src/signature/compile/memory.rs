@@ -1,6 +1,7 @@
 //! Keywords that remember something for later packets: `flowbits`, `xbits`, `flowint`.
 
 use super::super::cause::Cause;
+use super::super::identity::name_id;
 use super::super::memory_test::{BitChange, BitTrack, IntChange, IntRelation, IntValue, MemoryEffect, MemoryTest};
 use super::Draft;
 use super::values::{needed, none, number};
@@ -35,7 +36,7 @@ impl Draft<'_> {
             if name.is_empty() || name.contains(char::is_whitespace) {
                 return Err(error());
             }
-            numbers.push(self.names.number(format!("flowbit {name}"))?);
+            numbers.push(name_id("flowbit", name));
         }
         let change = match command.trim() {
             "isset" => {
@@ -64,7 +65,7 @@ impl Draft<'_> {
             return Ok(());
         }
         let name = parts.next().filter(|name| !name.is_empty()).ok_or_else(error)?;
-        let name = self.names.number(format!("xbit {name}"))?;
+        let name = name_id("xbit", name);
         let (mut track, mut expire_ms) = (None, 30_000);
         for part in parts {
             match part.split_once(char::is_whitespace).map(|(key, word)| (key, word.trim())) {
@@ -96,7 +97,7 @@ impl Draft<'_> {
         let (Some(name), Some(operator)) = (parts.next().filter(|name| !name.is_empty()), parts.next()) else {
             return Err(error());
         };
-        let name = self.names.number(format!("flowint {name}"))?;
+        let name = name_id("flowint", name);
         let operand = parts.next();
         if parts.next().is_some() {
             return Err(error());
@@ -108,7 +109,7 @@ impl Draft<'_> {
         let operand = operand.filter(|operand| !operand.is_empty()).ok_or_else(error)?;
         let value = match operand.parse::<u32>() {
             Ok(number) => IntValue::Literal(number),
-            Err(_) => IntValue::Variable(self.names.number(format!("flowint {operand}"))?),
+            Err(_) => IntValue::Variable(name_id("flowint", operand)),
         };
         let relation = match operator {
             "=" | "+" | "-" => {

@@ -14,19 +14,19 @@ mod numbers;
 mod values;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::cause::Cause;
-use super::definition::{Absence, AppMatch, FlowTest, HeaderPart, Moment, Scope, SignatureInfo, Target, Transports};
+use super::definition::{Absence, FlowTest, HeaderPart, Moment, Scope, Signature, SignatureInfo, Target, Transports};
 use super::memory_test::{MemoryEffect, MemoryTest};
 use super::parse;
 use super::pcre;
-use super::program::{Interval, Op, PacketTest, Step};
+use super::program::{Interval, Op, PacketTest};
 use super::ranges::{AddressSet, PortSet, Vars};
 use super::rate::Rate;
 use super::syntax::{Action, Rule, RuleOption};
 use super::text::RuleLine;
 use super::transform::Transform;
-use crate::limits::NAMES_MAX;
 use crate::protocol::{Anomaly, AppProtocol, Buffer, Number};
 
 /// The bit of "no protocol that we know" in a mask of protocols.
@@ -38,102 +38,68 @@ pub(crate) fn protocol_mask(name: &str) -> u32 {
     named.fold(0, |mask, &protocol| mask | buffers::mask_of(protocol))
 }
 
-/// What rules share while they are compiled.
+/// Expressions by how they are written, which rules share while they are compiled: half of those in rule sets are repetitions.
 #[derive(Debug, Default)]
-pub(crate) struct Names {
-    /// The names of bits and numbers, as numbers.
-    numbers: HashMap<String, u16>,
-    /// Expressions as written: half of those in rule sets are repetitions.
-    expressions: HashMap<String, pcre::Parsed>,
-}
+pub(crate) struct Expressions(HashMap<String, pcre::Parsed>);
 
-impl Names {
-    fn number(&mut self, name: String) -> Result<u16, Cause> {
-        let next = u16::try_from(self.numbers.len()).unwrap_or(u16::MAX);
-        if usize::from(next) >= NAMES_MAX {
-            return Err(Cause::Limit("names of bits"));
-        }
-        Ok(*self.numbers.entry(name).or_insert(next))
-    }
-
+impl Expressions {
     /// The expression in a `pcre` option.
-    fn expression(&mut self, value: &str) -> Result<pcre::Parsed, Cause> {
-        if let Some(known) = self.expressions.get(value) {
+    fn get(&mut self, value: &str) -> Result<pcre::Parsed, Cause> {
+        if let Some(known) = self.0.get(value) {
             return Ok(known.clone());
         }
         let parsed = pcre::parse(value)?;
-        self.expressions.insert(value.to_owned(), parsed.clone());
+        self.0.insert(value.to_owned(), parsed.clone());
         Ok(parsed)
     }
 }
 
-/// A rule whose every part is understood, before equal sets are shared.
-#[derive(Debug)]
-pub(crate) struct Compiled {
-    pub(crate) info: SignatureInfo,
-    pub(crate) silent: bool,
-    pub(crate) transports: Transports,
-    pub(crate) ip_version: Option<u8>,
+/// The addresses and ports of a rule, under the variables of the day.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Ends {
     pub(crate) sources: AddressSet,
-    pub(crate) destinations: AddressSet,
     pub(crate) source_ports: PortSet,
+    pub(crate) destinations: AddressSet,
     pub(crate) destination_ports: PortSet,
-    pub(crate) bidirectional: bool,
-    pub(crate) flow: FlowTest,
-    pub(crate) tests: Box<[PacketTest]>,
-    pub(crate) payload: Box<[Step]>,
-    pub(crate) header_parts: Box<[(HeaderPart, Box<[Step]>)]>,
-    pub(crate) scope: Scope,
-    /// What the protocol word or a keyword demanded of the scope.
-    pub(crate) needs: Scope,
-    pub(crate) protocols: u32,
-    pub(crate) protocol_moments: Box<[(Moment, u32)]>,
-    /// Nothing but the protocol is asked by keyword, so that the moment of its recognition is meant.
-    pub(crate) is_about_protocol: bool,
-    pub(crate) app: Option<Box<AppMatch>>,
-    pub(crate) asks: Box<[MemoryTest]>,
-    pub(crate) effects: Box<[MemoryEffect]>,
-    pub(crate) rate: Option<Rate>,
 }
 
-impl Compiled {
-    /// Whether it asks for nothing but addresses and memory: Suricata's "IP-only" signatures, which it looks at once
-    /// per flow and direction.
-    pub(crate) fn is_about_addresses(&self) -> bool {
-        let asks_packet = !self.payload.is_empty() || !self.header_parts.is_empty() || !self.tests.is_empty();
-        let asks_protocol = self.protocols != 0 || !self.protocol_moments.is_empty();
-        let asks_flow = self.app.is_some() || asks_protocol || self.flow != FlowTest::default();
-        let asks_ports = !self.source_ports.is_any() || !self.destination_ports.is_any();
-        !asks_packet && !asks_flow && !asks_ports && self.needs == Scope::default()
-    }
-
-    /// Those that set bits come before those that ask for them, so that one packet can do both.
-    pub(crate) fn memory_order(&self) -> u8 {
-        match (self.effects.is_empty(), self.asks.is_empty()) {
-            (false, true) => 0,
-            (false, false) => 1,
-            (true, false) => 2,
-            (true, true) => 3,
-        }
-    }
+/// A rule whose every part is understood, before it has a place in a set.
+#[derive(Debug)]
+pub(crate) struct Compiled {
+    pub(crate) info: Arc<SignatureInfo>,
+    pub(crate) ends: Ends,
+    /// All but its identity and the numbers of its sets.
+    pub(crate) signature: Signature,
 }
 
 /// Compiles one rule line.
-pub(crate) fn compile(line: &RuleLine, vars: &Vars, names: &mut Names) -> Result<Compiled, Refused> {
+pub(crate) fn compile(line: &RuleLine, vars: &Vars, expressions: &mut Expressions) -> Result<Compiled, Refused> {
     let rule = parse::rule(line).map_err(|(position, cause)| Refused { position, sid: None, cause })?;
     let at = |position, cause| Refused { position, sid: rule.sid(), cause };
-    let mut draft = Draft::new(&rule, names);
+    let mut draft = Draft::new(&rule, expressions);
     draft.protocol(&rule.protocol).map_err(|cause| at(rule.protocol_at, cause))?;
     for option in &rule.options {
         draft.option(option).map_err(|cause| at(option.position, cause))?;
     }
+    let ends = ends_of(&rule, vars)?;
+    draft.finish(&rule, ends).map_err(|cause| at(rule.position, cause))
+}
+
+/// What became of the ends of a rule that has been compiled before, under these variables.
+pub(crate) fn ends(line: &RuleLine, vars: &Vars) -> Result<Ends, Refused> {
+    let rule = parse::rule(line).map_err(|(position, cause)| Refused { position, sid: None, cause })?;
+    ends_of(&rule, vars)
+}
+
+fn ends_of(rule: &Rule, vars: &Vars) -> Result<Ends, Refused> {
+    let at = |position, cause| Refused { position, sid: rule.sid(), cause };
     let (source, destination) = (&rule.source, &rule.destination);
-    let sources = vars.addresses(&source.addresses).map_err(|cause| at(source.addresses_at, cause))?;
-    let source_ports = vars.ports(&source.ports).map_err(|cause| at(source.ports_at, cause))?;
-    let destinations = vars.addresses(&destination.addresses).map_err(|cause| at(destination.addresses_at, cause))?;
-    let destination_ports = vars.ports(&destination.ports).map_err(|cause| at(destination.ports_at, cause))?;
-    let sets = (sources, source_ports, destinations, destination_ports);
-    draft.finish(&rule, sets).map_err(|cause| at(rule.position, cause))
+    Ok(Ends {
+        sources: vars.addresses(&source.addresses).map_err(|cause| at(source.addresses_at, cause))?,
+        source_ports: vars.ports(&source.ports).map_err(|cause| at(source.ports_at, cause))?,
+        destinations: vars.addresses(&destination.addresses).map_err(|cause| at(destination.addresses_at, cause))?,
+        destination_ports: vars.ports(&destination.ports).map_err(|cause| at(destination.ports_at, cause))?,
+    })
 }
 
 /// Where and why a rule was refused.
@@ -179,7 +145,7 @@ impl List {
 /// A rule while its options are read.
 #[derive(Debug)]
 struct Draft<'n> {
-    names: &'n mut Names,
+    expressions: &'n mut Expressions,
     action: Action,
     transports: Transports,
     ip_version: Option<u8>,
@@ -222,9 +188,9 @@ struct Draft<'n> {
 }
 
 impl<'n> Draft<'n> {
-    fn new(rule: &Rule, names: &'n mut Names) -> Self {
+    fn new(rule: &Rule, expressions: &'n mut Expressions) -> Self {
         Self {
-            names,
+            expressions,
             action: rule.action,
             transports: Transports::ANY,
             ip_version: None,

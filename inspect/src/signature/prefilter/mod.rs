@@ -21,6 +21,7 @@ mod table;
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Arc;
 
 use frequency::{commonness, gram};
 use table::{Entry, Table};
@@ -28,19 +29,20 @@ use table::{Entry, Table};
 use super::work::Work;
 use crate::limits::{PREFILTER_NEAR_BYTES_MAX, PREFILTER_PATTERN_BYTES_MAX};
 
-/// A set of patterns, each standing for some signatures.
-#[derive(Debug, Default)]
+/// A set of patterns, each standing for some signatures. What takes memory is shared with the sets that it was built after,
+/// as far as it is the same.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Prefilter {
     grams: Option<Table<4>>,
     pairs: Option<Table<2>>,
     /// Pairs of patterns that end within the first `near_reach` bytes or do not count.
     near_pairs: Option<Table<2>>,
     near_reach: usize,
-    patterns: Vec<Pattern>,
+    patterns: Arc<[Pattern]>,
     /// The patterns' bytes in lower case.
-    bytes: Vec<u8>,
+    bytes: Arc<[u8]>,
     /// Signatures of the patterns.
-    signatures: Vec<u32>,
+    signatures: Arc<[u32]>,
     /// Bytes of the longest pattern.
     length_max: usize,
 }
@@ -49,6 +51,8 @@ pub(crate) struct Prefilter {
 struct Pattern {
     start: u32,
     length: u16,
+    /// It counts near the text's start only.
+    is_near: bool,
     signatures_start: u32,
     signatures_end: u32,
 }
@@ -77,19 +81,28 @@ impl Builder {
         }
     }
 
-    pub(crate) fn build(self) -> Prefilter {
+    /// Builds it, with the tables of one that was built before where the patterns are the same: then only the numbers of
+    /// signatures can differ.
+    pub(crate) fn build(self, before: Option<&Prefilter>) -> Prefilter {
         let mut sorted: Vec<_> = self.patterns.into_iter().collect();
         // Short patterns have the least choice of runs, so they choose first.
         sorted.sort_unstable_by(|(one, _), (other, _)| (one.0.len(), one).cmp(&(other.0.len(), other)));
+        if let Some(before) = before.filter(|before| before.has_patterns(&sorted)) {
+            let signatures: Vec<u32> = sorted.into_iter().flat_map(|(_, signatures)| signatures).collect();
+            let same = *before.signatures == *signatures;
+            let signatures = if same { Arc::clone(&before.signatures) } else { signatures.into() };
+            return Prefilter { signatures, near_reach: self.near_reach, ..before.clone() };
+        }
         let mut filter = Prefilter { near_reach: self.near_reach, ..Prefilter::default() };
+        let (mut patterns, mut all_bytes, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
         let (mut grams, mut pairs, mut near_pairs) = (Vec::new(), Vec::new(), Vec::new());
         let mut loads = HashMap::new();
         for (index, ((bytes, is_near), signatures)) in (0u32..).zip(sorted) {
-            let signatures_start = index_of(&filter.signatures);
-            filter.signatures.extend(signatures);
-            let signatures_end = index_of(&filter.signatures);
-            let (start, length) = (index_of(&filter.bytes), u16::try_from(bytes.len()).unwrap_or(0));
-            filter.patterns.push(Pattern { start, length, signatures_start, signatures_end });
+            let signatures_start = index_of(&numbers);
+            numbers.extend(signatures);
+            let signatures_end = index_of(&numbers);
+            let (start, length) = (index_of(&all_bytes), u16::try_from(bytes.len()).unwrap_or(0));
+            patterns.push(Pattern { start, length, is_near, signatures_start, signatures_end });
             filter.length_max = filter.length_max.max(bytes.len());
             let entry = |offset: usize| Entry::new(&bytes, offset, index);
             match place_of_runs(&bytes, &mut loads) {
@@ -97,11 +110,12 @@ impl Builder {
                 None if is_near => near_pairs.push(entry(0)),
                 None => pairs.push(entry(0)),
             }
-            filter.bytes.extend(bytes);
+            all_bytes.extend(bytes);
         }
         filter.grams = Table::of(grams);
         filter.pairs = Table::of(pairs);
         filter.near_pairs = Table::of(near_pairs);
+        (filter.patterns, filter.bytes, filter.signatures) = (patterns.into(), all_bytes.into(), numbers.into());
         filter
     }
 }
@@ -157,6 +171,22 @@ fn rarest(bytes: &[u8]) -> Option<usize> {
 }
 
 impl Prefilter {
+    /// Whether its patterns are these, each for as many signatures.
+    fn has_patterns(&self, sorted: &[((Vec<u8>, bool), Vec<u32>)]) -> bool {
+        self.patterns.len() == sorted.len()
+            && self.patterns.iter().zip(sorted).all(|(pattern, ((bytes, is_near), signatures))| {
+                let (start, length) = (pattern.start as usize, usize::from(pattern.length));
+                let count = (pattern.signatures_end - pattern.signatures_start) as usize;
+                (pattern.is_near, count) == (*is_near, signatures.len()) && self.bytes[start..start + length] == **bytes
+            })
+    }
+
+    /// Whether the two are searched for by the same tables.
+    #[cfg(test)]
+    pub(crate) fn shares_tables_with(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.patterns, &other.patterns) && Arc::ptr_eq(&self.bytes, &other.bytes)
+    }
+
     /// The patterns, with the number of signatures that each stands for.
     pub(crate) fn patterns(&self) -> impl Iterator<Item = (Vec<u8>, usize)> {
         self.patterns.iter().map(|pattern| {
@@ -261,7 +291,7 @@ mod tests {
             builder.add(pattern, None, index);
         }
         let mut hits = BTreeSet::new();
-        builder.build().scan(text, 0, 0..0, &mut Work::of(u64::MAX), |signature, _| {
+        builder.build(None).scan(text, 0, 0..0, &mut Work::of(u64::MAX), |signature, _| {
             hits.insert(signature);
         });
         hits
@@ -294,7 +324,7 @@ mod tests {
         builder.add(b"MZ", Some(2), 1);
         builder.add(b"PE", Some(10), 2);
         builder.add(b"zz", Some(100_000), 3);
-        let filter = builder.build();
+        let filter = builder.build(None);
         let scan = |text: &[u8], near: Range<usize>| {
             let mut hits = Vec::new();
             filter.scan(text, 0, near, &mut Work::of(u64::MAX), |signature, end| hits.push((signature, end)));
@@ -309,7 +339,7 @@ mod tests {
     fn what_was_seen_is_not_found_again_and_work_ends() {
         let mut builder = Builder::default();
         builder.add(b"needle", None, 7);
-        let filter = builder.build();
+        let filter = builder.build(None);
         let scan = |old, work: &mut Work| {
             let mut hits = Vec::new();
             filter.scan(b"needle.needle.needle", old, 0..0, work, |_, end| hits.push(end));
@@ -332,7 +362,7 @@ mod tests {
         for (index, pattern) in (0..).zip(&patterns) {
             builder.add(pattern, None, index);
         }
-        let filter = builder.build();
+        let filter = builder.build(None);
         let starts: Vec<u8> = patterns.iter().flat_map(|pattern| pattern[..18].to_vec()).collect();
         let ends: Vec<u8> = patterns.iter().flat_map(|pattern| pattern[pattern.len() - 20..].to_vec()).collect();
         for text in [starts, ends, b"gate.php?id=".repeat(1000), b"http://www.evil".repeat(1000), patterns.concat()] {

@@ -4,20 +4,22 @@
 //! shows only its last three at an even one: for those there are two bits that the three choose alone, so that one look at
 //! the word answers both questions. Pairs are asked about at every place.
 
+use std::sync::Arc;
+
 use super::frequency::FOLD;
 
 /// [`FOLD`] for eight bytes.
 const FOLD_EIGHT: u64 = 0x2020_2020_2020_2020;
 
-/// Where patterns hang on runs of `LENGTH` bytes: two, or four.
-#[derive(Debug)]
+/// Where patterns hang on runs of `LENGTH` bytes: two, or four. A copy shares everything.
+#[derive(Clone, Debug)]
 pub(super) struct Table<const LENGTH: usize> {
     /// For the upper bits of the hash a word.
-    words: Box<[u64]>,
+    words: Arc<[u64]>,
     /// For the upper bits of the hash, where its entries start; one more at the end.
-    starts: Box<[u32]>,
+    starts: Arc<[u32]>,
     starts_shift: u32,
-    entries: Box<[Entry]>,
+    entries: Arc<[Entry]>,
 }
 
 /// A run of a pattern.

@@ -2,6 +2,7 @@
 
 mod loading;
 mod matching;
+mod reloading;
 
 use super::{Loaded, RuleFile, RuleSet, Vars};
 use crate::alert::Alert;

@@ -6,6 +6,7 @@ use crate::config::file::{Inspection, OnRefusedRule};
 use crate::config::pattern::matches;
 use crate::config::resolved::{Compiled, Counts};
 use crate::config::spanned::At;
+use crate::regular_file::{self, too_long};
 use inspect::signature::{Refusal, RuleFile, RuleSet, Vars};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::Read;
@@ -17,8 +18,8 @@ const FILES_MAX: usize = 256;
 /// Bytes of one rule file at most: the public sets in one file have about 30 MiB.
 const FILE_LEN_MAX: u64 = 64 << 20;
 
-/// The signatures of a configuration, and how many. Those of the configuration before are used as they are when files and
-/// variables are the same.
+/// The signatures of a configuration, and how many. They share with those of the configuration before what has not changed; where
+/// files and variables are all the same, they are used as they are.
 pub(super) fn load(
     inspection: &Inspection,
     base_dir: &Path,
@@ -72,7 +73,10 @@ fn compile(files: &[RuleFile], vars: &Vars, before: Option<&Compiled>) -> Compil
     if let Some(same) = before.filter(|before| before.source == source) {
         return same.clone();
     }
-    let loaded = RuleSet::compile(files, vars);
+    let loaded = match before {
+        Some(before) => RuleSet::compile_after(&before.rules, files, vars),
+        None => RuleSet::compile(files, vars),
+    };
     Compiled { rules: Arc::new(loaded.rules), refused: loaded.refused.into(), source }
 }
 
@@ -117,7 +121,8 @@ pub(super) fn find(pattern: &At<String>, base_dir: &Path, without: &str, context
             .filter_map(Result::ok)
             .filter(|entry| entry.file_name().to_str().is_some_and(|file| matches(name, file)))
             .map(|entry| entry.path())
-            .filter(|path| path.is_file())
+            // Whatever else stands there under such a name was meant to be read, and is refused if it cannot be.
+            .filter(|path| !path.is_dir())
             .collect(),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => {
@@ -138,16 +143,13 @@ fn read(path: &Path, pattern: &At<String>, files: &mut Vec<RuleFile>, context: &
         return;
     }
     let mut bytes = Vec::new();
-    let result = std::fs::File::open(path).and_then(|file| file.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes));
-    let fault = match result {
-        Err(error) => Some(error.to_string()),
-        Ok(_) if bytes.len() as u64 > FILE_LEN_MAX => Some(format!("it has more than {} MiB", FILE_LEN_MAX >> 20)),
-        Ok(_) => None,
-    };
-    match fault {
-        Some(fault) => context.error_at(&pattern.at, format!("cannot read the rule file `{name}`: {fault}")),
+    let result = regular_file::open(path, FILE_LEN_MAX)
+        .and_then(|file| file.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes))
+        .and_then(|length| if length as u64 > FILE_LEN_MAX { Err(too_long(FILE_LEN_MAX)) } else { Ok(()) });
+    match result {
+        Err(fault) => context.error_at(&pattern.at, format!("cannot read the rule file `{name}`: {fault}")),
         // Rule sets in the wild have comments in Latin-1; a signature that has such bytes will not match by accident.
-        None => files.push(RuleFile { name, text: String::from_utf8_lossy(&bytes).into_owned() }),
+        Ok(()) => files.push(RuleFile { name, text: String::from_utf8_lossy(&bytes).into_owned() }),
     }
 }
 
