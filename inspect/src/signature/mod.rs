@@ -23,6 +23,7 @@ mod prefilter;
 mod program;
 mod ranges;
 mod rate;
+mod reach;
 mod ruleset;
 mod selection;
 mod syntax;

@@ -1,11 +1,12 @@
 //! Which signatures are looked at when: by packet group and by buffer, through prefilters where a pattern allows it.
 
-use super::content::{Content, FastPattern, Operand};
+use super::content::{Content, FastPattern};
 use super::definition::{Absence, AppMatch, BufferCondition, Signature};
 use super::group::{GroupId, GroupKey};
 use super::prefilter::{Builder, Prefilter};
 use super::program::{Op, Step};
 use super::ranges::PortSet;
+use super::reach::with_reaches;
 use super::ruleset::RuleSet;
 use super::transform::Transform;
 use crate::inspector::Direction;
@@ -111,7 +112,8 @@ impl Selection {
         for (index, trigger) in (0u32..).zip(&triggers) {
             match trigger {
                 Trigger::Buffer(buffer, pattern, dotted) => {
-                    let reach = pattern.reach.map(|reach| reach + usize::from(*dotted));
+                    // There may be a dot before the text, for this signature or for another.
+                    let reach = pattern.reach.map(|reach| reach.saturating_add(1));
                     if matches!(buffer, Buffer::HttpResponseBody | Buffer::FileData) {
                         response_files.add(&pattern.bytes, reach, index);
                     }
@@ -199,11 +201,13 @@ impl PacketGroup {
 }
 
 fn trigger(signature: &Signature) -> Trigger {
-    let payload = signature.payload.iter().filter_map(|step| searched(step, &[])).map(|pattern| (None, false, pattern));
+    let payload = with_reaches(&signature.payload).filter_map(|(step, reach)| searched(step, reach, &[]));
+    let payload = payload.map(|pattern| (None, false, pattern));
     let buffers = signature.app.iter().flat_map(|app| &app.buffers).filter(|condition| is_needed(condition));
     let buffers = buffers.flat_map(|condition| {
         let place = (Some(condition.buffer), condition.transforms.contains(&Transform::DotPrefix));
-        let searched = condition.steps.iter().filter_map(|step| searched(step, &condition.transforms));
+        let steps = with_reaches(&condition.steps);
+        let searched = steps.filter_map(|(step, reach)| searched(step, reach, &condition.transforms));
         searched.map(move |pattern| (place.0, place.1, pattern))
     });
     let best = payload.chain(buffers).max_by_key(|(buffer, _, pattern)| score(*buffer, pattern));
@@ -256,7 +260,7 @@ impl Searched {
     }
 }
 
-fn searched(step: &Step, transforms: &[Transform]) -> Option<Searched> {
+fn searched(step: &Step, reach: Option<usize>, transforms: &[Transform]) -> Option<Searched> {
     let Op::Content(content) = &step.op else { return None };
     // The text is scanned as it is, its case folded: only these leave a pattern where it can be found.
     let found_there = |transform: &Transform| {
@@ -266,10 +270,6 @@ fn searched(step: &Step, transforms: &[Transform]) -> Option<Searched> {
         return None;
     }
     let (bytes, is_chosen) = chopped(content);
-    let reach = match (content.offset.unwrap_or(Operand::Literal(0)), content.depth) {
-        (Operand::Literal(offset), Some(Operand::Literal(depth))) => usize::try_from(offset.saturating_add(depth)).ok(),
-        _ => None,
-    };
     (bytes.len() >= Builder::LENGTH_MIN).then(|| Searched { bytes: bytes.to_vec(), reach, is_chosen })
 }
 

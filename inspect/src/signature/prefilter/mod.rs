@@ -5,18 +5,20 @@
 //! Of each signature one pattern is searched for (its fast pattern); only when that occurs is the signature looked at
 //! as a whole. Of each such pattern, two runs of four bytes are chosen that traffic rarely holds, one byte apart: so one
 //! of them begins at an even place of the text wherever the pattern stands, and every second place is all that has to be
-//! asked about. The pass folds the case of the four bytes there, hashes them and asks two bits of a table that fits into
-//! the nearest caches ([`table`]): mostly the answer is no. Where it is yes, up to eight bytes of each pattern that hangs
-//! on the run are compared, and where they agree the pattern as a whole.
+//! looked at. What a look costs decides how fast inspection is, so it is a hash and one byte of a table that fits into
+//! the nearest caches ([`grams`]): mostly the answer is no. Where it is yes, up to eight bytes of each pattern that hangs
+//! on the run are compared ([`table`]), and where they agree the pattern as a whole.
 //!
-//! Patterns of two and three bytes have no such runs. They have a table of pairs of their own, or rather two: nearly all
-//! of them may stand only within the first bytes of their text, and those need not be looked for in the rest. Signatures
-//! with nothing but single bytes are not for a prefilter.
+//! Patterns of two and three bytes have no such runs. They are looked for by their first two bytes ([`pairs`]), in two
+//! sets: nearly all of them may stand only within the first bytes of their text, and those need not be looked for in the
+//! rest. Signatures with nothing but single bytes are not for a prefilter.
 //!
 //! A hostile text can be full of runs that patterns hang on, though it holds none of the patterns. The builder spreads
 //! the patterns over different runs, and what is compared adds to the packet's count of work, like all verification.
 
 mod frequency;
+mod grams;
+mod pairs;
 mod table;
 
 use std::collections::HashMap;
@@ -24,6 +26,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use frequency::{commonness, gram};
+use grams::Grams;
+use pairs::Pairs;
 use table::{Entry, Table};
 
 use super::work::Work;
@@ -33,10 +37,14 @@ use crate::limits::{PREFILTER_NEAR_BYTES_MAX, PREFILTER_PATTERN_BYTES_MAX};
 /// as far as it is the same.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Prefilter {
-    grams: Option<Table<4>>,
-    pairs: Option<Table<2>>,
+    grams: Option<Grams>,
+    /// By runs of four bytes.
+    runs: Table<4>,
+    /// By the last three bytes of patterns of four.
+    rests: Table<3>,
+    pairs: Option<(Pairs, Table<2>)>,
     /// Pairs of patterns that end within the first `near_reach` bytes or do not count.
-    near_pairs: Option<Table<2>>,
+    near_pairs: Option<(Pairs, Table<2>)>,
     near_reach: usize,
     patterns: Arc<[Pattern]>,
     /// The patterns' bytes in lower case.
@@ -95,36 +103,50 @@ impl Builder {
         }
         let mut filter = Prefilter { near_reach: self.near_reach, ..Prefilter::default() };
         let (mut patterns, mut all_bytes, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
-        let (mut grams, mut pairs, mut near_pairs) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut runs, mut rests, mut pairs, mut near_pairs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut places = Vec::new();
         let mut loads = HashMap::new();
-        for (index, ((bytes, is_near), signatures)) in (0u32..).zip(sorted) {
+        for (index, ((bytes, is_near), signatures)) in (0u32..).zip(&sorted) {
             let signatures_start = index_of(&numbers);
             numbers.extend(signatures);
             let signatures_end = index_of(&numbers);
             let (start, length) = (index_of(&all_bytes), u16::try_from(bytes.len()).unwrap_or(0));
-            patterns.push(Pattern { start, length, is_near, signatures_start, signatures_end });
+            patterns.push(Pattern { start, length, is_near: *is_near, signatures_start, signatures_end });
             filter.length_max = filter.length_max.max(bytes.len());
-            let entry = |offset: usize| Entry::new(&bytes, offset, index);
-            match place_of_runs(&bytes, &mut loads) {
-                Some(offset) => grams.extend([entry(offset), entry(offset + 1)]),
-                None if is_near => near_pairs.push(entry(0)),
-                None => pairs.push(entry(0)),
+            let entry = |offset: usize| Entry::new(bytes, offset, index);
+            match place_of_runs(bytes, &mut loads) {
+                Some(offset) => {
+                    places.push((bytes.as_slice(), offset));
+                    runs.push(entry(offset));
+                    let second = if bytes.len() > 4 { &mut runs } else { &mut rests };
+                    second.push(entry(offset + 1));
+                }
+                None if *is_near => near_pairs.push((pair(bytes), entry(0))),
+                None => pairs.push((pair(bytes), entry(0))),
             }
             all_bytes.extend(bytes);
         }
-        filter.grams = Table::of(grams);
-        filter.pairs = Table::of(pairs);
-        filter.near_pairs = Table::of(near_pairs);
+        filter.grams = (!places.is_empty()).then(|| Grams::of(places.iter().copied()));
+        (filter.runs, filter.rests) = (Table::of(runs), Table::of(rests));
+        (filter.pairs, filter.near_pairs) = (pairs_of(pairs), pairs_of(near_pairs));
         (filter.patterns, filter.bytes, filter.signatures) = (patterns.into(), all_bytes.into(), numbers.into());
         filter
     }
 }
 
+fn pairs_of(entries: Vec<([u8; 2], Entry)>) -> Option<(Pairs, Table<2>)> {
+    let pairs = Pairs::of(entries.iter().map(|&(pair, _)| pair));
+    (!entries.is_empty()).then(|| (pairs, Table::of(entries.into_iter().map(|(_, entry)| entry).collect())))
+}
+
+fn pair(bytes: &[u8]) -> [u8; 2] {
+    let byte = |index: usize| bytes.get(index).copied().unwrap_or(0);
+    [byte(0), byte(1)]
+}
+
 /// Offset of the first of the two runs that a pattern is searched by, one byte apart; `None` for patterns of less than
-/// four bytes. The second run of a pattern of four bytes has three of them. `loads` counts the patterns by run: what
-/// many patterns hang on is cheap to fill a text with.
+/// four bytes. `loads` counts the patterns by run: what many patterns hang on is cheap to fill a text with.
 fn place_of_runs(bytes: &[u8], loads: &mut HashMap<u32, u32>) -> Option<usize> {
-    const LOAD: u32 = 40;
     let last = match bytes.len() {
         0..4 => return None,
         length => length.saturating_sub(5),
@@ -133,13 +155,24 @@ fn place_of_runs(bytes: &[u8], loads: &mut HashMap<u32, u32>) -> Option<usize> {
         let byte = |ahead: usize| bytes.get(offset + ahead).copied().unwrap_or(0);
         [byte(0), byte(1), byte(2), byte(3)]
     };
-    let cost = |offset: usize| commonness(run(offset)) + LOAD * loads.get(&gram(run(offset))).copied().unwrap_or(0);
+    let cost = |offset: usize| {
+        let (own, load) = (commonness(run(offset)), loads.get(&gram(run(offset))).copied().unwrap_or(0));
+        // A second look, two bytes on, is asked too, where the pattern shows three bytes there.
+        let alarms = if offset + 5 <= bytes.len() { own.min(commonness(run(offset + 2))) } else { own + LONE };
+        alarms + own / 4 + LOAD * load
+    };
     let offset = (0..=last).min_by_key(|&offset| cost(offset) + cost(offset + 1))?;
     for offset in [offset, offset + 1] {
         *loads.entry(gram(run(offset))).or_default() += 1;
     }
     Some(offset)
 }
+
+/// What a pattern more on the same run costs, measured as runs' commonness is.
+const LOAD: u32 = 40;
+
+/// What it costs that one look alone must tell where a pattern may be.
+const LONE: u32 = 60;
 
 fn index_of<T>(items: &[T]) -> u32 {
     u32::try_from(items.len()).unwrap_or(u32::MAX)
@@ -219,33 +252,37 @@ impl Prefilter {
     ) {
         let mut search = Search { text, old, work, seen: [u32::MAX; SEEN], found };
         if let Some(grams) = &self.grams {
-            grams.pass(text, 0, &mut |run, place| self.compare(grams, run, place, &mut search));
+            grams.pass(text, &mut |place, is_short| {
+                self.compare(&self.runs, place, &mut search);
+                if is_short && !self.rests.is_empty() {
+                    self.compare(&self.rests, place, &mut search);
+                }
+            });
         }
-        if let Some(pairs) = &self.pairs {
-            pairs.pass(text, 0, &mut |run, place| self.compare(pairs, run, place, &mut search));
+        if let Some((pairs, table)) = &self.pairs {
+            pairs.pass(text, 0, &mut |place| self.compare(table, place, &mut search));
         }
-        if let Some(pairs) = &self.near_pairs {
+        if let Some((pairs, table)) = &self.near_pairs {
             let near = near.start.min(text.len())..near.end.min(text.len());
             search.text = &text[..near.end];
-            pairs.pass(search.text, near.start, &mut |run, place| self.compare(pairs, run, place, &mut search));
+            pairs.pass(search.text, near.start, &mut |place| self.compare(table, place, &mut search));
         }
     }
 
-    /// Compares the patterns that hang on `run` with the text around its place.
+    /// Compares the patterns that may hang on a run with the text around its place.
     #[inline(never)]
-    fn compare<const LENGTH: usize, F: FnMut(u32, usize)>(
+    fn compare<const KEY: usize, F: FnMut(u32, usize)>(
         &self,
-        table: &Table<LENGTH>,
-        run: u32,
+        table: &Table<KEY>,
         place: usize,
         search: &mut Search<'_, F>,
     ) {
         if search.work.is_spent() {
             return;
         }
-        let entries = table.entries(run);
-        search.work.done += 4 + entries.len() as u64;
         let eight = table::eight(search.text, place);
+        let entries = table.entries(eight);
+        search.work.done += 4 + entries.len() as u64;
         for entry in entries.iter().filter(|entry| entry.agrees(eight)) {
             search.work.done += 8;
             let pattern = self.patterns[entry.pattern as usize];
@@ -315,6 +352,32 @@ mod tests {
             let place = planted.index(text.len() + 1);
             text.splice(place..place, plant.iter().copied());
             prop_assert_eq!(scan(&patterns, &text), naive(&patterns, &text));
+        }
+    }
+
+    #[test]
+    fn sets_of_every_size_are_found_wherever_they_stand() {
+        // Numbers that look random, of our own making.
+        let mut state = 1u64;
+        let mut random = |below: u64| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) % below
+        };
+        for count in [1, 3, 40, 600, 9000] {
+            let patterns: Vec<Vec<u8>> =
+                (0..count).map(|_| (0..2 + random(11)).map(|_| random(256) as u8).collect()).collect();
+            let mut builder = Builder::default();
+            for (index, pattern) in (0..).zip(&patterns) {
+                builder.add(pattern, None, index);
+            }
+            let filter = builder.build(None);
+            for (index, pattern) in (0u32..).zip(&patterns) {
+                let (before, behind) = (random(40) as usize, random(40) as usize);
+                let text = [&vec![b'.'; before], pattern.as_slice(), &vec![b'.'; behind]].concat();
+                let mut hits = Vec::new();
+                filter.scan(&text, 0, 0..0, &mut Work::of(u64::MAX), |signature, _| hits.push(signature));
+                assert!(hits.contains(&index), "{pattern:?} of {count} behind {before} bytes, before {behind}");
+            }
         }
     }
 

@@ -21,8 +21,12 @@ pub fn add(results: &mut Results) {
 }
 
 fn walk(results: &mut Results) {
-    let cases =
-        [("60 B, 16 flows", "1.0"), ("1500 B, 16 flows", "1.0"), ("60 B, 100k flows", "1.3"), ("60 B, 1M flows", "1.6")];
+    let cases = [
+        ("60 B, 16 flows", "1.0"),
+        ("1500 B, 16 flows", "1.0"),
+        ("60 B, 100k flows", "1.3"),
+        ("60 B, 1M flows", "1.6"),
+    ];
     for ((what, most), case) in cases.into_iter().zip(in_process::FIGURES) {
         let name = format!("walk {case}");
         let measured = results.median(WALK, &name).map(|cycles| {
