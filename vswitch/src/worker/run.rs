@@ -3,11 +3,11 @@
 //! # Theory of operation
 //!
 //! While frames come, the worker polls in rounds: one burst from each queue whose port has not had more than its share of the
-//! worker's time (see [`super::fairness`]), from another queue on in each round. When no queue had a frame for a while
-//! ([`super::patience`]), it goes to sleep in four steps that cannot lose a wake-up: ask every peer to kick for its next frame ([`QueueIo::arm`], which
-//! ends with a full fence), look at every queue once more (arm says whether a frame waits), then block on the kick descriptors
-//! and the command descriptor. A frame that was offered before the peer saw the request is found by the second look; one
-//! offered later kicks.
+//! worker's time (see [`super::fairness`]), from another queue on in each round. When no queue had a frame for a while (see
+//! [`super::patience`]), it goes to sleep in four steps that cannot lose a wake-up: ask every peer to kick for its next frame
+//! ([`QueueIo::arm`], which ends with a full fence), look at every queue once more (arm says whether a frame waits), then block
+//! on the kick descriptors and the command descriptor. A frame that was offered before the peer saw the request is found by
+//! the second look; one offered later kicks.
 //!
 //! [`QueueIo::arm`]: crate::port::QueueIo::arm
 
