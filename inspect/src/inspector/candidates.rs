@@ -124,8 +124,8 @@ impl Candidates {
             if !open.is_fresh {
                 continue;
             }
-            for &signature in &open.waiting {
-                self.push(Candidate { signature, side: place, is_stale: true });
+            for waiting in &open.waiting {
+                self.push(Candidate { signature: waiting.signature, side: place, is_stale: true });
             }
             for &signature in &*rules.selection.without_buffer {
                 self.push(Candidate { signature, side: place, is_stale: true });

@@ -7,7 +7,7 @@ use crate::inspector::judge::{Answer, Judge};
 use crate::inspector::memory::{FlowNotes, apply};
 use crate::inspector::{Decision, FlowFate, Inspector, Look, Mode};
 use crate::limits::ALERTS_PER_PACKET_MAX;
-use crate::signature::{Action, RateKey, Rated, Signature, Track, Transports, Work};
+use crate::signature::{Action, Known, RateKey, Rated, Signature, Track, Transports, Work};
 use crate::verdict::{Refused, Verdict};
 
 impl Inspector {
@@ -113,6 +113,7 @@ impl Inspector {
                 }
                 if concerns_flow {
                     decision.flow = FlowFate::Refused;
+                    decision.refused_by.get_or_insert(candidate.signature);
                 }
                 AlertAction::Blocked
             }
@@ -158,24 +159,26 @@ fn concerns_flow(signature: &Signature, look: &Look<'_>) -> bool {
 /// Remembers what a signature waits for; `false` when there is no room to.
 fn wait(candidate: Candidate, side: Option<u16>, look: &Look<'_>, flow: Option<&mut Flow>) -> bool {
     let Some(flow) = flow else { return true };
+    let known = Known::of(look.rules, candidate.signature);
     match side {
         Some(side) => match flow.transactions.sides.get_mut(usize::from(side)) {
-            Some(open) => open.wait(candidate.signature),
+            Some(open) => open.wait(known),
             None => true,
         },
-        None => flow.windows[index(look.view.direction)].wait(candidate.signature),
+        None => flow.windows[index(look.view.direction)].wait(known),
     }
 }
 
 /// Remembers a match, so that the same bytes do not make it again.
 fn note(candidate: Candidate, side: Option<u16>, look: &Look<'_>, flow: Option<&mut Flow>) {
     let Some(flow) = flow else { return };
+    let known = Known::of(look.rules, candidate.signature);
     match side.and_then(|side| flow.transactions.sides.get_mut(usize::from(side))) {
-        Some(open) => open.note_match(candidate.signature),
+        Some(open) => open.note_match(known),
         None => {
             let window = &mut flow.windows[index(look.view.direction)];
             if window.is_fresh() {
-                window.note_match(candidate.signature);
+                window.note_match(known);
             }
         }
     }

@@ -257,10 +257,10 @@ impl Inspector {
             }
             Kept::WithoutFiles if look.is_for_files => Some((None, true)),
             Kept::Open(mut open) => {
-                open.meet(look.signatures());
+                open.meet(look);
                 Some((Some(open), false))
             }
-            Kept::Passed(_) | Kept::Nothing | Kept::Refused | Kept::WithoutFiles => Some((None, false)),
+            Kept::Passed(_) | Kept::Nothing | Kept::Refused(_) | Kept::WithoutFiles => Some((None, false)),
         }
     }
 

@@ -1,13 +1,14 @@
 //! What is remembered of one flow, and the table of flows.
 
+use crate::inspector::fate::Refusal;
 use crate::inspector::memory::FlowNotes;
 use crate::inspector::observer::Observed;
 use crate::inspector::transactions::Transactions;
-use crate::inspector::{Direction, FlowSlot};
+use crate::inspector::{Direction, FlowSlot, Look};
 use crate::limits::{DIRECT_MAX, FLOW_SLOTS_MAX, STREAM_WINDOW_BYTES, WAITING_MAX, WORK_SAVED_FIRST};
 use crate::protocol::{AppProtocol, Conversation, Status};
 use crate::record::FlowSummary;
-use crate::signature::{Facts, FlowCounts, PacketGroup, RuleSet, ends_match};
+use crate::signature::{Facts, FlowCounts, Known, PacketGroup, RuleSet, ends_match};
 use crate::stream::{Stream, StreamMemory};
 
 /// What is remembered of one flow.
@@ -77,9 +78,9 @@ pub(crate) struct Window {
     /// Offset in `bytes` of what the packet at hand has brought.
     pub(crate) fresh_from: usize,
     /// Signatures of which the fast pattern was seen, with the place in the stream behind which they stop waiting.
-    waiting: Vec<(u32, u64)>,
+    waiting: Vec<(Known, u64)>,
     /// Signatures that matched, with the stream's end at that time.
-    matched: Vec<(u32, u64)>,
+    matched: Vec<(Known, u64)>,
 }
 
 /// The index of a direction in a pair.
@@ -135,14 +136,14 @@ impl Window {
     }
 
     /// Lets a signature wait for more; `false` when too many wait already.
-    pub(crate) fn wait(&mut self, signature: u32) -> bool {
+    pub(crate) fn wait(&mut self, known: Known) -> bool {
         let until = self.end() + STREAM_WINDOW_BYTES as u64;
-        if self.waiting.iter().any(|&(waiting, _)| waiting == signature) {
+        if self.waiting.iter().any(|(waiting, _)| waiting.signature == known.signature) {
             return true;
         }
         let has_room = self.waiting.len() < WAITING_MAX;
         if has_room {
-            self.waiting.push((signature, until));
+            self.waiting.push((known, until));
         }
         has_room
     }
@@ -151,25 +152,32 @@ impl Window {
     pub(crate) fn waiting(&mut self) -> impl Iterator<Item = u32> {
         let end = self.end();
         self.waiting.retain(|&(_, until)| end <= until);
-        self.waiting.iter().map(|&(signature, _)| signature)
+        self.waiting.iter().map(|(waiting, _)| waiting.signature)
     }
 
     /// The bytes that a signature is to look at, and their place in the stream. One that has no pattern to tell it what
     /// is new looks only at what has come since it matched last, so that the same bytes do not make it match again.
     pub(crate) fn unmatched(&self, signature: u32, is_stale: bool) -> (&[u8], u64) {
-        let matched = self.matched.iter().find(|&&(matched, end)| is_stale && matched == signature && end > self.base);
+        let is_own = |&&(matched, end): &&(Known, u64)| is_stale && matched.signature == signature && end > self.base;
+        let matched = self.matched.iter().find(is_own);
         let from = matched.map_or(0, |&(_, end)| usize::try_from(end - self.base).unwrap_or(0));
         (self.bytes.get(from..).unwrap_or_default(), self.base + from as u64)
     }
 
     /// Notes a match.
-    pub(crate) fn note_match(&mut self, signature: u32) {
-        self.waiting.retain(|&(waiting, _)| waiting != signature);
+    pub(crate) fn note_match(&mut self, known: Known) {
+        self.waiting.retain(|(waiting, _)| waiting.signature != known.signature);
         let (base, end) = (self.base, self.end());
-        self.matched.retain(|&(matched, end)| matched != signature && end > base);
+        self.matched.retain(|(matched, end)| matched.signature != known.signature && *end > base);
         if self.matched.len() < WAITING_MAX {
-            self.matched.push((signature, end));
+            self.matched.push((known, end));
         }
+    }
+
+    /// Keeps what is known of signatures that another rule set has too.
+    fn move_to(&mut self, rules: &RuleSet) {
+        self.waiting.retain_mut(|(waiting, _)| waiting.moves_to(rules));
+        self.matched.retain_mut(|(matched, _)| matched.moves_to(rules));
     }
 }
 
@@ -206,23 +214,22 @@ impl Flow {
         };
     }
 
-    /// Under another rule set, signatures have other numbers, and under another profile others apply: what was noted
-    /// under the old ones is forgotten, the bytes are not.
-    pub(crate) fn meet(&mut self, signatures: u64) {
+    /// Under another rule set, signatures have other numbers, and under another profile others apply. What was noted of those
+    /// that are the same goes on, so that a reload in the middle of an attack does not hide it; bits and numbers have names.
+    pub(crate) fn meet(&mut self, look: &Look<'_>) {
+        let signatures = look.signatures();
         if self.signatures == signatures {
             return;
         }
         self.signatures = signatures;
         self.would_be_refused = false;
-        self.notes = FlowNotes::default();
         self.has_sent = [false; 2];
         self.direct = [Direct::Unknown, Direct::Unknown];
         for window in &mut self.windows {
-            window.waiting.clear();
-            window.matched.clear();
+            window.move_to(look.rules);
         }
         for side in &mut self.transactions.sides {
-            side.look_anew();
+            side.look_anew(look.rules);
         }
     }
 
@@ -290,8 +297,8 @@ pub(crate) enum Kept {
     /// Nothing is remembered.
     #[default]
     Nothing,
-    /// Nothing of the flow passes any more.
-    Refused,
+    /// Nothing of the flow passes any more, while this stands.
+    Refused(Box<Refusal>),
     /// It speaks nothing that carries files; no signature asked for it to be followed.
     WithoutFiles,
     /// A `pass` signature, or an exception policy, took the flow out of inspection, as long as the rule set and the profile
@@ -334,14 +341,22 @@ impl Flows {
     /// Whether the flow has been refused.
     #[inline]
     pub(crate) fn is_refused(&self, slot: FlowSlot) -> bool {
-        matches!(self.slots.get(slot.0 as usize), Some(Kept::Refused))
+        matches!(self.slots.get(slot.0 as usize), Some(Kept::Refused(_)))
+    }
+
+    /// Why a flow has been refused, if it has.
+    pub(crate) fn refusal(&mut self, slot: FlowSlot) -> Option<&mut Refusal> {
+        match self.slots.get_mut(slot.0 as usize) {
+            Some(Kept::Refused(refusal)) => Some(refusal),
+            _ => None,
+        }
     }
 
     /// What the next packet of a flow can expect, without a look at it.
     #[inline(always)]
     pub(crate) fn outlook(&self, slot: FlowSlot) -> Outlook {
         match self.slots.get(slot.0 as usize) {
-            Some(Kept::Refused) => Outlook::Refused,
+            Some(Kept::Refused(_)) => Outlook::Refused,
             Some(Kept::Passed(fingerprint)) => Outlook::Passed(*fingerprint),
             Some(Kept::WithoutFiles) => Outlook::WithoutFiles,
             Some(Kept::Open(_) | Kept::Nothing) | None => Outlook::Unknown,

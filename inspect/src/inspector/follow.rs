@@ -5,14 +5,15 @@ use crate::inspector::flow::{Flow, index};
 use crate::inspector::transactions::Collector;
 use crate::inspector::{Decision, ExceptionPolicy, Inspector, Look};
 use crate::protocol::Status;
-use crate::signature::Transports;
+use crate::signature::{Transports, Work};
 use crate::stream::{Progress, Stream};
 use crate::verdict::Refused;
 use crate::wire::{TcpFlags, TcpView};
 
 impl Inspector {
     /// Takes the packet's bytes into the flow's stream and protocol.
-    pub(super) fn follow(&mut self, look: &Look<'_>, flow: &mut Flow) -> Result<(), Decision> {
+    pub(super) fn follow(&mut self, look: &Look<'_>, flow: &mut Flow, work: &mut Work) -> Result<(), Decision> {
+        let is_bounded = look.is_work_bounded();
         let direction = look.view.direction;
         let status = if look.facts.transport == Transports::UDP {
             let Flow { conversation, transactions, observed, .. } = flow;
@@ -27,11 +28,13 @@ impl Inspector {
                     observed,
                     files: &mut self.files,
                     is_for_files: look.is_for_files,
+                    work,
+                    is_bounded,
                 },
             )
         } else if let Some(tcp) = look.facts.packet.tcp() {
             flow.windows[index(direction)].turn();
-            self.follow_segment(look, &tcp, flow)?
+            self.follow_segment(look, &tcp, flow, work)?
         } else {
             return Ok(());
         };
@@ -46,7 +49,14 @@ impl Inspector {
     }
 
     /// Takes a TCP segment into its stream; what becomes readable by it goes into the window and to the parser.
-    fn follow_segment(&mut self, look: &Look<'_>, tcp: &TcpView<'_>, flow: &mut Flow) -> Result<Status, Decision> {
+    fn follow_segment(
+        &mut self,
+        look: &Look<'_>,
+        tcp: &TcpView<'_>,
+        flow: &mut Flow,
+        work: &mut Work,
+    ) -> Result<Status, Decision> {
+        let is_bounded = look.is_work_bounded();
         let direction = look.view.direction;
         let (own, other) = (index(direction), index(direction.reversed()));
         let is_syn = tcp.flags.contains(TcpFlags::SYN);
@@ -71,6 +81,8 @@ impl Inspector {
             observed: observed.as_deref_mut(),
             files: &mut self.files,
             is_for_files: look.is_for_files,
+            work,
+            is_bounded,
         };
         let window = &mut windows[own];
         let consume = |_, bytes: &[u8]| {

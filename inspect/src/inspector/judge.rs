@@ -157,7 +157,7 @@ impl Judge<'_> {
     }
 
     fn transaction(&mut self, signature: u32, app: &AppMatch, open: &TransactionSide, place: u16) -> Answer {
-        if !side_allows(app, open.side) || open.matched.contains(&signature) {
+        if !side_allows(app, open.side) || open.has_matched(signature) {
             return Answer::No;
         }
         let mut answer = Answer::Yes(Some(place));

@@ -188,8 +188,11 @@ impl Inspector {
         now_ms: u64,
         alerts: &mut Vec<Alert>,
     ) -> Verdict {
-        if flow.slot.is_some_and(|slot| self.flows.is_refused(slot)) {
-            return Verdict::Drop(Refused::FlowRefused);
+        if let Some(slot) = flow.slot
+            && self.flows.is_refused(slot)
+            && let Some(verdict) = self.judge_refused(rules, profile, slot)
+        {
+            return verdict;
         }
         let is_noted = self.records.follows_all() && self.is_noted(packet);
         if rules.is_empty() && !is_noted && !self.files.is_on() {
@@ -237,7 +240,7 @@ impl Inspector {
         if is_let_go && decision.flow == FlowFate::Open {
             self.put_back(flow, Kept::WithoutFiles);
         } else {
-            self.settle(&look, kept, decision.flow);
+            self.settle(&look, kept, &decision);
         }
         verdict
     }
@@ -258,10 +261,11 @@ impl Inspector {
         let Kept::Open(mut open) = self.flows.take(slot) else { return };
         let own = Arc::clone(&self.own);
         let look = Look { rules, profile: &own, facts, view: flow, now_ms, is_for_files: false };
-        open.meet(look.signatures());
+        open.meet(&look);
         open.windows.iter_mut().for_each(flow::Window::turn);
         self.files.begin(&look);
         let Flow { conversation, transactions, observed, .. } = &mut *open;
+        let mut work = Work::of(WORK_SAVED_MAX);
         for direction in [Direction::ToServer, Direction::ToClient] {
             conversation.closed(
                 direction,
@@ -273,13 +277,14 @@ impl Inspector {
                     observed: observed.as_deref_mut(),
                     files: &mut self.files,
                     is_for_files: false,
+                    work: &mut work,
+                    is_bounded: false,
                 },
             );
         }
         for side in &mut open.transactions.sides {
             side.close();
         }
-        let mut work = Work::of(WORK_SAVED_MAX);
         self.candidates.clear();
         self.candidates.of_transactions(rules, &mut open, &mut work);
         let known_alerts = alerts.len();
@@ -290,7 +295,7 @@ impl Inspector {
         }
         let decision = self.heed_files(&look, decision, Some(&open));
         self.would_drop = None;
-        self.settle(&look, Some(open), decision.flow);
+        self.settle(&look, Some(open), &decision);
     }
 
     /// Forgets everything about a flow whose slot is given back. What was still to be told of it is in
@@ -330,13 +335,17 @@ impl Inspector {
         mut flow: Option<&mut Flow>,
         alerts: &mut Vec<Alert>,
     ) -> Decision {
+        let (rules, direction) = (look.rules, look.view.direction);
+        let saved = flow.as_deref().map_or(0, |flow| flow.saved_work);
+        let mut work = Work::of(WORK_PER_PACKET + WORK_PER_BYTE * look.facts.payload.len() as u64 + saved);
         if let Some(flow) = flow.as_deref_mut() {
             let (packets, bytes) = &mut flow.passed[flow::index(look.view.direction)];
             (*packets, *bytes) = (*packets + 1, *bytes + look.facts.packet.frame().len() as u64);
             let before = flow.conversation.protocol();
-            let followed = self.follow(look, flow);
+            let followed = self.follow(look, flow, &mut work);
             flow.has_new_protocol = flow.conversation.protocol() != before;
             if let Err(decision) = followed {
+                self.work_done += work.done;
                 return decision;
             }
             if self.holds_too_much(flow) {
@@ -344,14 +353,11 @@ impl Inspector {
                 let policy = look.profile.settings().memory_exception;
                 let exception = self.exception(policy, Refused::Memory, look);
                 if exception.stops() {
+                    self.work_done += work.done;
                     return exception;
                 }
             }
         }
-        let (rules, direction) = (look.rules, look.view.direction);
-        let saved = flow.as_deref().map_or(0, |flow| flow.saved_work);
-        let work_max = WORK_PER_PACKET + WORK_PER_BYTE * look.facts.payload.len() as u64 + saved;
-        let mut work = Work::of(work_max);
         self.candidates.clear();
         if let Some(group) = group {
             self.candidates.of_packet(rules, group, &look.facts, flow.as_deref_mut(), direction, &mut work);
@@ -407,8 +413,8 @@ impl Inspector {
     }
 
     /// Puts the flow's memory back, or what has become of it.
-    fn settle(&mut self, look: &Look<'_>, open: Option<Box<Flow>>, fate: FlowFate) {
-        let kept = match (fate, open) {
+    fn settle(&mut self, look: &Look<'_>, open: Option<Box<Flow>>, decision: &Decision) {
+        let kept = match (decision.flow, open) {
             (FlowFate::Open, Some(mut open)) => {
                 open.transactions.tidy(&mut self.pool);
                 Kept::Open(open)
@@ -418,7 +424,10 @@ impl Inspector {
                 if let Some(open) = open {
                     self.end(open);
                 }
-                if fate == FlowFate::Refused { Kept::Refused } else { Kept::Passed(look.profile.pass_mark(look.rules)) }
+                match fate {
+                    FlowFate::Refused => Kept::Refused(Box::new(Self::refusal(look, decision))),
+                    FlowFate::Passed | FlowFate::Open => Kept::Passed(look.profile.pass_mark(look.rules)),
+                }
             }
         };
         self.put_back(look.view, kept);

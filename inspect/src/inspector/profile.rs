@@ -133,6 +133,14 @@ impl Profile {
         }
     }
 
+    /// Whether there is a signature of this identity that applies and asks for the packet to be stopped.
+    pub(crate) fn refuses_by(&self, rules: &RuleSet, identity: u64) -> bool {
+        rules.index_of(identity).is_some_and(|index| {
+            let action = self.action(rules.signatures[index as usize].action, index);
+            self.applies(index) && matches!(action, Action::Drop | Action::Reject)
+        })
+    }
+
     /// Tells apart profiles in which other signatures apply; 0 where all do.
     #[inline]
     pub(crate) fn choice(&self) -> u64 {

@@ -18,7 +18,7 @@ use crate::limits::{
 };
 use crate::protocol::{Anomaly, Buffer, Delivery, File, Number, Piece, Sink, Stage};
 use crate::record::Detail;
-use crate::signature::RuleSet;
+use crate::signature::{Known, RuleSet, Work};
 
 /// One side of one transaction.
 #[derive(Debug)]
@@ -40,9 +40,9 @@ pub(crate) struct TransactionSide {
     /// Something is new since the last look.
     pub(crate) is_fresh: bool,
     /// Signatures that wait for more of it.
-    pub(crate) waiting: Vec<u32>,
+    pub(crate) waiting: Vec<Known>,
     /// Signatures that have matched it.
-    pub(crate) matched: Vec<u32>,
+    matched: Vec<Known>,
 }
 
 /// An instance of a buffer that arrives in pieces: its last bytes.
@@ -109,22 +109,27 @@ impl TransactionSide {
     }
 
     /// Lets a signature wait for more. `false` when too many wait already.
-    pub(crate) fn wait(&mut self, signature: u32) -> bool {
-        if !self.waiting.contains(&signature) {
+    pub(crate) fn wait(&mut self, known: Known) -> bool {
+        if !self.waiting.iter().any(|waiting| waiting.signature == known.signature) {
             if self.waiting.len() >= WAITING_MAX {
                 return false;
             }
-            self.waiting.push(signature);
+            self.waiting.push(known);
         }
         true
     }
 
     /// Notes a match, so that it is not made again.
-    pub(crate) fn note_match(&mut self, signature: u32) {
-        self.waiting.retain(|&waiting| waiting != signature);
-        if self.matched.len() < WAITING_MAX && !self.matched.contains(&signature) {
-            self.matched.push(signature);
+    pub(crate) fn note_match(&mut self, known: Known) {
+        self.waiting.retain(|waiting| waiting.signature != known.signature);
+        if self.matched.len() < WAITING_MAX && !self.has_matched(known.signature) {
+            self.matched.push(known);
         }
+    }
+
+    /// Whether a signature has matched it.
+    pub(crate) fn has_matched(&self, signature: u32) -> bool {
+        self.matched.iter().any(|matched| matched.signature == signature)
     }
 
     /// Nothing more will come.
@@ -137,10 +142,10 @@ impl TransactionSide {
         }
     }
 
-    /// Forgets what signatures of another set have come to.
-    pub(crate) fn look_anew(&mut self) {
-        self.waiting.clear();
-        self.matched.clear();
+    /// Lets the signatures of another set look at all of it. Of those that are the same, it stays known what they have come to.
+    pub(crate) fn look_anew(&mut self, rules: &RuleSet) {
+        self.waiting.retain_mut(|waiting| waiting.moves_to(rules));
+        self.matched.retain_mut(|matched| matched.moves_to(rules));
         self.looked_at = 0;
         self.is_fresh = true;
         for body in &mut self.bodies {
@@ -287,6 +292,9 @@ pub(crate) struct Collector<'a> {
     pub(crate) files: &'a mut FileWatch,
     /// No signature asks for this flow.
     pub(crate) is_for_files: bool,
+    /// The work of the packet at hand, and whether anything comes of it when it is spent.
+    pub(crate) work: &'a mut Work,
+    pub(crate) is_bounded: bool,
 }
 
 impl Sink for Collector<'_> {
@@ -363,6 +371,18 @@ impl Sink for Collector<'_> {
     fn detail(&mut self, transaction: u32, detail: &Detail<'_>) {
         if let Some(observed) = &mut self.observed {
             observed.detail(transaction, detail);
+        }
+    }
+
+    fn work_left(&self) -> u64 {
+        if self.is_bounded { self.work.max.saturating_sub(self.work.done) } else { u64::MAX }
+    }
+
+    fn worked(&mut self, units: u64) {
+        self.work.done += units;
+        if !self.is_bounded {
+            // What may be made whatever it costs leaves signatures the work that they were allowed.
+            self.work.max += units;
         }
     }
 

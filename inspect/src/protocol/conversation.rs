@@ -203,7 +203,8 @@ impl Conversation {
     /// One side has sent its last byte (FIN), or the connection is gone (RST, timeout): call for both sides then.
     pub fn closed(&mut self, side: Direction, settings: &Settings, sink: &mut dyn Sink) -> Status {
         if let State::Speaking(parser) = &mut self.state {
-            parser.closed(side, settings, sink);
+            let progress = parser.closed(side, settings, sink);
+            self.apply(progress, side, &[], settings, sink);
         }
         self.status()
     }

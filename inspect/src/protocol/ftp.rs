@@ -245,11 +245,12 @@ impl Parse for FtpData {
         Progress::More
     }
 
-    fn closed(&mut self, side: Direction, _settings: &Settings, sink: &mut dyn Sink) {
+    fn closed(&mut self, side: Direction, _settings: &Settings, sink: &mut dyn Sink) -> Progress {
         if let Some(file) = self.files[side as usize].take() {
             file.end(true, sink);
             sink.stage(self.transaction, side, Stage::Complete);
         }
+        Progress::More
     }
 }
 

@@ -96,7 +96,7 @@ macro_rules! parsers {
                 }
             }
 
-            pub(super) fn closed(&mut self, side: Direction, settings: &Settings, sink: &mut dyn Sink) {
+            pub(super) fn closed(&mut self, side: Direction, settings: &Settings, sink: &mut dyn Sink) -> Progress {
                 match self {
                     $(Parser::$variant(state) => state.closed(side, settings, sink),)*
                 }
@@ -115,7 +115,10 @@ pub(super) trait Parse {
     }
     /// The bytes of a packet are over: what its receiver has now may be all that it will ever get.
     fn pause(&mut self, _side: Direction, _sink: &mut dyn Sink) {}
-    fn closed(&mut self, _side: Direction, _settings: &Settings, _sink: &mut dyn Sink) {}
+    /// One side sends nothing more. What was held back until then can still break the protocol.
+    fn closed(&mut self, _side: Direction, _settings: &Settings, _sink: &mut dyn Sink) -> Progress {
+        Progress::More
+    }
 }
 
 parsers! {

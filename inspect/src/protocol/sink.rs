@@ -176,6 +176,13 @@ pub trait Sink {
     fn file(&mut self, _transaction: u32, _side: Direction, _name: &[u8], _file: &File) -> bool {
         false
     }
+    /// Work that may still be done for the packet at hand, in units of about a nanosecond. Asked by parsers that can make much
+    /// of few bytes; once more has been done than that, they stop making more.
+    fn work_left(&self) -> u64 {
+        u64::MAX
+    }
+    /// So much work has been done, in the same units.
+    fn worked(&mut self, _units: u64) {}
     /// A further connection belongs to this one.
     fn expect(&mut self, _expectation: Expectation) {}
 }

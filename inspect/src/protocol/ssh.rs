@@ -187,12 +187,13 @@ impl Parse for Ssh {
         }
     }
 
-    fn closed(&mut self, side: Direction, _settings: &Settings, sink: &mut dyn Sink) {
+    fn closed(&mut self, side: Direction, _settings: &Settings, sink: &mut dyn Sink) -> Progress {
         let half = &mut self.halves[side as usize];
         if half.state != State::Over {
             half.state = State::Over;
             sink.stage(self.transaction, side, Stage::Complete);
         }
+        Progress::More
     }
 }
 

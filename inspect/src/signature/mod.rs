@@ -52,5 +52,6 @@ pub(crate) use pcre::RegexCaches;
 pub(crate) use prefilter::Prefilter;
 pub(crate) use program::{Op, Step};
 pub(crate) use rate::{RateKey, Rated, Rates, Track};
+pub(crate) use ruleset::Known;
 pub(crate) use selection::{PacketGroup, side_allows};
 pub(crate) use work::Work;

@@ -43,6 +43,8 @@ pub struct RuleSet {
     infos: Vec<Arc<SignatureInfo>>,
     /// What each was compiled from.
     texts: Vec<TextKey>,
+    /// Identities with the index of their signature, sorted.
+    identities: Vec<(u64, u32)>,
     vars: Vars,
     pub(crate) addresses: Vec<AddressSet>,
     pub(crate) ports: Vec<PortSet>,
@@ -121,6 +123,8 @@ impl RuleSet {
             self.infos.push(info);
             self.texts.push(text);
         }
+        self.identities = (0u32..).zip(&self.signatures).map(|(index, known)| (known.identity, index)).collect();
+        self.identities.sort_unstable();
         self.addresses = addresses.items;
         self.ports = ports.items;
         self.selection = Selection::of(&self, &before.selection);
@@ -142,6 +146,12 @@ impl RuleSet {
     /// [`crate::verdict::Refused::Signature`].
     pub fn signature(&self, index: u32) -> Option<&SignatureInfo> {
         self.infos.get(index as usize).map(|info| &**info)
+    }
+
+    /// The index of the signature with this identity.
+    pub(crate) fn index_of(&self, identity: u64) -> Option<u32> {
+        let place = self.identities.binary_search_by_key(&identity, |&(known, _)| known).ok()?;
+        self.identities.get(place).map(|&(_, index)| index)
     }
 
     /// Tells sets apart that were compiled from different texts: what was remembered under one means nothing to
@@ -201,6 +211,27 @@ impl RuleSet {
     #[inline]
     pub(crate) fn port_set(&self, set: u32) -> &PortSet {
         &self.ports[set as usize]
+    }
+}
+
+/// A signature of which something is remembered: its index in the rule set of the day, and what it is known by in the next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    pub(crate) signature: u32,
+    identity: u64,
+}
+
+impl Known {
+    /// The signature with this index.
+    pub(crate) fn of(rules: &RuleSet, signature: u32) -> Self {
+        Self { signature, identity: rules.signatures[signature as usize].identity }
+    }
+
+    /// Gives it the index that it has in another rule set; `false` when it is not there.
+    pub(crate) fn moves_to(&mut self, rules: &RuleSet) -> bool {
+        let index = rules.index_of(self.identity);
+        self.signature = index.unwrap_or(self.signature);
+        index.is_some()
     }
 }
 

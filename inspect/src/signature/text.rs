@@ -37,30 +37,31 @@ impl RuleLine {
     }
 }
 
-/// The rule lines of a file in order.
-pub(crate) fn rule_lines(text: &str) -> Vec<RuleLine> {
-    let mut lines = Vec::new();
-    let mut open: Option<RuleLine> = None;
-    for (number, physical) in (1u32..).zip(text.split('\n')) {
-        let physical = physical.strip_suffix('\r').unwrap_or(physical);
-        let trimmed = physical.trim_start();
-        if open.is_none() && (trimmed.is_empty() || trimmed.starts_with('#')) {
-            continue;
+/// The rule lines of a file in order, one at a time: files are large.
+pub(crate) fn rule_lines(text: &str) -> impl Iterator<Item = RuleLine> {
+    let mut rest = (1u32..).zip(text.split('\n'));
+    std::iter::from_fn(move || {
+        let mut open: Option<RuleLine> = None;
+        for (number, physical) in rest.by_ref() {
+            let physical = physical.strip_suffix('\r').unwrap_or(physical);
+            let trimmed = physical.trim_start();
+            if open.is_none() && (trimmed.is_empty() || trimmed.starts_with('#')) {
+                continue;
+            }
+            let (kept, continues) = match physical.trim_end().strip_suffix('\\') {
+                Some(kept) => (kept, true),
+                None => (physical, false),
+            };
+            let line = open.get_or_insert_with(|| RuleLine { text: String::new(), pieces: Vec::new() });
+            line.pieces.push((line.text.len(), number, 1));
+            line.text.push_str(kept);
+            if !continues {
+                break;
+            }
         }
-        let (kept, continues) = match physical.trim_end().strip_suffix('\\') {
-            Some(kept) => (kept, true),
-            None => (physical, false),
-        };
-        let line = open.get_or_insert_with(|| RuleLine { text: String::new(), pieces: Vec::new() });
-        line.pieces.push((line.text.len(), number, 1));
-        line.text.push_str(kept);
-        if !continues {
-            lines.extend(open.take());
-        }
-    }
-    // A backslash on the file's last line continues into nothing: the rule is judged as far as it goes.
-    lines.extend(open);
-    lines
+        // A backslash on the file's last line continues into nothing: the rule is judged as far as it goes.
+        open
+    })
 }
 
 #[cfg(test)]
@@ -69,7 +70,7 @@ mod tests {
 
     #[test]
     fn joins_and_remembers_places() {
-        let lines = rule_lines("# comment\n\nalert tcp \\\n  any\r\npass ip\\");
+        let lines: Vec<RuleLine> = rule_lines("# comment\n\nalert tcp \\\n  any\r\npass ip\\").collect();
         let texts: Vec<&str> = lines.iter().map(|line| line.text.as_str()).collect();
         assert_eq!(texts, ["alert tcp   any", "pass ip"]);
         assert_eq!(lines[0].position(6), Position { line: 3, column: 7 });

@@ -162,9 +162,31 @@ fn an_open_flow_is_judged_by_the_newest_profile() {
     bench.reload_with(policy(Vec::new()), rules(), with_pair(settings(Mode::Detect), (0, 1), settings(Mode::Prevent)));
     bench.assert_arrives(WEB1, &client(109, 501, "fine"), &[DB1]);
     bench.assert_dropped(WEB1, &client(113, 501, "EVIL"), DropReason::Signature);
-    // What was refused stays refused: its ends have lost each other.
-    bench.reload_with(policy(Vec::new()), rules(), only(settings(Mode::Detect)));
-    bench.assert_dropped(WEB1, &client(113, 501, "fine"), DropReason::FlowRefused);
+}
+
+#[test]
+fn a_refusal_lasts_for_as_long_as_its_profile_prevents() {
+    let evil = client(101, 501, "EVIL");
+    let mut bench = bench(only(settings(Mode::Prevent)));
+    handshake(&mut bench);
+    bench.assert_dropped(WEB1, &evil, DropReason::Signature);
+    bench.assert_dropped(WEB1, &evil, DropReason::FlowRefused);
+    // Not even without the signature: what was taken out of the stream is missing.
+    bench.reload_with(policy(Vec::new()), RuleSet::empty(), only(settings(Mode::Prevent)));
+    bench.assert_dropped(WEB1, &evil, DropReason::FlowRefused);
+    bench.assert_dropped(DB1, &server(501, 101, "hello?"), DropReason::FlowRefused);
+    bench.reload_with(policy(Vec::new()), rules(), only(settings(Mode::Audit)));
+    bench.assert_arrives(WEB1, &evil, &[DB1]);
+    assert_eq!(bench.counters.would_drops[DropReason::FlowRefused as usize].value(), 1);
+    // The pair of zones decides, not what holds for others.
+    bench.reload_with(policy(Vec::new()), rules(), with_pair(settings(Mode::Detect), (0, 1), settings(Mode::Prevent)));
+    bench.assert_dropped(WEB1, &evil, DropReason::FlowRefused);
+    bench.reload_with(policy(Vec::new()), rules(), with_pair(settings(Mode::Prevent), (0, 1), settings(Mode::Detect)));
+    bench.assert_arrives(WEB1, &evil, &[DB1]);
+    bench.assert_arrives(DB1, &server(501, 105, "well"), &[WEB1]);
+    // Who prevents from then on judges what comes from then on.
+    bench.reload_with(policy(Vec::new()), rules(), only(settings(Mode::Prevent)));
+    bench.assert_arrives(WEB1, &client(105, 505, "fine"), &[DB1]);
 }
 
 #[test]

@@ -5,7 +5,9 @@ mod memory;
 mod notes;
 mod profiles;
 mod properties;
+mod reloads;
 mod streams;
+mod unpacking;
 mod work;
 
 use super::*;

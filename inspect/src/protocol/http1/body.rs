@@ -1,7 +1,7 @@
 //! A message body on its way to the sink: unpacked, as the body buffer and as a file.
 
 use super::multipart::Multipart;
-use super::unpack::{Encoding, Go, Unpacker};
+use super::unpack::{Bounds, Encoding, Go, Unpacker};
 use crate::inspector::Direction;
 use crate::protocol::anomaly::Anomaly;
 use crate::protocol::buffer::Buffer;
@@ -113,16 +113,23 @@ impl Body {
             out.deliver(bytes, settings, sink);
             return Ok(());
         };
-        let go = unpacker.data(bytes, out.unpacked_max(settings), &mut |piece| {
+        let mut bounds = out.bounds(settings, sink);
+        let go = unpacker.data(bytes, &mut bounds, &mut |piece| {
             out.deliver(piece, settings, sink);
             Go::On
         });
+        sink.worked(bounds.work);
         if unpacker.has_failed() && !self.has_reported_failure {
             self.has_reported_failure = true;
             sink.anomaly(out.transaction, out.side, Anomaly::HttpDecompressionFailed);
         }
         match go {
             Go::On => Ok(()),
+            // Whoever counts the work decides; where the flow goes on, it does so without the rest of this body.
+            Go::Stop if bounds.is_spent() => {
+                unpacker.give_up();
+                Ok(())
+            }
             Go::Stop => {
                 sink.anomaly(out.transaction, out.side, Anomaly::HttpCompressionBomb);
                 Err(Bomb)
@@ -153,15 +160,22 @@ impl Body {
     }
 
     /// The body is over; `complete` if it ended as announced.
-    pub(super) fn end(self, complete: bool, settings: &Settings, sink: &mut dyn Sink) {
+    ///
+    /// # Errors
+    /// What an encoding held back to the end was a bomb. The body has ended all the same.
+    pub(super) fn end(self, complete: bool, settings: &Settings, sink: &mut dyn Sink) -> Result<(), Bomb> {
         let mut out = self.out;
+        let mut result = Ok(());
         if let Some(unpacker) = self.unpacker {
-            let go = unpacker.end(out.unpacked_max(settings), &mut |piece| {
+            let mut bounds = out.bounds(settings, sink);
+            let go = unpacker.end(&mut bounds, &mut |piece| {
                 out.deliver(piece, settings, sink);
                 Go::On
             });
-            if go == Go::Stop {
+            sink.worked(bounds.work);
+            if go == Go::Stop && !bounds.is_spent() {
                 sink.anomaly(out.transaction, out.side, Anomaly::HttpCompressionBomb);
+                result = Err(Bomb);
             }
         }
         if out.has_begun {
@@ -175,13 +189,15 @@ impl Body {
             Contents::File(file) => file.end(complete, sink),
             Contents::Parts(parts) => parts.end(sink),
         }
+        result
     }
 }
 
 impl Out {
-    /// Bytes that what has come so far may become by unpacking.
-    fn unpacked_max(&self, settings: &Settings) -> u64 {
-        settings.bomb_bytes_max.max(self.packed.saturating_mul(settings.bomb_ratio_max))
+    /// What may become of what has come so far by unpacking.
+    fn bounds(&self, settings: &Settings, sink: &dyn Sink) -> Bounds {
+        let given_max = settings.bomb_bytes_max.max(self.packed.saturating_mul(settings.bomb_ratio_max));
+        Bounds { given_max, work_max: sink.work_left(), work: 0 }
     }
 
     fn buffer(&self) -> Buffer {

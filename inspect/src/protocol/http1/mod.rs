@@ -135,11 +135,14 @@ pub(super) struct Http1 {
     waiting: VecDeque<Waiting>,
     request: Half,
     response: Half,
+    /// The end of a body has brought more than there may be.
+    has_bomb: bool,
 }
 
 impl Http1 {
     pub(super) fn new(first_transaction: u32) -> Self {
-        Http1 { next: first_transaction, waiting: VecDeque::new(), request: Half::new(), response: Half::new() }
+        let (request, response) = (Half::new(), Half::new());
+        Http1 { next: first_transaction, waiting: VecDeque::new(), request, response, has_bomb: false }
     }
 
     fn allocate(&mut self) -> u32 {
@@ -320,13 +323,13 @@ impl Http1 {
     fn complete(&mut self, side: Direction, is_whole: bool, settings: &Settings, sink: &mut dyn Sink) {
         let half = self.half(side);
         let transaction = half.transaction;
+        half.state = State::Line;
+        half.line = Vec::new();
         if let Some(body) = half.body.take() {
-            body.end(is_whole, settings, sink);
+            self.has_bomb |= body.end(is_whole, settings, sink).is_err();
             sink.stage(transaction, side, Stage::Body);
         }
         sink.stage(transaction, side, Stage::Complete);
-        half.state = State::Line;
-        half.line = Vec::new();
         if side == Direction::ToClient {
             self.waiting.pop_front();
         }
@@ -340,6 +343,7 @@ impl Http1 {
         sink: &mut dyn Sink,
     ) -> Progress {
         match result {
+            Ok(_) if self.has_bomb => self.finish(side, Err(Broken), settings, sink),
             Ok(Outcome::Taken) => Progress::More,
             Ok(Outcome::Switched(used)) => Progress::Switch { used, held: std::mem::take(&mut self.request.kept) },
             Err(Broken) => {
@@ -348,7 +352,8 @@ impl Http1 {
                     let half = self.half(side);
                     let transaction = half.transaction;
                     if let Some(body) = half.body.take() {
-                        body.end(false, settings, sink);
+                        // It is broken already.
+                        let _ = body.end(false, settings, sink);
                         sink.stage(transaction, side, Stage::Complete);
                     }
                 }
@@ -395,9 +400,9 @@ impl Parse for Http1 {
         let transaction = half.transaction;
         // A packed body cannot be unpacked across a gap, and a file with a hole has no hash: what follows is a new body.
         if let Some(body) = half.body.replace(Body::new(transaction, side)) {
-            body.end(false, settings, sink);
+            self.has_bomb |= body.end(false, settings, sink).is_err();
         }
-        Progress::More
+        self.finish(side, Ok(Outcome::Taken), settings, sink)
     }
 
     fn pause(&mut self, side: Direction, sink: &mut dyn Sink) {
@@ -406,11 +411,12 @@ impl Parse for Http1 {
         }
     }
 
-    fn closed(&mut self, side: Direction, settings: &Settings, sink: &mut dyn Sink) {
+    fn closed(&mut self, side: Direction, settings: &Settings, sink: &mut dyn Sink) -> Progress {
         match side {
             Direction::ToServer => self.request_closed(settings, sink),
             Direction::ToClient => self.response_closed(settings, sink),
         }
+        self.finish(side, Ok(Outcome::Taken), settings, sink)
     }
 }
 

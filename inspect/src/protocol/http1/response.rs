@@ -316,7 +316,7 @@ impl Http1 {
             body.is_part();
         }
         if let Some(before) = self.response.body.replace(body) {
-            before.end(false, settings, sink);
+            self.has_bomb |= before.end(false, settings, sink).is_err();
         }
         Ok(())
     }

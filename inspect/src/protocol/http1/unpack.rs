@@ -22,6 +22,9 @@ const LZMA_DICTIONARY_BYTES_MAX: usize = 1 << 20;
 /// much, so this bounds that buffer.
 const LZMA_FEED_BYTES: usize = 16;
 
+/// What it takes to begin with a layer: its tables and its dictionary.
+const LAYER_WORK: u64 = 3_000;
+
 /// A content encoding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
@@ -39,6 +42,24 @@ pub(super) enum Go {
     Stop,
 }
 
+/// How far unpacking may go.
+#[derive(Debug)]
+pub(super) struct Bounds {
+    /// Bytes that each layer may give since its beginning.
+    pub(super) given_max: u64,
+    /// Work that it may take for the packet at hand, in units of about a nanosecond.
+    pub(super) work_max: u64,
+    /// What it has taken.
+    pub(super) work: u64,
+}
+
+impl Bounds {
+    /// Whether more work has been done than may be.
+    pub(super) fn is_spent(&self) -> bool {
+        self.work > self.work_max
+    }
+}
+
 type Brotli = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
 
 /// A stack of encodings being undone.
@@ -46,34 +67,49 @@ type Brotli = BrotliState<StandardAlloc, StandardAlloc, StandardAlloc>;
 pub(super) struct Unpacker {
     /// The outermost encoding, the one applied last, stands first.
     layers: Vec<Layer>,
+    has_begun: bool,
 }
 
 impl Unpacker {
     /// `encodings` in the order in which they were applied, which is that of `Content-Encoding`.
     pub(super) fn new(encodings: &[Encoding]) -> Self {
-        Unpacker { layers: encodings.iter().rev().map(|&encoding| Layer::new(encoding)).collect() }
+        Unpacker { layers: encodings.iter().rev().map(|&encoding| Layer::new(encoding)).collect(), has_begun: false }
     }
 
-    /// Unpacks the next bytes and hands out what comes of them. It stops before a layer has given more than `given_max` bytes
-    /// since its beginning. That holds for each layer by itself: one within another may take a flood and give nothing.
-    pub(super) fn data(&mut self, bytes: &[u8], given_max: u64, out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
-        feed(&mut self.layers, bytes, given_max, out)
+    /// Unpacks the next bytes and hands out what comes of them. It stops before a layer has given more than it may since its
+    /// beginning, which holds for each layer by itself: one within another may take a flood and give nothing. And it stops soon
+    /// after the work is spent, in whatever layer.
+    pub(super) fn data(&mut self, bytes: &[u8], bounds: &mut Bounds, out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            bounds.work += LAYER_WORK * self.layers.len() as u64;
+        }
+        feed(&mut self.layers, bytes, bounds, out)
     }
 
     /// Hands out what was held back to the end. Of one layer that is no more than its dictionary holds, but what it holds may
-    /// be packed in its turn: `given_max` is as in [`Unpacker::data`].
-    pub(super) fn end(mut self, given_max: u64, out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
+    /// be packed in its turn: the bounds are as in [`Unpacker::data`].
+    pub(super) fn end(mut self, bounds: &mut Bounds, out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
         for outermost in 0..self.layers.len() {
             let (done, rest) = self.layers.split_at_mut(outermost + 1);
             let codec = std::mem::replace(&mut done[outermost].codec, Codec::Over);
+            let cost = codec.cost();
             if let Codec::Lzma(stream) = codec
                 && let Ok(given) = stream.finish()
-                && feed(rest, &given, given_max, out) == Go::Stop
             {
-                return Go::Stop;
+                bounds.work += cost * given.len() as u64;
+                if bounds.is_spent() || feed(rest, &given, bounds, out) == Go::Stop {
+                    return Go::Stop;
+                }
             }
         }
         Go::On
+    }
+
+    /// Gives nothing more, whatever comes: after a stop, nobody knows where the layers stand.
+    pub(super) fn give_up(&mut self) {
+        for layer in &mut self.layers {
+            layer.codec = Codec::Over;
+        }
     }
 
     /// Whether some layer could not make sense of its bytes.
@@ -82,12 +118,13 @@ impl Unpacker {
     }
 }
 
-fn feed(layers: &mut [Layer], bytes: &[u8], given_max: u64, out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
+fn feed(layers: &mut [Layer], bytes: &[u8], bounds: &mut Bounds, out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
     let Some((layer, rest)) = layers.split_first_mut() else { return out(bytes) };
-    let mut given = layer.given;
+    let (mut given, cost) = (layer.given, layer.codec.cost());
     let go = layer.data(bytes, &mut |piece| {
         given += piece.len() as u64;
-        if given > given_max { Go::Stop } else { feed(rest, piece, given_max, out) }
+        bounds.work += cost * piece.len() as u64;
+        if given > bounds.given_max || bounds.is_spent() { Go::Stop } else { feed(rest, piece, bounds, out) }
     });
     layer.given = given;
     go
@@ -159,6 +196,16 @@ impl Codec {
                 };
                 Codec::Lzma(Box::new(lzma_rs::decompress::Stream::new_with_options(&options, Vec::new())))
             }
+        }
+    }
+
+    /// Work per byte that comes out. What expands much is made of long repetitions, which are cheap; what does not has taken
+    /// more bytes to bring, and those have brought their own allowance.
+    fn cost(&self) -> u64 {
+        match self {
+            Codec::Gzip(_) | Codec::Deflate(_) | Codec::Brotli(_) => 1,
+            Codec::Lzma(_) => 5,
+            Codec::Through | Codec::Over => 0,
         }
     }
 
@@ -438,7 +485,7 @@ mod tests {
             let mut unpacker = Unpacker::new(encodings);
             let mut given = Vec::new();
             for bytes in packed.chunks(step) {
-                unpacker.data(bytes, u64::MAX, &mut |piece| {
+                unpacker.data(bytes, &mut unbounded(), &mut |piece| {
                     given.extend_from_slice(piece);
                     Go::On
                 });
@@ -484,7 +531,7 @@ mod tests {
         packed.truncate(cut);
         let mut unpacker = Unpacker::new(&[Encoding::Deflate]);
         let mut given = 0;
-        unpacker.data(&packed, u64::MAX, &mut |piece| {
+        unpacker.data(&packed, &mut unbounded(), &mut |piece| {
             given += piece.len();
             Go::On
         });
@@ -499,8 +546,45 @@ mod tests {
             calls += 1;
             Go::Stop
         };
-        assert_eq!(Unpacker::new(&[Encoding::Gzip]).data(&packed, u64::MAX, &mut stop), Go::Stop);
+        assert_eq!(Unpacker::new(&[Encoding::Gzip]).data(&packed, &mut unbounded(), &mut stop), Go::Stop);
         assert_eq!(calls, 1);
+    }
+
+    fn giving(given_max: u64) -> Bounds {
+        Bounds { given_max, work_max: u64::MAX, work: 0 }
+    }
+
+    fn unbounded() -> Bounds {
+        giving(u64::MAX)
+    }
+
+    #[test]
+    fn work_ends_in_whatever_layer_it_is_done() {
+        for (encodings, packed) in bombs() {
+            let mut bounds = Bounds { work_max: 100_000, ..unbounded() };
+            let mut unpacker = Unpacker::new(&encodings);
+            let mut given = 0;
+            let mut take = |piece: &[u8]| {
+                given += piece.len();
+                Go::On
+            };
+            let go = unpacker.data(&packed, &mut bounds, &mut take);
+            assert!(unpacker.has_failed() || (go, bounds.is_spent()) == (Go::Stop, true), "{encodings:?}");
+            // One piece of each layer is under way when it ends; LZMA's are the largest.
+            assert!(bounds.work <= 100_000 + 5 * (64 << 10), "{encodings:?}: {}", bounds.work);
+            unpacker.give_up();
+            let before = given;
+            let mut count = |piece: &[u8]| {
+                given += piece.len();
+                Go::On
+            };
+            assert_eq!(unpacker.data(&packed, &mut unbounded(), &mut count), Go::On);
+            assert_eq!(given, before);
+        }
+        // What is no bomb costs what comes out, and its layers.
+        let mut bounds = unbounded();
+        Unpacker::new(&[Encoding::Gzip]).data(&gzip(TEXT), &mut bounds, &mut |_| Go::On);
+        assert_eq!(bounds.work, LAYER_WORK + TEXT.len() as u64);
     }
 
     /// 4 MiB of zeros, and 4 MiB of the name of a gzip member that never ends.
@@ -534,7 +618,7 @@ mod tests {
                 let mut unpacker = Unpacker::new(&encodings);
                 let (mut given, mut go) = (0, Go::On);
                 for bytes in packed.chunks(step) {
-                    go = unpacker.data(bytes, given_max, &mut |piece| {
+                    go = unpacker.data(bytes, &mut giving(given_max), &mut |piece| {
                         given += piece.len() as u64;
                         Go::On
                     });
@@ -562,8 +646,8 @@ mod tests {
             given += piece.len();
             Go::On
         };
-        assert_eq!(unpacker.data(&packed, 1 << 20, &mut take), Go::On);
-        assert_eq!(unpacker.end(1 << 20, &mut take), Go::Stop);
+        assert_eq!(unpacker.data(&packed, &mut giving(1 << 20), &mut take), Go::On);
+        assert_eq!(unpacker.end(&mut giving(1 << 20), &mut take), Go::Stop);
         assert!(given <= 1 << 20, "{given}");
     }
 }

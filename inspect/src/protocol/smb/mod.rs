@@ -271,8 +271,9 @@ impl Parse for Smb {
         self.files.pause(side, sink);
     }
 
-    fn closed(&mut self, side: Direction, _settings: &Settings, sink: &mut dyn Sink) {
+    fn closed(&mut self, side: Direction, _settings: &Settings, sink: &mut dyn Sink) -> Progress {
         self.files.side_closed(side, sink);
+        Progress::More
     }
 }
 

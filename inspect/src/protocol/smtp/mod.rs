@@ -327,11 +327,12 @@ impl Parse for Smtp {
         }
     }
 
-    fn closed(&mut self, side: Direction, _settings: &Settings, sink: &mut dyn Sink) {
+    fn closed(&mut self, side: Direction, _settings: &Settings, sink: &mut dyn Sink) -> Progress {
         if side == CLIENT {
             self.state = State::Command;
             self.end_mail(false, sink);
         }
+        Progress::More
     }
 }
 

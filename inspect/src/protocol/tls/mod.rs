@@ -267,8 +267,9 @@ impl Parse for Tls {
         }
     }
 
-    fn closed(&mut self, side: Direction, _settings: &Settings, sink: &mut dyn Sink) {
+    fn closed(&mut self, side: Direction, _settings: &Settings, sink: &mut dyn Sink) -> Progress {
         self.side_over(side, sink);
+        Progress::More
     }
 }
 

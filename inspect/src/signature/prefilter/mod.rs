@@ -65,11 +65,13 @@ struct Pattern {
     signatures_end: u32,
 }
 
+/// A pattern, and whether it counts near the text's start only.
+type Place = (Vec<u8>, bool);
+
 /// What a prefilter is built from.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
-    /// By pattern, and by whether it counts near the text's start only.
-    patterns: HashMap<(Vec<u8>, bool), Vec<u32>>,
+    patterns: HashMap<Place, Vec<u32>>,
     near_reach: usize,
 }
 
@@ -205,7 +207,7 @@ fn rarest(bytes: &[u8]) -> Option<usize> {
 
 impl Prefilter {
     /// Whether its patterns are these, each for as many signatures.
-    fn has_patterns(&self, sorted: &[((Vec<u8>, bool), Vec<u32>)]) -> bool {
+    fn has_patterns(&self, sorted: &[(Place, Vec<u32>)]) -> bool {
         self.patterns.len() == sorted.len()
             && self.patterns.iter().zip(sorted).all(|(pattern, ((bytes, is_near), signatures))| {
                 let (start, length) = (pattern.start as usize, usize::from(pattern.length));

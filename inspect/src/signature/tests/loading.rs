@@ -122,9 +122,9 @@ proptest! {
         options in proptest::collection::vec("[a-z][a-z._]{0,9}(:[ !]{0,2}\"([a-zA-Z0-9 |,:()]|\\\\[;\"\\\\]){0,12}\")?;[ ]{0,2}", 0..6),
     ) {
         let text = format!("{action} tcp {source} {port} {arrow} any any ({})", options.concat());
-        let Ok(tree) = rule(&rule_lines(&text)[0]) else { return Ok(()) };
+        let Ok(tree) = rule(&rule_lines(&text).next().unwrap()) else { return Ok(()) };
         let written = tree.to_string();
-        let again = rule(&rule_lines(&written)[0]).unwrap();
+        let again = rule(&rule_lines(&written).next().unwrap()).unwrap();
         prop_assert_eq!(&again.to_string(), &written);
         prop_assert_eq!((again.action, &again.source.addresses, &again.source.ports, again.bidirectional),
             (tree.action, &tree.source.addresses, &tree.source.ports, tree.bidirectional));

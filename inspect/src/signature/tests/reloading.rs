@@ -171,3 +171,32 @@ fn bits_of_addresses_keep_their_names_across_reloads() {
     let second = after(&first, &format!("{}{}", ask("other", 2), ask("marked", 3)));
     assert_eq!(udp(b"ask").show(&mut inspector, &second, 1).1, [3]);
 }
+
+/// A flow without a stream: what refuses it may be gone, and then nothing of it is missing.
+#[test]
+fn a_datagram_flow_is_refused_for_as_long_as_what_refused_it_is_there() {
+    let query = |name: &[u8]| {
+        let name = [&[name.len() as u8], name, &[0]].concat();
+        udp(&[&[0, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0], &name[..], &[0, 1, 0, 1]].concat())
+    };
+    let evil = r#"drop dns any any -> any any (dns.query; content:"evil"; sid:1;)"#;
+    let other = r#"alert dns any any -> any any (dns.query; content:"nice"; sid:2;)"#;
+    let refused = Verdict::Drop(crate::verdict::Refused::FlowRefused);
+    let first = rules(evil);
+    for (text, stays) in [
+        (format!("drop udp any any -> any any (content:\"never\"; sid:9;)\n{other}\n{evil}"), true),
+        (evil.replace("drop", "alert"), false),
+        (evil.replace("\"evil\"", "\"wicked\""), false),
+        (other.to_owned(), false),
+        (String::new(), false),
+    ] {
+        let mut inspector = inspector(Mode::Prevent);
+        let verdict = query(b"evil").show(&mut inspector, &first, 0).0;
+        assert_eq!(verdict, Verdict::Drop(crate::verdict::Refused::Signature(0)));
+        assert_eq!(query(b"nice").show(&mut inspector, &first, 1).0, refused);
+        let now = after(&first, &text);
+        let expected = if stays { refused } else { Verdict::Forward };
+        assert_eq!(query(b"nice").show(&mut inspector, &now, 2).0, expected, "{text}");
+        assert_eq!(query(b"nice").show(&mut inspector, &now, 3).0, expected, "{text}");
+    }
+}

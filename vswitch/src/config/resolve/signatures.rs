@@ -149,8 +149,13 @@ fn read(path: &Path, pattern: &At<String>, files: &mut Vec<RuleFile>, context: &
     match result {
         Err(fault) => context.error_at(&pattern.at, format!("cannot read the rule file `{name}`: {fault}")),
         // Rule sets in the wild have comments in Latin-1; a signature that has such bytes will not match by accident.
-        Ok(()) => files.push(RuleFile { name, text: String::from_utf8_lossy(&bytes).into_owned() }),
+        Ok(()) => files.push(RuleFile { name, text: text_of(bytes) }),
     }
+}
+
+/// The bytes as text, without a copy where they are.
+fn text_of(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 #[cfg(test)]
