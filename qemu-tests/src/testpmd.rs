@@ -105,7 +105,7 @@ impl Testpmd {
     /// # Panics
     /// If that takes too long.
     pub fn wait_for(&self, text: &str, count: usize) {
-        let seen = wait_until(Duration::from_secs(20), || self.text().matches(text).count() >= count);
+        let seen = wait_until(Duration::from_secs(60), || self.text().matches(text).count() >= count);
         assert!(seen, "testpmd did not print {text:?}:\n{}", self.report());
     }
 
