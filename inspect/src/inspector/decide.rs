@@ -94,7 +94,7 @@ impl Inspector {
         let mut nobody = FlowNotes::default();
         let notes = flow.as_deref_mut().map_or(&mut nobody, |flow| &mut flow.notes);
         apply(&signature.effects, notes, &mut self.addresses, &look.facts, look.now_ms);
-        let rated = self.rate(signature, look);
+        let rated = self.rate(signature, look, flow.as_deref());
         if rated == Rated::Ignore {
             return false;
         }
@@ -135,14 +135,15 @@ impl Inspector {
         false
     }
 
-    fn rate(&mut self, signature: &Signature, look: &Look<'_>) -> Rated {
+    fn rate(&mut self, signature: &Signature, look: &Look<'_>, flow: Option<&Flow>) -> Rated {
         let Some(rate) = &signature.rate else { return Rated::Speak };
         let (first, second) = match rate.track {
             Track::Source => (look.facts.source, 0),
             Track::Destination => (look.facts.destination, 0),
             Track::Both => (look.facts.source, look.facts.destination),
             Track::Rule => (0, 0),
-            Track::Flow => (look.view.slot.map_or(u128::MAX, |slot| u128::from(slot.0)), 1),
+            // By its number, for its place in the table is another flow's in time.
+            Track::Flow => (flow.map_or(u128::MAX, |flow| u128::from(flow.number)), 1),
         };
         self.rates.judge(rate, RateKey { signature: signature.identity, first, second }, look.now_ms)
     }

@@ -16,6 +16,8 @@ use crate::stream::{Stream, StreamMemory};
 pub(crate) struct Flow {
     /// Of the rule set and the choice among its signatures that the flow was looked at with.
     signatures: u64,
+    /// Among all flows that its inspector has followed; no other has the same.
+    pub(crate) number: u64,
     /// An audit has found what would have ended the flow.
     pub(crate) would_be_refused: bool,
     /// By direction; `None` before the first segment, and for flows that are not TCP.
@@ -185,6 +187,7 @@ impl Flow {
     pub(crate) fn new(signatures: u64, now_ms: u64) -> Self {
         Self {
             signatures,
+            number: 0,
             would_be_refused: false,
             streams: [None, None],
             windows: [Window::default(), Window::default()],

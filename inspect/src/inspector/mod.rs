@@ -108,6 +108,8 @@ pub struct Inspector {
     /// Flows that have ended, for those that begin.
     #[expect(clippy::vec_box, reason = "the boxes are what is kept: they go back into the table as they are")]
     spare: Vec<Box<Flow>>,
+    /// Flows that were followed so far.
+    flow_count: u64,
     /// Bytes that all flows hold in windows, buffers and bodies.
     held_bytes: usize,
     transformed: [Vec<u8>; 2],
@@ -398,6 +400,8 @@ impl Inspector {
             None => Box::new(Flow::new(signatures, now_ms)),
         };
         flow.observed = self.observer();
+        self.flow_count += 1;
+        flow.number = self.flow_count;
         flow
     }
 

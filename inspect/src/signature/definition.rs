@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::memory_test::{MemoryEffect, MemoryTest};
 use super::program::{Interval, PacketTest, Step};
-use super::rate::Rate;
+use super::rate::{Rate, Track};
 use super::syntax::Action;
 use super::transform::Transform;
 use crate::inspector::Direction;
@@ -137,7 +137,9 @@ impl Signature {
         let reads_stream = transport == Transports::TCP && self.scope.stream && !self.payload.is_empty();
         let asks_flow =
             self.app.is_some() || self.protocols != 0 || !self.protocol_moments.is_empty() || self.asks_counts();
-        reads_stream || asks_flow || !self.asks.is_empty() || !self.effects.is_empty() || self.is_about_addresses
+        let remembers = !self.asks.is_empty() || !self.effects.is_empty();
+        let counts_by_flow = self.rate.is_some_and(|rate| rate.track == Track::Flow);
+        reads_stream || asks_flow || remembers || counts_by_flow || self.is_about_addresses
     }
 
     /// Those that set bits come before those that ask for them, so that one packet can do both.

@@ -50,6 +50,7 @@ pub struct RuleSet {
     pub(crate) ports: Vec<PortSet>,
     pub(crate) selection: Selection,
     fingerprint: u64,
+    kept_count: usize,
 }
 
 impl RuleSet {
@@ -102,7 +103,9 @@ impl RuleSet {
             (info.action.order(), signature.memory_order(), info.priority)
         });
         drop(source);
-        let rules = Self { vars: vars.clone(), fingerprint: hasher.finish(), ..Self::default() };
+        let is_kept = |(_, rule): &&(TextKey, Compiled)| rule.is_kept;
+        let kept_count = compiled.iter().filter(is_kept).count();
+        let rules = Self { vars: vars.clone(), fingerprint: hasher.finish(), kept_count, ..Self::default() };
         Loaded { rules: rules.filled(compiled, before), refused }
     }
 
@@ -111,7 +114,7 @@ impl RuleSet {
         self.signatures.reserve_exact(compiled.len());
         self.infos.reserve_exact(compiled.len());
         self.texts.reserve_exact(compiled.len());
-        for (text, Compiled { info, ends, signature }) in compiled {
+        for (text, Compiled { info, ends, signature, .. }) in compiled {
             self.signatures.push(Signature {
                 identity: text.identity(&ends),
                 sources: addresses.number(ends.sources),
@@ -140,6 +143,11 @@ impl RuleSet {
     #[inline]
     pub fn is_empty(&self) -> bool {
         self.signatures.is_empty()
+    }
+
+    /// How many of them were taken over from the set that this one was compiled after.
+    pub fn kept_count(&self) -> usize {
+        self.kept_count
     }
 
     /// The texts of the signature with this index, as named by [`crate::alert::Alert::signature`] and
@@ -271,7 +279,7 @@ impl<'a> Source<'a> {
             // Ports decide about more of a signature than where it looks.
             return compile::compile(line, self.vars, &mut self.expressions);
         }
-        Ok(Compiled { info: Arc::clone(&self.before.infos[place]), ends, signature: signature.clone() })
+        Ok(Compiled { info: Arc::clone(&self.before.infos[place]), ends, signature: signature.clone(), is_kept: true })
     }
 }
 

@@ -226,6 +226,10 @@ impl Switch {
         let number = before.number + 1;
         let generation = generation_of(&resolved, number).with_watch(detect, Arc::clone(&self.quarantines));
         let generation = Arc::new(generation);
+        if !Arc::ptr_eq(&before.rules, &generation.rules) {
+            let (signatures, kept) = (generation.rules.len(), generation.rules.kept_count());
+            tracing::info!(signatures, kept, "signatures compiled");
+        }
         self.ledger.begin(Arc::clone(&generation));
         self.name_ports(&generation);
         // Names of rules and ports may be gone for good, so their series start anew.

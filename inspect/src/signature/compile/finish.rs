@@ -103,7 +103,7 @@ impl Draft<'_> {
             is_about_addresses,
             is_about_protocol,
         };
-        Ok(Compiled { info: Arc::new(info), ends, signature })
+        Ok(Compiled { info: Arc::new(info), ends, signature, is_kept: false })
     }
 
     /// Puts the program over decoded base64 into the step that decodes it.

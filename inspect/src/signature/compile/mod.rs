@@ -70,6 +70,8 @@ pub(crate) struct Compiled {
     pub(crate) ends: Ends,
     /// All but its identity and the numbers of its sets.
     pub(crate) signature: Signature,
+    /// It was taken over from an earlier set.
+    pub(crate) is_kept: bool,
 }
 
 /// Compiles one rule line.

@@ -212,6 +212,18 @@ fn rates() {
 }
 
 #[test]
+fn a_tally_by_flow_ends_with_its_flow() {
+    let rate = "threshold:type limit, track by_flow, count 1, seconds 60";
+    let rules = rules(&format!("alert udp any any -> any any (content:\"bad\"; {rate}; sid:1;)"));
+    let mut inspector = inspector(Mode::Prevent);
+    let show = |slot, inspector: &mut Inspector| udp(b"bad").slot(slot).show(inspector, &rules, 0).1.len();
+    assert_eq!([show(0, &mut inspector), show(0, &mut inspector), show(1, &mut inspector)], [1, 0, 1]);
+    // Another flow in the same place of the table counts anew.
+    inspector.flow_ended(FlowSlot(0));
+    assert_eq!([show(0, &mut inspector), show(0, &mut inspector), show(1, &mut inspector)], [1, 0, 0]);
+}
+
+#[test]
 fn alerts_are_bounded() {
     let text: String =
         (1..=40).map(|sid| format!("alert tcp any any -> any any (content:\"bad\"; sid:{sid};)\n")).collect();

@@ -39,6 +39,7 @@ fn what_has_not_changed_is_shared() {
     let text = THREE.replace("\"second\"", "\"other\"");
     let text = format!("# a comment\ndrop udp any any -> any any (content:\"new\"; sid:4;)\n\n{text}");
     let now = after(&before, &text);
+    assert_eq!((before.kept_count(), now.kept_count(), now.len()), (0, 2, 4));
     assert!(is_shared(&before, &now, 1));
     assert!(!is_shared(&before, &now, 2));
     assert!(Arc::ptr_eq(by_sid(&before, 3).app.as_ref().unwrap(), by_sid(&now, 3).app.as_ref().unwrap()));
