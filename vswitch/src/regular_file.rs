@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(fault(dir.path()), not_regular("a directory"));
         assert_eq!(fault(Path::new("/dev/zero")), not_regular("a device"));
         assert_eq!(fault(&at("huge")), "it has more than 1 MiB; split it, or name another file");
-        std::fs::set_permissions(at("good"), std::os::unix::fs::PermissionsExt::from_mode(0)).expect("ours");
+        std::fs::set_permissions(at("good"), std::os::unix::fs::PermissionsExt::from_mode(0o0)).expect("ours");
         let is_root = rustix::process::geteuid().is_root();
         assert_eq!(fault(&at("good")).contains("Permission denied"), !is_root);
         assert!(fault(&at("missing")).contains("No such file"));

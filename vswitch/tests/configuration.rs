@@ -404,6 +404,14 @@ fn a_rule_file_that_cannot_be_read_is_not_passed_over() {
     assert_eq!(load().unwrap().counts.signatures, 1);
     std::os::unix::fs::symlink("nowhere", &pipe).unwrap();
     assert!(load().unwrap_err().to_string().contains("b.rules`: No such file"));
+    std::fs::remove_file(&pipe).unwrap();
+    // Each is small enough, but not all together.
+    for index in 0..5 {
+        let file = std::fs::File::create(dir.path().join(format!("d{index}.rules"))).unwrap();
+        file.set_len(60 << 20).unwrap();
+    }
+    let report = load().unwrap_err().to_string();
+    assert!(report.contains("the rule files have more than 256 MiB together"), "{report}");
 }
 
 /// What tools outside of this repository write; none of its names may change.

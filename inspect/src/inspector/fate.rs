@@ -154,7 +154,12 @@ impl Inspector {
     }
 
     /// The verdict that a decision comes to, with what an audit has to say about it.
-    pub(super) fn conclude(&mut self, decision: Decision, flow: Option<&mut Flow>) -> Verdict {
+    pub(super) fn conclude(&mut self, look: &Look<'_>, decision: Decision, mut flow: Option<&mut Flow>) -> Verdict {
+        if let Some(flow) = flow.as_deref_mut()
+            && look.profile.settings().mode != Mode::Audit
+        {
+            flow.would_be_refused = false;
+        }
         let would = self.would_drop.take();
         if decision.verdict != Verdict::Forward {
             return decision.verdict;

@@ -17,6 +17,8 @@ use std::sync::Arc;
 const FILES_MAX: usize = 256;
 /// Bytes of one rule file at most: the public sets in one file have about 30 MiB.
 const FILE_LEN_MAX: u64 = 64 << 20;
+/// Bytes of all rule files together: several public sets. Reading them takes twice that of memory for a while.
+const FILES_LEN_MAX: u64 = 256 << 20;
 
 /// The signatures of a configuration, and how many. They share with those of the configuration before what has not changed; where
 /// files and variables are all the same, they are used as they are.
@@ -26,16 +28,7 @@ pub(super) fn load(
     before: Option<&Compiled>,
     context: &mut Context<'_>,
 ) -> (Compiled, Counts) {
-    let mut files = Vec::new();
-    for pattern in &inspection.rule_files {
-        for path in find(pattern, base_dir, "no signatures come from it", context) {
-            if files.len() == FILES_MAX {
-                context.error_at(&pattern.at, format!("more than {FILES_MAX} rule files"));
-                break;
-            }
-            read(&path, pattern, &mut files, context);
-        }
-    }
+    let files = read_all(inspection, base_dir, context);
     let mut vars = Vars::conventional();
     for (name, value) in &inspection.vars.0 {
         let is_letter = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -59,6 +52,30 @@ pub(super) fn load(
         context.report.push(diagnostic(refusal, severity, &sources));
     }
     (compiled, counts)
+}
+
+/// The texts of all rule files; none when there are more than there may be.
+fn read_all(inspection: &Inspection, base_dir: &Path, context: &mut Context<'_>) -> Vec<RuleFile> {
+    let mut files: Vec<RuleFile> = Vec::new();
+    for pattern in &inspection.rule_files {
+        for path in find(pattern, base_dir, "no signatures come from it", context) {
+            if files.len() == FILES_MAX {
+                context.error_at(&pattern.at, format!("more than {FILES_MAX} rule files"));
+                break;
+            }
+            read(&path, pattern, &mut files, context);
+            if files.iter().map(|file| file.text.len() as u64).sum::<u64>() > FILES_LEN_MAX {
+                let message = format!("the rule files have more than {} MiB together", FILES_LEN_MAX >> 20);
+                context.error_with_help(
+                    &pattern.at,
+                    message,
+                    "name fewer files: does the pattern match what is no rules?",
+                );
+                return Vec::new();
+            }
+        }
+    }
+    files
 }
 
 fn compile(files: &[RuleFile], vars: &Vars, before: Option<&Compiled>) -> Compiled {

@@ -1,0 +1,72 @@
+//! The end of a flow: what it completes, and what is forgotten.
+
+use super::flow::Window;
+use super::{Collector, Direction, Flow, FlowSlot, FlowView, Inspector, Kept, Look, RuleSet};
+use crate::alert::Alert;
+use crate::limits::WORK_SAVED_MAX;
+use crate::signature::{Facts, Work};
+use crate::wire::Packet;
+use std::sync::Arc;
+
+impl Inspector {
+    /// Tells what the end of a flow completes: bodies that end with their connection, handshakes that will not come. To
+    /// be called before [`Inspector::flow_ended`] by who wants those alerts, with any packet of the flow, whose payload
+    /// is not looked at again, and its direction.
+    pub fn flow_finished(
+        &mut self,
+        rules: &RuleSet,
+        packet: &Packet<'_>,
+        flow: &FlowView,
+        now_ms: u64,
+        alerts: &mut Vec<Alert>,
+    ) {
+        let (Some(slot), Some(mut facts)) = (flow.slot, Facts::of(packet)) else { return };
+        facts.payload = &[];
+        let Kept::Open(mut open) = self.flows.take(slot) else { return };
+        let own = Arc::clone(&self.own);
+        let look = Look { rules, profile: &own, facts, view: flow, now_ms, is_for_files: false };
+        open.meet(&look);
+        open.windows.iter_mut().for_each(Window::turn);
+        self.files.begin(&look);
+        let Flow { conversation, transactions, observed, .. } = &mut *open;
+        let mut work = Work::of(WORK_SAVED_MAX);
+        for direction in [Direction::ToServer, Direction::ToClient] {
+            conversation.closed(
+                direction,
+                &own.settings().protocol,
+                &mut Collector {
+                    rules,
+                    transactions,
+                    pool: &mut self.pool,
+                    observed: observed.as_deref_mut(),
+                    files: &mut self.files,
+                    is_for_files: false,
+                    work: &mut work,
+                    is_bounded: false,
+                },
+            );
+        }
+        for side in &mut open.transactions.sides {
+            side.close();
+        }
+        self.candidates.clear();
+        self.candidates.of_transactions(rules, &mut open, &mut work);
+        let known_alerts = alerts.len();
+        let decision = self.decide(&look, Some(&mut open), &mut work, alerts);
+        self.work_done += work.done;
+        if self.records.is_anything() {
+            self.explain(&alerts[known_alerts..], Some(&mut open));
+        }
+        let decision = self.heed_files(&look, decision, Some(&open));
+        self.would_drop = None;
+        self.settle(&look, Some(open), &decision);
+    }
+
+    /// Forgets everything about a flow whose slot is given back. What was still to be told of it is in
+    /// [`Inspector::take_notes`] then.
+    pub fn flow_ended(&mut self, slot: FlowSlot) {
+        if let Kept::Open(open) = self.flows.take(slot) {
+            self.end(open);
+        }
+    }
+}
