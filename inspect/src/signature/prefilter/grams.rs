@@ -2,22 +2,32 @@
 //!
 //! Every second place of a text is looked at. A look folds the case of the four bytes there, hashes them and takes a
 //! cell of eight bits. Its lower half says in which of four classes some pattern has these bytes as its run, its upper
-//! half in which some pattern has them two bytes behind its run: so the looks at one place and at the next one stand for
-//! six bytes, and only where a class has both is there a hit. Patterns that are too short to show so many bytes make a
-//! class of their own, which asks one look alone.
+//! half in which some pattern has them two bytes behind its run: so two looks in a row stand for six bytes, and only
+//! where a class has both is there a hit. Patterns that are too short for that make classes of their own.
 //!
-//! A pattern of four bytes at an odd place shows only its last three at an even one. The lower bits of the product that
-//! is the hash come from the first three bytes alone, so that all cells in which they can end up are few.
+//! Where a look shows but three bytes of a pattern, all cells are marked that the fourth byte can lead to. If that is
+//! the last one they are few: the lower bits of the product that is the hash come from the first three bytes alone. If
+//! it is the first one they are many, but what is four or five bytes long and stands at an odd place has no other way to
+//! ask for two looks, and three bytes alone are in every second word.
 
 use std::sync::Arc;
 
 use super::frequency::{FOLD, gram};
 
-/// The class of patterns that one look must do for.
-const SHORT: u8 = 1;
+/// Classes of runs.
+const CLASSES: u32 = 4;
 
-/// The other classes; what hangs on the same run is in the same one.
-const CLASSES: u32 = 3;
+/// Runs for which one look must do: those of patterns of four bytes, at even places.
+const ONE_LOOK: u8 = 1;
+
+/// Runs with one more look before them, for patterns of four and five bytes at odd places.
+const LOOK_BEFORE: u8 = 2;
+
+/// The first class of the other runs, which have one more look behind them; what has the same run is in the same class.
+const LOOK_BEHIND: u8 = 4;
+
+/// What every cell says, and what is seen behind a text's end: that nothing is missing which a class does not ask about.
+const UNASKED: u8 = ONE_LOOK << CLASSES;
 
 /// Bits of a cell's number that depend on all four bytes: the upper ones.
 const LAST_BITS: u32 = 3;
@@ -34,19 +44,55 @@ pub(super) struct Grams {
     cells: Arc<[u8]>,
 }
 
-/// The four bytes, all of them or the first three, from an offset of a pattern on.
+/// What a hit has seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hit {
+    /// Place of the first of its looks.
+    pub(super) place: usize,
+    classes: u32,
+}
+
+impl Hit {
+    /// Place of a run whose look is the first one.
+    pub(super) fn at_first(self) -> Option<usize> {
+        (self.classes & !u32::from(LOOK_BEFORE) != 0).then_some(self.place)
+    }
+
+    /// Place of a run whose look is the second one.
+    pub(super) fn at_second(self) -> Option<usize> {
+        (self.classes & u32::from(LOOK_BEFORE) != 0).then_some(self.place + 2)
+    }
+}
+
+/// Four bytes that a look may see; one may be unknown.
+#[derive(Clone, Copy)]
 struct Run {
     gram: u32,
-    is_whole: bool,
+    /// Bit at which the unknown byte begins.
+    unknown: Option<u32>,
 }
 
 impl Run {
+    /// From an offset of a pattern on; `None` if it shows less than three bytes there.
     fn of(bytes: &[u8], offset: usize) -> Option<Self> {
         match bytes.get(offset..)? {
-            [a, b, c, d, ..] => Some(Self { gram: gram([*a, *b, *c, *d]), is_whole: true }),
-            [a, b, c] => Some(Self { gram: gram([*a, *b, *c, 0]), is_whole: false }),
+            [a, b, c, d, ..] => Some(Self { gram: gram([*a, *b, *c, *d]), unknown: None }),
+            [a, b, c] => Some(Self { gram: gram([*a, *b, *c, 0]), unknown: Some(24) }),
             _ => None,
         }
+    }
+
+    /// What begins one byte before a pattern.
+    fn before(bytes: &[u8]) -> Option<Self> {
+        let &[a, b, c, ..] = bytes else { return None };
+        Some(Self { gram: gram([0, a, b, c]), unknown: Some(0) })
+    }
+
+    /// All that a look can see there.
+    fn grams(self) -> impl Iterator<Item = u32> {
+        let count = if self.unknown.is_some() { 256 } else { 1 };
+        let shift = self.unknown.unwrap_or(0);
+        (0..count).map(move |byte| self.gram | byte << shift)
     }
 }
 
@@ -57,10 +103,8 @@ fn cell<const BITS: u32>(gram: u32) -> usize {
     (gram.wrapping_mul(0x9E37_79B1) >> (24 + LAST_BITS - BITS)) as usize & ((1 << BITS) - 1)
 }
 
-fn mark(cells: &mut [u8], run: &Run, bits: u8) {
-    let lasts = if run.is_whole { 0..=0 } else { 0..=u8::MAX };
-    for last in lasts {
-        let gram = if run.is_whole { run.gram } else { run.gram & 0x00ff_ffff | u32::from(last | 0x20) << 24 };
+fn mark(cells: &mut [u8], run: Run, bits: u8) {
+    for gram in run.grams() {
         let cell = match cells.len() {
             0x200 => cell::<9>(gram),
             0x1000 => cell::<12>(gram),
@@ -78,31 +122,29 @@ impl Grams {
 
     /// `places` are patterns of at least four bytes, with the offset of the first of their two runs.
     pub(super) fn of<'b>(places: impl Iterator<Item = (&'b [u8], usize)> + Clone) -> Self {
-        // Eight cells for each of its two runs keep a pattern's false alarms rare.
+        // Eight cells keep a pattern's false alarms rare.
         let wanted = (16 * places.clone().count()).next_power_of_two().trailing_zeros();
         let bits = Self::SIZES_LOG2.into_iter().find(|&size| wanted <= size).unwrap_or(Self::SIZES_LOG2[3]);
-        let mut cells = vec![0; 1 << bits];
+        let mut cells = vec![UNASKED; 1 << bits];
         for (bytes, first) in places {
             for offset in [first, first + 1] {
-                let Some(run) = Run::of(bytes, offset) else { continue };
-                match Run::of(bytes, offset + 2) {
-                    Some(next) => {
-                        let class = SHORT << (1 + (run.gram & 0x00ff_ffff) % CLASSES);
-                        mark(&mut cells, &run, class);
-                        mark(&mut cells, &next, class << 4);
-                    }
-                    None => mark(&mut cells, &run, SHORT),
-                }
+                let (run, next) = (Run::of(bytes, offset), Run::of(bytes, offset + 2));
+                let (first, second, class) = match (run, next) {
+                    (Some(run), Some(next)) => (Some(run), Some(next), LOOK_BEHIND << (run.gram & 0x00ff_ffff) % 2),
+                    _ if offset == 1 => (Run::before(bytes), run, LOOK_BEFORE),
+                    _ => (run, None, ONE_LOOK),
+                };
+                first.into_iter().for_each(|run| mark(&mut cells, run, class));
+                second.into_iter().for_each(|run| mark(&mut cells, run, class << CLASSES));
             }
         }
-        cells.iter_mut().for_each(|cell| *cell |= SHORT << 4);
         Self { cells: cells.into() }
     }
 
     /// Looks at a text and calls `hit` with the places at which a run may lie and
     /// with whether it may be one of a short pattern.
     #[inline(always)]
-    pub(super) fn pass(&self, text: &[u8], hit: &mut impl FnMut(usize, bool)) {
+    pub(super) fn pass(&self, text: &[u8], hit: &mut impl FnMut(Hit)) {
         // Chosen by the table's size.
         if let Ok(cells) = <&[u8; 1 << 9]>::try_from(&*self.cells) {
             sized_pass::<9, { 1 << 9 }>(cells, text, hit);
@@ -117,11 +159,7 @@ impl Grams {
 }
 
 #[inline(never)]
-fn sized_pass<const BITS: u32, const CELLS: usize>(
-    cells: &[u8; CELLS],
-    text: &[u8],
-    hit: &mut impl FnMut(usize, bool),
-) {
+fn sized_pass<const BITS: u32, const CELLS: usize>(cells: &[u8; CELLS], text: &[u8], hit: &mut impl FnMut(Hit)) {
     // What the look before the block has seen.
     let mut before = 0;
     let mut place = 0;
@@ -133,15 +171,22 @@ fn sized_pass<const BITS: u32, const CELLS: usize>(
     let mut block = [0; BLOCK];
     block[..rest.len()].copy_from_slice(rest);
     // Nothing hangs on less than three bytes of the text.
-    let mut hit_within = |place, is_short| {
-        if place + 3 <= text.len() {
-            hit(place, is_short);
+    let mut hit_within = |seen: Hit| {
+        if seen.place + 3 <= text.len() {
+            hit(seen);
         }
     };
     let last = looks::<BITS, CELLS>(cells, &block, before, place, &mut hit_within);
-    if last & u32::from(SHORT) != 0 {
-        hit_within(place + 2 * LOOKS - 2, true);
+    let classes = classes_of(last, u32::from(UNASKED));
+    if classes != 0 {
+        hit_within(Hit { place: place + 2 * LOOKS - 2, classes });
     }
+}
+
+/// The classes of which two looks in a row have seen what they ask about.
+#[inline(always)]
+fn classes_of(first: u32, second: u32) -> u32 {
+    first & (second >> CLASSES)
 }
 
 /// None of the looks waits for another. Answers what the last one has seen.
@@ -151,7 +196,7 @@ fn looks<const BITS: u32, const CELLS: usize>(
     block: &[u8; BLOCK],
     before: u32,
     place: usize,
-    hit: &mut impl FnMut(usize, bool),
+    hit: &mut impl FnMut(Hit),
 ) -> u32 {
     let look = |index: usize| {
         let at = 2 * index;
@@ -162,15 +207,11 @@ fn looks<const BITS: u32, const CELLS: usize>(
     for index in 0..LOOKS {
         seen[index + 1] = look(index);
     }
-    let mut any = 0;
-    for index in 0..LOOKS {
-        any |= seen[index] & (seen[index + 1] >> 4);
-    }
-    if any != 0 {
+    let classes = |index: usize| classes_of(seen[index], seen[index + 1]);
+    if (0..LOOKS).fold(0, |any, index| any | classes(index)) != 0 {
         for index in 0..LOOKS {
-            let classes = seen[index] & (seen[index + 1] >> 4);
-            if classes != 0 {
-                hit((place + 2 * index).wrapping_sub(2), classes & u32::from(SHORT) != 0);
+            if classes(index) != 0 {
+                hit(Hit { place: (place + 2 * index).wrapping_sub(2), classes: classes(index) });
             }
         }
     }

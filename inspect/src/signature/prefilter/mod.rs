@@ -159,7 +159,7 @@ fn place_of_runs(bytes: &[u8], loads: &mut HashMap<u32, u32>) -> Option<usize> {
     };
     let cost = |offset: usize| {
         let (own, load) = (commonness(run(offset)), loads.get(&gram(run(offset))).copied().unwrap_or(0));
-        // A second look, two bytes on, is asked too, where the pattern shows three bytes there.
+        // Where the pattern shows three bytes two bytes on, these are looked at too.
         let alarms = if offset + 5 <= bytes.len() { own.min(commonness(run(offset + 2))) } else { own + LONE };
         alarms + own / 4 + LOAD * load
     };
@@ -173,7 +173,7 @@ fn place_of_runs(bytes: &[u8], loads: &mut HashMap<u32, u32>) -> Option<usize> {
 /// What a pattern more on the same run costs, measured as runs' commonness is.
 const LOAD: u32 = 40;
 
-/// What it costs that one look alone must tell where a pattern may be.
+/// What each look less costs that can tell where the pattern may be.
 const LONE: u32 = 60;
 
 fn index_of<T>(items: &[T]) -> u32 {
@@ -254,9 +254,12 @@ impl Prefilter {
     ) {
         let mut search = Search { text, old, work, seen: [u32::MAX; SEEN], found };
         if let Some(grams) = &self.grams {
-            grams.pass(text, &mut |place, is_short| {
-                self.compare(&self.runs, place, &mut search);
-                if is_short && !self.rests.is_empty() {
+            grams.pass(text, &mut |hit| {
+                if let Some(place) = hit.at_first() {
+                    self.compare(&self.runs, place, &mut search);
+                }
+                if let Some(place) = hit.at_second() {
+                    self.compare(&self.runs, place, &mut search);
                     self.compare(&self.rests, place, &mut search);
                 }
             });

@@ -70,10 +70,6 @@ impl<const KEY: usize> Table<KEY> {
         Self { starts: starts.into(), starts_shift, entries: entries.into() }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// A hash of the key; its upper bits are the best ones.
     #[inline(always)]
     fn hash(eight: u64) -> u64 {
