@@ -1,11 +1,11 @@
 //! Which signatures to look at for one packet.
 
 use crate::inspector::Direction;
-use crate::inspector::flow::{Flow, index};
+use crate::inspector::flow::{Flow, Window, index};
 use crate::inspector::transactions::{Body, TransactionSide};
 use crate::limits::CANDIDATES_MAX;
 use crate::protocol::Buffer;
-use crate::signature::{Facts, PacketGroup, Prefilter, RuleSet, Work};
+use crate::signature::{Facts, PacketGroup, Prefilter, RuleSet, Selection, Transports, Work};
 
 /// A signature to look at, and the transaction side that is the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -84,7 +84,7 @@ impl Candidates {
         let mut is_covered = false;
         if let Some(flow) = flow {
             is_first = !std::mem::replace(&mut flow.has_sent[index(direction)], true);
-            let Flow { windows, direct: eligible, .. } = flow;
+            let Flow { windows, direct: eligible, transactions, .. } = flow;
             direct = eligible[index(direction)].of(rules, group, facts);
             let window = &mut windows[index(direction)];
             if window.is_fresh() {
@@ -92,12 +92,18 @@ impl Candidates {
                 for signature in window.waiting() {
                     self.push(Candidate { signature, side, is_stale: true });
                 }
+                let is_response = direction == Direction::ToClient && facts.transport == Transports::TCP;
+                let is_scanned = is_response && self.of_response(rules, window, &mut transactions.sides, work);
                 let (text, old) = window.scanned(group.payload.overlap());
                 let push = |signature, _| self.push(Candidate { signature, side, is_stale: false });
                 // Near the start of the packet, or of the stream.
                 let reach = group.payload.near_reach();
                 let near_from = if window.end() - window.fresh_count() as u64 <= reach as u64 { 0 } else { old };
-                group.payload.scan(text, old, near_from..old + reach, work, push);
+                if is_scanned {
+                    group.payload.scan_near(text, old, near_from..old + reach, work, push);
+                } else {
+                    group.payload.scan(text, old, near_from..old + reach, work, push);
+                }
                 is_covered = window.fresh_count() == payload.len();
             }
         }
@@ -116,6 +122,34 @@ impl Candidates {
                 self.push(Candidate { signature, side, is_stale: true });
             }
         }
+    }
+
+    /// Candidates by what a segment has brought, for stream and body in one pass, if all that it has brought is a piece of
+    /// a response's body, neither packed nor in chunks, and not the body's start. `false` if that is not so.
+    fn of_response(
+        &mut self,
+        rules: &RuleSet,
+        window: &Window,
+        sides: &mut [TransactionSide],
+        work: &mut Work,
+    ) -> bool {
+        let all = &rules.selection.response_streams;
+        let (text, old) = window.scanned(all.overlap());
+        let Some((place, open)) = (0u16..).zip(sides).filter(|(_, open)| open.is_fresh).last() else { return false };
+        let is_far = |body: &Body| body.base > 0 || body.looked_at >= old + all.near_reach();
+        let is_it = |body: &Body| is_far(body) && body.holds(text, old);
+        if !twins(&open.bodies).is_some_and(|(body, file)| is_it(body) && is_it(file)) {
+            return false;
+        }
+        let of_both = |body: &Body| matches!(body.buffer, Buffer::HttpResponseBody | Buffer::FileData);
+        for body in open.bodies.iter_mut().filter(|body| body.is_fresh && of_both(body)) {
+            body.is_scanned = is_it(body);
+        }
+        all.scan(text, old, 0..0, work, |signature, _| {
+            let side = if signature & Selection::OF_BODY == 0 { Candidate::NO_SIDE } else { place };
+            self.push(Candidate { signature: signature & !Selection::OF_BODY, side, is_stale: false });
+        });
+        true
     }
 
     /// Candidates by what is new in the flow's transactions.
@@ -166,13 +200,15 @@ impl Candidates {
         work.done += bodies.len() as u64 / 4;
         // The body of a response is a file too, mostly: then one pass serves the signatures of both.
         let both = &rules.selection.response_files;
-        let is_twice = twins(bodies).is_some_and(|(body, file)| body.is_same(file, both.overlap()));
+        let twins = twins(bodies).filter(|(body, _)| !body.is_scanned);
+        let is_twice = twins.is_some_and(|(body, file)| body.is_same(file, both.overlap()));
         for body in bodies.iter_mut().filter(|body| body.is_fresh) {
             let Some(group) = rules.selection.buffer_group(body.buffer) else { continue };
             for &signature in &group.always {
                 self.push(Candidate { signature, side: place, is_stale: true });
             }
             match body.buffer {
+                _ if std::mem::take(&mut body.is_scanned) => {}
                 Buffer::HttpResponseBody if is_twice => {}
                 Buffer::FileData if is_twice => self.of_body(both, body, place, work),
                 _ => self.of_body(&group.prefilter, body, place, work),

@@ -56,6 +56,8 @@ pub(crate) struct Body {
     /// Offset in `bytes` up to which they have been looked at.
     pub(crate) looked_at: usize,
     pub(crate) is_fresh: bool,
+    /// What is fresh was scanned with the stream already.
+    pub(crate) is_scanned: bool,
 }
 
 impl TransactionSide {
@@ -150,7 +152,7 @@ impl TransactionSide {
         self.is_fresh = true;
         for body in &mut self.bodies {
             body.looked_at = 0;
-            body.is_fresh = true;
+            (body.is_fresh, body.is_scanned) = (true, false);
         }
     }
 
@@ -176,6 +178,7 @@ impl TransactionSide {
                     is_over: false,
                     looked_at: 0,
                     is_fresh: true,
+                    is_scanned: false,
                 });
                 let last = self.bodies.len() - 1;
                 &mut self.bodies[last]
@@ -185,12 +188,17 @@ impl TransactionSide {
         body.append(bytes);
         self.bodies_bytes += body.bytes.len();
         body.is_over = piece.last;
-        body.is_fresh = true;
+        (body.is_fresh, body.is_scanned) = (true, false);
         true
     }
 }
 
 impl Body {
+    /// Whether what is to be looked at, and so many bytes before, are these.
+    pub(crate) fn holds(&self, text: &[u8], old: usize) -> bool {
+        self.looked_at.checked_sub(old).is_some_and(|from| self.bytes[from..] == *text)
+    }
+
     /// Whether another body has the same bytes in what is to be looked at, and in so many before.
     pub(crate) fn is_same(&self, other: &Body, overlap: usize) -> bool {
         let from = self.looked_at.saturating_sub(overlap);

@@ -1,6 +1,6 @@
 //! Signatures by transport protocol and direction: what a packet of a flow can match at all.
 
-use super::definition::Transports;
+use super::definition::{Signature, Transports};
 use crate::inspector::Direction;
 
 /// The number of a group within its rule set. A flow table may remember it per flow and direction as long as the rule
@@ -24,6 +24,12 @@ impl GroupKey {
         Self::TRANSPORTS.into_iter().flat_map(|transport| {
             [Direction::ToServer, Direction::ToClient].map(|direction| GroupKey { transport, direction })
         })
+    }
+
+    /// Whether a signature's transports and direction are the group's.
+    pub(crate) fn meets(self, signature: &Signature) -> bool {
+        signature.transports.meets(self.transport)
+            && signature.flow.direction.is_none_or(|direction| direction == self.direction)
     }
 
     #[inline]

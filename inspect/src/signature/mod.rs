@@ -53,5 +53,5 @@ pub(crate) use prefilter::Prefilter;
 pub(crate) use program::{Op, Step};
 pub(crate) use rate::{RateKey, Rated, Rates, Track};
 pub(crate) use ruleset::Known;
-pub(crate) use selection::{PacketGroup, side_allows};
+pub(crate) use selection::{PacketGroup, Selection, side_allows};
 pub(crate) use work::Work;

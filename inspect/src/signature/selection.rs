@@ -1,7 +1,7 @@
 //! Which signatures are looked at when: by packet group and by buffer, through prefilters where a pattern allows it.
 
 use super::content::{Content, FastPattern};
-use super::definition::{Absence, AppMatch, BufferCondition, Signature};
+use super::definition::{Absence, AppMatch, BufferCondition, Signature, Transports};
 use super::group::{GroupId, GroupKey};
 use super::prefilter::{Builder, Prefilter};
 use super::program::{Op, Step};
@@ -28,6 +28,9 @@ pub(crate) struct Selection {
     pub(crate) reads_streams: bool,
     /// What [`Buffer::HttpResponseBody`] and [`Buffer::FileData`] are searched for, together.
     pub(crate) response_files: Prefilter,
+    /// The same and what payload of TCP to clients is searched for, for segments that are all body, as most are. The
+    /// numbers of signatures that look into bodies are marked with [`Selection::OF_BODY`].
+    pub(crate) response_streams: Prefilter,
 }
 
 /// Signatures for packets of one transport in one direction.
@@ -96,7 +99,29 @@ enum Trigger {
     Transaction,
 }
 
+/// What [`Selection::response_files`] and [`Selection::response_streams`] are built from.
+fn response_builders(rules: &RuleSet, triggers: &[Trigger]) -> (Builder, Builder) {
+    let (mut files, mut streams) = (Builder::default(), Builder::default());
+    let to_client = GroupKey { transport: Transports::TCP, direction: Direction::ToClient };
+    for (index, (signature, trigger)) in (0u32..).zip(rules.signatures.iter().zip(triggers)) {
+        match trigger {
+            Trigger::Buffer(Buffer::HttpResponseBody | Buffer::FileData, pattern, _) => {
+                files.add(&pattern.bytes, pattern.reach, index);
+                streams.add(&pattern.bytes, pattern.reach, index | Selection::OF_BODY);
+            }
+            Trigger::Payload(pattern) if to_client.meets(signature) => {
+                streams.add(&pattern.bytes, pattern.reach, index);
+            }
+            _ => {}
+        }
+    }
+    (files, streams)
+}
+
 impl Selection {
+    /// Marks a signature's number in [`Selection::response_streams`]. No set has so many signatures.
+    pub(crate) const OF_BODY: u32 = 1 << 31;
+
     /// What selects the signatures of a set, sharing with the selection of an earlier set the tables that are the same.
     pub(crate) fn of(rules: &RuleSet, before: &Selection) -> Self {
         let triggers: Vec<Trigger> = rules.signatures.iter().map(trigger).collect();
@@ -108,15 +133,11 @@ impl Selection {
         let mut buffers: Vec<BufferGroup> = Vec::new();
         buffers.resize_with(Buffer::COUNT, BufferGroup::default);
         let mut without_buffer = Vec::new();
-        let mut response_files = Builder::default();
         for (index, trigger) in (0u32..).zip(&triggers) {
             match trigger {
                 Trigger::Buffer(buffer, pattern, dotted) => {
                     // There may be a dot before the text, for this signature or for another.
                     let reach = pattern.reach.map(|reach| reach.saturating_add(1));
-                    if matches!(buffer, Buffer::HttpResponseBody | Buffer::FileData) {
-                        response_files.add(&pattern.bytes, reach, index);
-                    }
                     builders[*buffer as usize].add(&pattern.bytes, reach, index);
                     buffers[*buffer as usize].dotted |= dotted;
                 }
@@ -141,9 +162,16 @@ impl Selection {
             let is_absence = |condition: &BufferCondition| condition.absence != Absence::Refused;
             !app.numbers.is_empty() || !app.events.is_empty() || app.buffers.iter().any(is_absence)
         });
-        let response_files = response_files.build(Some(&before.response_files));
-        let without_buffer = without_buffer.into();
-        Self { packets, asks_values, buffers, without_buffer, reads_streams, response_files }
+        let (files, streams) = response_builders(rules, &triggers);
+        Self {
+            packets,
+            asks_values,
+            buffers,
+            without_buffer: without_buffer.into(),
+            reads_streams,
+            response_files: files.build(Some(&before.response_files)),
+            response_streams: streams.build(Some(&before.response_streams)),
+        }
     }
 
     #[inline]
@@ -161,13 +189,10 @@ impl PacketGroup {
         let (mut payload, mut direct, mut addresses_only) = (Builder::default(), Vec::new(), Vec::new());
         let (mut matched, mut followed) = (Vec::new(), Vec::new());
         for (index, (signature, trigger)) in (0u32..).zip(rules.signatures.iter().zip(triggers)) {
-            if !signature.transports.meets(key.transport) {
-                continue;
-            }
-            if signature.follows(key.transport) {
+            if signature.transports.meets(key.transport) && signature.follows(key.transport) {
                 followed.push(signature);
             }
-            if signature.flow.direction.is_some_and(|direction| direction != key.direction) {
+            if !key.meets(signature) {
                 continue;
             }
             match trigger {

@@ -77,6 +77,36 @@ fn http_buffers() {
     }
 }
 
+#[test]
+fn bodies_that_fill_segments() {
+    let rules = rules(
+        r##"alert tcp any any -> any any (flow:to_client; content:"needle in the stream"; sid:1;)
+        alert http any any -> any any (flow:to_client; file.data; content:"needle in the file"; sid:2;)
+        alert http any any -> any any (flow:to_client; http.response_body; content:"needle in the body"; sid:3;)
+        alert http any any -> any any (flow:to_client; file.data; content:"@#@"; sid:4;)
+        alert http any any -> any any (flow:to_client; http.stat_code; content:"200"; file.data; content:"far"; sid:5;)
+        alert http any any -> any any (flow:to_client; file.data; content:"#!"; within:2; sid:6;)"##,
+    );
+    let head = |more: &str| format!("HTTP/1.1 200 OK\r\n{more}\r\n\r\n");
+    for place in [0, 40, 900, 1443, 1460, 1500, 2800, 2925, 9000] {
+        let mut body = vec![b'.'; 10_000];
+        for text in ["needle in the stream", "needle in the file", "@#@", "#!", "needle in the body", "far"] {
+            body.splice(place..place, text.bytes());
+        }
+        let whole = [head(&format!("Content-Length: {}", body.len())).as_bytes(), &body].concat();
+        let half = body.len() / 2;
+        let chunk = |bytes: &[u8]| [format!("{:x}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat();
+        let (first, second) = (chunk(&body[..half]), chunk(&body[half..]));
+        let chunked = [head("Transfer-Encoding: chunked").as_bytes(), &first, &second, b"0\r\n\r\n"].concat();
+        for answer in [whole, chunked] {
+            for size in [usize::MAX, 1460, 100, 64, 7, 1] {
+                let said = [request(GET), response(&answer)];
+                assert_eq!(alerts(&rules, &said, size), [1, 2, 3, 4, 5], "at {place}, in pieces of {size}");
+            }
+        }
+    }
+}
+
 /// What becomes of a conversation when a signature drops: the sizes are those of the segments.
 #[test]
 fn the_segment_that_completes_a_match_is_dropped() {

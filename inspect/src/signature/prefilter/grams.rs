@@ -130,7 +130,7 @@ impl Grams {
             for offset in [first, first + 1] {
                 let (run, next) = (Run::of(bytes, offset), Run::of(bytes, offset + 2));
                 let (first, second, class) = match (run, next) {
-                    (Some(run), Some(next)) => (Some(run), Some(next), LOOK_BEHIND << (run.gram & 0x00ff_ffff) % 2),
+                    (Some(run), Some(next)) => (Some(run), Some(next), LOOK_BEHIND << ((run.gram & 0x00ff_ffff) % 2)),
                     _ if offset == 1 => (Run::before(bytes), run, LOOK_BEFORE),
                     _ => (run, None, ONE_LOOK),
                 };

@@ -267,10 +267,26 @@ impl Prefilter {
         if let Some((pairs, table)) = &self.pairs {
             pairs.pass(text, 0, &mut |place| self.compare(table, place, &mut search));
         }
+        self.pass_near(near, &mut search);
+    }
+
+    /// As [`Prefilter::scan`], for those patterns alone that count near the start.
+    pub(crate) fn scan_near(
+        &self,
+        text: &[u8],
+        old: usize,
+        near: Range<usize>,
+        work: &mut Work,
+        found: impl FnMut(u32, usize),
+    ) {
+        self.pass_near(near, &mut Search { text, old, work, seen: [u32::MAX; SEEN], found });
+    }
+
+    fn pass_near<F: FnMut(u32, usize)>(&self, near: Range<usize>, search: &mut Search<'_, F>) {
         if let Some((pairs, table)) = &self.near_pairs {
-            let near = near.start.min(text.len())..near.end.min(text.len());
-            search.text = &text[..near.end];
-            pairs.pass(search.text, near.start, &mut |place| self.compare(table, place, &mut search));
+            let near = near.start.min(search.text.len())..near.end.min(search.text.len());
+            search.text = &search.text[..near.end];
+            pairs.pass(search.text, near.start, &mut |place| self.compare(table, place, search));
         }
     }
 
