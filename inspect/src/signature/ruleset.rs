@@ -64,8 +64,8 @@ impl RuleSet {
         Self::compile_after(&Self::empty(), files, vars)
     }
 
-    /// [`RuleSet::compile`], with the same result, that shares with an earlier set what has not changed: the programs, expressions
-    /// and texts of rules whose text is the same, and the tables of patterns that are the same.
+    /// [`RuleSet::compile`], with the same result, that shares with an earlier set what has not changed: programs,
+    /// expressions and texts of rules whose text is the same, and the tables of patterns that are the same.
     pub fn compile_after(before: &RuleSet, files: &[RuleFile], vars: &Vars) -> Loaded {
         let (mut compiled, mut refused) = (Vec::new(), Vec::new());
         let mut hasher = DefaultHasher::new();

@@ -18,6 +18,7 @@
 
 mod body;
 mod fields;
+mod gzip;
 mod header;
 mod multipart;
 mod request;
