@@ -78,7 +78,8 @@ fn what_came_before_does_not_show() {
         (signatures, infos, groups, format!("{:?}{:?}", rules.addresses, rules.ports), refused.clone())
     };
     for (before_text, now_text) in texts.iter().flat_map(|before| texts.iter().map(move |now| (before, now))) {
-        for (before_vars, now_vars) in [(&home, &home), (&home, &Vars::conventional()), (&Vars::new(), &home)] {
+        let (none, usual) = (Vars::new(), Vars::conventional());
+        for (before_vars, now_vars) in [(&home, &home), (&home, &usual), (&none, &home), (&home, &none)] {
             let before = compile_after(&RuleSet::empty(), before_text, before_vars).rules;
             let now = compile_after(&before, now_text, now_vars);
             let alone = compile_after(&RuleSet::empty(), now_text, now_vars);
