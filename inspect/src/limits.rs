@@ -82,9 +82,9 @@ pub const RATE_TALLIES_MAX: usize = 65_536;
 /// Priority of a rule that names neither a priority nor a known class type (Suricata's default).
 pub const PRIORITY_DEFAULT: u8 = 3;
 
-/// Flows that one worker's inspection remembers something about. The caller's flow table is the real bound; past this
-/// number a flow that needs memory is refused.
-pub const FLOW_SLOTS_MAX: usize = 1 << 20;
+/// Slots of flows that one worker's inspection remembers something about. The caller's flow table is the real bound, and has no
+/// more places; of a flow in a later slot that needs memory, the exception policy decides.
+pub const FLOW_SLOTS_MAX: usize = 1 << 23;
 
 /// Fragments of one datagram held. The largest datagram at the least IPv6 MTU (1,280 bytes) makes 54; more is an attack
 /// on whoever puts them together (attack N04).

@@ -323,33 +323,49 @@ pub(crate) enum Outlook {
     Unknown,
 }
 
-/// Memory per flow slot. Only flows of which something must be remembered have any.
+/// Slots that get their memory together.
+const PAGE_SLOTS: usize = 4096;
+
+/// Memory per flow slot. Only flows of which something must be remembered have any, and only pages of slots that such flows are
+/// in: with a large table of which nothing is followed there are none.
 #[derive(Debug, Default)]
 pub(crate) struct Flows {
-    slots: Vec<Kept>,
+    pages: Vec<Option<Box<[Kept; PAGE_SLOTS]>>>,
 }
 
 impl Flows {
+    #[inline(always)]
+    fn kept(&self, slot: FlowSlot) -> Option<&Kept> {
+        let index = slot.0 as usize;
+        Some(&self.pages.get(index / PAGE_SLOTS)?.as_ref()?[index % PAGE_SLOTS])
+    }
+
+    #[inline(always)]
+    fn kept_mut(&mut self, slot: FlowSlot) -> Option<&mut Kept> {
+        let index = slot.0 as usize;
+        Some(&mut self.pages.get_mut(index / PAGE_SLOTS)?.as_mut()?[index % PAGE_SLOTS])
+    }
+
     /// Takes out what is remembered of a flow.
     #[inline]
     pub(crate) fn take(&mut self, slot: FlowSlot) -> Kept {
-        self.slots.get_mut(slot.0 as usize).map(std::mem::take).unwrap_or_default()
+        self.kept_mut(slot).map(std::mem::take).unwrap_or_default()
     }
 
     /// Whether nothing was ever remembered of a flow.
     pub(crate) fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.pages.is_empty()
     }
 
     /// Whether the flow has been refused.
     #[inline]
     pub(crate) fn is_refused(&self, slot: FlowSlot) -> bool {
-        matches!(self.slots.get(slot.0 as usize), Some(Kept::Refused(_)))
+        matches!(self.kept(slot), Some(Kept::Refused(_)))
     }
 
     /// Why a flow has been refused, if it has.
     pub(crate) fn refusal(&mut self, slot: FlowSlot) -> Option<&mut Refusal> {
-        match self.slots.get_mut(slot.0 as usize) {
+        match self.kept_mut(slot) {
             Some(Kept::Refused(refusal)) => Some(refusal),
             _ => None,
         }
@@ -358,7 +374,7 @@ impl Flows {
     /// What the next packet of a flow can expect, without a look at it.
     #[inline(always)]
     pub(crate) fn outlook(&self, slot: FlowSlot) -> Outlook {
-        match self.slots.get(slot.0 as usize) {
+        match self.kept(slot) {
             Some(Kept::Refused(_)) => Outlook::Refused,
             Some(Kept::Passed(fingerprint)) => Outlook::Passed(*fingerprint),
             Some(Kept::WithoutFiles) => Outlook::WithoutFiles,
@@ -368,7 +384,7 @@ impl Flows {
 
     /// A look at an open flow.
     pub(crate) fn peek(&self, slot: FlowSlot) -> Option<&Flow> {
-        match self.slots.get(slot.0 as usize) {
+        match self.kept(slot) {
             Some(Kept::Open(flow)) => Some(flow),
             _ => None,
         }
@@ -380,10 +396,12 @@ impl Flows {
         if index >= FLOW_SLOTS_MAX {
             return Some(kept);
         }
-        if index >= self.slots.len() {
-            self.slots.resize_with(index + 1, Kept::default);
+        if index / PAGE_SLOTS >= self.pages.len() {
+            self.pages.resize_with(index / PAGE_SLOTS + 1, || None);
         }
-        self.slots[index] = kept;
+        let page =
+            self.pages[index / PAGE_SLOTS].get_or_insert_with(|| Box::new([const { Kept::Nothing }; PAGE_SLOTS]));
+        page[index % PAGE_SLOTS] = kept;
         None
     }
 }

@@ -10,6 +10,7 @@
 //! | `stages` | the same | cycles per frame of each stage alone |
 //! | `opens` | - | new flows per second, and bytes of memory per flow |
 //! | `segments` | - | bytes per second of TCP in 64 KiB super-segments, and in frames of 1514 bytes |
+//! | `extras` | - | cycles per frame of the whole switch with what operators may switch on, one at a time |
 //! | `one-frame` | FRAME_BYTES | how long one frame is under way through a switch that has nothing else to do |
 //!
 //! Without any, all of them. Flows above 16 are picked at random. `--short` only shows that the measurements run.
@@ -17,6 +18,7 @@
 //! Two more play guests for a switch in another process (this one or another): `probe SOCKET SOCKET ...` measures latency, see
 //! `probe.rs`; `hold SOCKET...` connects an idle guest to each socket, until its standard input ends.
 
+mod extra;
 mod guest;
 mod opens;
 mod probe;
@@ -54,7 +56,7 @@ impl Effort {
 }
 
 /// What is measured.
-const ALL: &[&str] = &["walk", "stages", "opens", "segments", "one-frame"];
+const ALL: &[&str] = &["walk", "stages", "opens", "segments", "extras", "one-frame"];
 
 /// Frame bytes, ring size, flows, burst.
 const CASES: &[[u32; 4]] = &[[60, 256, 16, 32], [1_500, 256, 16, 32], [60, 256, 100_000, 32]];
@@ -79,6 +81,7 @@ fn measure(what: &str, numbers: &[String], effort: Effort) {
         }),
         "opens" => opens::measure(effort),
         "segments" => segments::measure(effort),
+        "extras" => walk::extras(effort),
         "one-frame" => {
             walk::latency(effort, numbers.first().and_then(|number| number.parse().ok()).unwrap_or(60));
         }

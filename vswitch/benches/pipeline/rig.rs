@@ -4,8 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use inspect::inspector::Settings;
 use inspect::wire::emit;
 use vswitch::counters::WorkerCounters;
+use vswitch::drop_reason::DropReason;
 use vswitch::event_log::EventLog;
 use vswitch::flow_table::{FlowTable, HashSecret, Timeouts};
 use vswitch::forward::{Egress, QueueIndex};
@@ -26,6 +28,7 @@ use zones::source::PolicySource;
 use zones::zone::{Port, Zone};
 
 use crate::Effort;
+use crate::extra::Extra;
 use crate::guest::{Guest, Shape};
 
 /// The guests: port, zone, MAC.
@@ -66,7 +69,7 @@ impl Egress for Receiver<'_> {
 }
 
 /// UDP and TCP may be opened from the first guest to the second.
-pub(super) fn generation() -> Arc<Generation> {
+pub(super) fn generation(extra: Extra) -> Arc<Generation> {
     let rule = |name: &str, protocol| {
         let (from, to) = (GUESTS[0].1.parse().expect("a zone"), GUESTS[1].1.parse().expect("a zone"));
         Rule::new(name, Action::Allow).between(from, to).about(Service::protocol(protocol))
@@ -89,7 +92,8 @@ pub(super) fn generation() -> Arc<Generation> {
             security: Some(security),
         })
     });
-    Arc::new(Generation::new(1, views.collect(), Arc::new(policy), Arc::default(), 1))
+    let generation = Generation::new(1, views.collect(), Arc::new(policy), extra.rules(), 1);
+    Arc::new(generation.with_watch(extra.detect(), Arc::default()))
 }
 
 /// A flow table for so many flows, which may all be of one port.
@@ -131,6 +135,7 @@ pub(super) struct Rig {
     /// The clock that the pipeline is shown, in microseconds.
     pub(super) now_us: u64,
     pipeline: Pipeline,
+    counters: Arc<WorkerCounters>,
     batch: Batch,
     // Ports end their connections when they are dropped.
     _ports: Vec<VhostPort>,
@@ -139,6 +144,10 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) fn new(effort: Effort, shape: Shape) -> Self {
+        Self::with(effort, shape, Extra::Nothing)
+    }
+
+    pub(super) fn with(effort: Effort, shape: Shape, extra: Extra) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let collect = Arc::new(Collect::default());
         let mut guests = [Guest::new(shape), Guest::new(shape)];
@@ -164,10 +173,11 @@ impl Rig {
         let learned = Arc::new(LearnedMacs::new(16, 300_000));
         let (sender, _) = crossbeam_channel::bounded(16);
         let counters = Arc::new(WorkerCounters::default());
-        let (flows, log) = (flow_table(effort.flows_max()), EventLog::new(sender));
-        let pipeline = Pipeline::new(flows, Inspection::default(), learned, counters, log);
-        let (generation, batch) = (generation(), Batch::new());
-        Self { guests, queues, generation, now_us: 0, pipeline, batch, _ports: ports, _folder: folder }
+        let (flows, log) = (flow_table(effort.flows_max()), EventLog::new(sender).by(&extra.eve()));
+        let inspection = Inspection::new(Settings { records: extra.eve().wanted(), ..Settings::default() });
+        let pipeline = Pipeline::new(flows, inspection, learned, Arc::clone(&counters), log);
+        let (generation, batch) = (generation(extra), Batch::new());
+        Self { guests, queues, generation, now_us: 0, pipeline, counters, batch, _ports: ports, _folder: folder }
     }
 
     /// Carries frames that guest `from` has offered to the other one, until so many have entered the switch. Answers the
@@ -186,6 +196,13 @@ impl Rig {
             walked += self.batch.len();
         }
         sys::cycles() - before
+    }
+
+    /// Frames of the first guest that were dropped, by reason.
+    pub(super) fn drops(&self) -> Vec<(&'static str, u64)> {
+        let drops = &self.counters.port(PortId(0)).drops;
+        let of = |reason: DropReason| (reason.word(), drops[reason as usize].value());
+        DropReason::ALL.iter().copied().map(of).filter(|(_, count)| *count > 0).collect()
     }
 
     /// Flows in the switch's table.

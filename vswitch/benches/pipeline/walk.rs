@@ -1,6 +1,7 @@
 //! Cycles per frame of the whole switch: out of one guest's ring, through every stage, into the other guest's ring.
 
 use crate::Effort;
+use crate::extra::Extra;
 use crate::guest::Shape;
 use crate::report;
 use crate::rig::{Rig, UDP, readdress, template};
@@ -39,6 +40,23 @@ impl Flows {
 /// `burst` frames are offered at once; the switch takes at most 32 of them in one turn.
 pub(super) fn measure(effort: Effort, frame_len: usize, ring_size: u16, flow_count: u32, burst: u16) {
     let mut rig = Rig::new(effort, Shape::plain(ring_size));
+    let mut cycles = cycles(&mut rig, effort, frame_len, flow_count, burst);
+    report::cycles(&format!("walk {frame_len} {ring_size} {flow_count} {burst}"), &mut cycles);
+}
+
+/// What operators may switch on beyond what is always there, each alone: 1,000 flows in bursts of 32.
+pub(super) fn extras(effort: Effort) {
+    for frame_len in [60, 1_500] {
+        for extra in Extra::ALL {
+            let mut rig = Rig::with(effort, Shape::plain(256), extra);
+            let mut cycles = cycles(&mut rig, effort, frame_len, 1_000, 32);
+            report::cycles(&format!("extra {frame_len} {}", extra.name()), &mut cycles);
+        }
+    }
+}
+
+/// The cycles per frame of each burst, once each flow was open.
+fn cycles(rig: &mut Rig, effort: Effort, frame_len: usize, flow_count: u32, burst: u16) -> Vec<u32> {
     let template = template(UDP, frame_len);
     let mut flows = Flows::new(flow_count);
     let (mut moved, mut seen) = (0, 0);
@@ -58,8 +76,8 @@ pub(super) fn measure(effort: Effort, frame_len: usize, ring_size: u16, flow_cou
             cycles.push((took / u64::from(burst)) as u32);
         }
     }
-    assert_eq!(moved, seen, "every frame arrives");
-    report::cycles(&format!("walk {frame_len} {ring_size} {flow_count} {burst}"), &mut cycles);
+    assert_eq!(moved, seen, "every frame arrives; dropped: {:?}", rig.drops());
+    cycles
 }
 
 /// How long one frame is under way through a switch that has nothing else to do: with its caches as the last frame left them,

@@ -4,7 +4,7 @@ use super::file::LimitsFile;
 use super::resolve::Context;
 use super::spanned::At;
 use super::text::DurationText;
-use crate::flow_table::Timeouts;
+use crate::flow_table::{FLOWS_MAX, Timeouts};
 use std::ops::RangeInclusive;
 
 /// Bounds of tables, and how long things are remembered.
@@ -42,7 +42,7 @@ impl Default for Limits {
 
 /// Below this a handful of guests stall one another; above it a table is larger than what the host has caches and memory
 /// for.
-const FLOWS: RangeInclusive<u64> = 1_024..=4_194_304;
+const FLOWS: RangeInclusive<u64> = 1_024..=FLOWS_MAX as u64;
 /// One guest's browser opens some dozens of flows at once.
 const FLOWS_PER_PORT_MIN: u64 = 64;
 const LEARNED_MACS: RangeInclusive<u64> = 1..=65_536;

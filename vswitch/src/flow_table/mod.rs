@@ -37,6 +37,16 @@ use tags::Tags;
 /// Places that are searched for a key at most. A keyed hash keeps real searches short; this bounds the worst one.
 pub const PROBE_MAX: usize = 64;
 
+/// The largest table that can be configured, in flows; inspection has a slot for each of its places.
+pub const FLOWS_MAX: u32 = 4_194_304;
+const _: () = assert!(places_for(FLOWS_MAX) <= inspect::limits::FLOW_SLOTS_MAX);
+
+/// Places of a table for so many flows.
+const fn places_for(limit: u32) -> usize {
+    let limit = limit as usize;
+    limit + limit / 5 + 1 + PROBE_MAX
+}
+
 /// Flows from which on caches do not hold the table, and asking for tags first pays: half of a second-level cache.
 const LARGE: u32 = 8_192;
 
@@ -109,11 +119,11 @@ impl FlowTable {
     /// The memory for it could not be had.
     pub fn new(limit: u32, per_port_max: u32, timeouts: Timeouts, secret: HashSecret) -> std::io::Result<Self> {
         let limit = limit.max(1);
-        let homes = u64::from(limit) + u64::from(limit) / 5 + 1;
+        let places = places_for(limit);
         Ok(Self {
-            entries: HugeArray::filled(homes as usize + PROBE_MAX, FREE_ENTRY)?,
-            tags: Tags::new(homes as usize + PROBE_MAX)?,
-            homes,
+            entries: HugeArray::filled(places, FREE_ENTRY)?,
+            tags: Tags::new(places)?,
+            homes: (places - PROBE_MAX) as u64,
             secret,
             tcp: Vec::with_capacity(limit as usize),
             tcp_free: Vec::with_capacity(limit as usize),

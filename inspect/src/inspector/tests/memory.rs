@@ -70,3 +70,17 @@ fn address_bits() {
     connection.say(&request("check"), 100);
     assert_eq!(connection.sids, [1]);
 }
+
+#[test]
+fn every_slot_is_as_good_as_the_first() {
+    let rules = rules(r#"drop tcp any any -> any any (content:"ab"; sid:1;)"#);
+    let last = crate::limits::FLOW_SLOTS_MAX as u32 - 1;
+    for slot in [0, 4_095, 4_096, 1 << 20, last] {
+        let mut connection = Connection::new(&rules, prevent());
+        connection.slot = slot;
+        connection.open();
+        assert_eq!(connection.say(&request("a"), 1), Verdict::Forward, "slot {slot}");
+        assert_ne!(connection.say(&request("b"), 1), Verdict::Forward, "slot {slot}: both bytes are seen together");
+        assert!(connection.inspector.flows.is_refused(FlowSlot(slot)));
+    }
+}
