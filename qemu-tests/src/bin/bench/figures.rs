@@ -3,7 +3,7 @@
 use crate::bulk::BULK;
 use crate::floor;
 use crate::footprint::{IDLE, MEMORY};
-use crate::in_process::{self, OPENS, SEGMENTS, WALK};
+use crate::in_process::{self, EXTRAS, OPENS, SEGMENTS, WALK};
 use crate::latency::LATENCY;
 use crate::peers::Kind;
 use crate::results::{Results, number};
@@ -12,6 +12,7 @@ use crate::throughput::{self, CYCLES, RATE};
 /// Adds all of them, in the order of the table.
 pub fn add(results: &mut Results) {
     walk(results);
+    extras(results);
     throughput(results);
     opens(results);
     segments(results);
@@ -36,6 +37,19 @@ fn walk(results: &mut Results) {
         });
         let what = format!("whole switch in one thread, {what}");
         results.figure(&what, &format!("at most {most} x DPDK's vhost copy alone"), measured);
+    }
+}
+
+fn extras(results: &mut Results) {
+    let names = ["detect", "flow-records", "transactions", "signature"];
+    for frame_len in [60, 1_500] {
+        let ratio = |name: &&str| {
+            results.ratio(EXTRAS, &format!("extra {frame_len} {name}"), &format!("extra {frame_len} nothing"))
+        };
+        let ratios: Option<Vec<String>> =
+            names.iter().map(|name| ratio(name).map(|ratio| format!("{name} {ratio:.2} x"))).collect();
+        let what = format!("the same with what operators switch on, {frame_len} B, 1000 flows");
+        results.figure(&what, "report", ratios.map(|ratios| ratios.join(", ")));
     }
 }
 

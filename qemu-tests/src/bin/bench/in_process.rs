@@ -10,6 +10,7 @@ use crate::{PIPELINE, Plan, floor};
 /// Sections of the results.
 pub const WALK: &str = "whole switch in one thread: frame bytes, ring, flows, burst";
 pub const STAGES: &str = "stages alone: frame bytes, ring, flows, burst";
+pub const EXTRAS: &str = "whole switch in one thread, 1000 flows, with what operators may switch on: frame bytes, what";
 pub const OPENS: &str = "new flows, each frame opening one";
 pub const SEGMENTS: &str = "bulk TCP, payload bytes per second of the switch's thread";
 pub const ONE: &str = "one frame through a switch in the same thread that has nothing else to do";
@@ -70,6 +71,9 @@ pub fn round(plan: &Plan, results: &mut Results) {
         for line in bench(plan, PIPELINE, &format!("stages {case}")) {
             results.add(STAGES, &line.name, "cycles/frame", line.value("med").expect("a median"));
         }
+    }
+    for line in bench(plan, PIPELINE, "extras") {
+        results.add(EXTRAS, &line.name, "cycles/frame", line.value("med").expect("a median"));
     }
     for line in bench(plan, PIPELINE, "opens") {
         let words = [("flows/s", "1/s"), ("med", "cycles"), ("displaced", "flows")];
