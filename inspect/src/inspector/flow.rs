@@ -8,7 +8,7 @@ use crate::inspector::{Direction, FlowSlot, Look};
 use crate::limits::{DIRECT_MAX, FLOW_SLOTS_MAX, STREAM_WINDOW_BYTES, WAITING_MAX, WORK_SAVED_FIRST};
 use crate::protocol::{AppProtocol, Conversation, Status};
 use crate::record::FlowSummary;
-use crate::signature::{Facts, FlowCounts, Known, PacketGroup, RuleSet, ends_match};
+use crate::signature::{Facts, FlowCounts, Known, PacketGroup, RuleSet, Transports, ends_match};
 use crate::stream::{Stream, StreamMemory};
 
 /// What is remembered of one flow.
@@ -225,7 +225,8 @@ impl Flow {
             return;
         }
         self.signatures = signatures;
-        self.would_be_refused = false;
+        // Of a stream, prevention would stay with it.
+        self.would_be_refused &= look.facts.transport == Transports::TCP;
         self.has_sent = [false; 2];
         self.direct = [Direct::Unknown, Direct::Unknown];
         for window in &mut self.windows {

@@ -65,6 +65,15 @@ fn an_audit_says_what_prevention_would_go_on_doing() {
     assert_eq!(connection.say(&request("more"), 100), WouldDrop(Refused::FlowRefused));
     connection.profile = all(Mode::Prevent);
     assert_eq!(connection.say(&request("more"), 100), Drop(Refused::FlowRefused));
+    // What it has found itself it stays with, too.
+    let mut connection = Connection::new(&rules, Settings { mode: Mode::Audit, ..Settings::default() });
+    connection.open();
+    assert_eq!(connection.say(&request("an attack"), 100), WouldDrop(Refused::Signature(0)));
+    let other = super::rules(OTHER);
+    connection.rules = &other;
+    assert_eq!(connection.say(&request("more"), 100), WouldDrop(Refused::FlowRefused));
+    connection.profile = all(Mode::Prevent);
+    assert_eq!(connection.say(&request("more"), 100), Forward);
 }
 
 #[test]
