@@ -3,7 +3,7 @@
 use crate::inspector::fate::Refusal;
 use crate::inspector::memory::FlowNotes;
 use crate::inspector::observer::Observed;
-use crate::inspector::transactions::Transactions;
+use crate::inspector::transactions::{Pool, Transactions};
 use crate::inspector::{Direction, FlowSlot, Look};
 use crate::limits::{DIRECT_MAX, FLOW_SLOTS_MAX, STREAM_WINDOW_BYTES, WAITING_MAX, WORK_SAVED_FIRST};
 use crate::protocol::{AppProtocol, Conversation, Status};
@@ -115,6 +115,12 @@ impl Window {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Gives its bytes away: no signature will look at them any more.
+    fn take_bytes(&mut self) -> Vec<u8> {
+        (self.base, self.fresh_from) = (self.end(), 0);
+        std::mem::take(&mut self.bytes)
+    }
+
     /// Whether the packet at hand has brought anything.
     pub(crate) fn is_fresh(&self) -> bool {
         self.fresh_from < self.bytes.len()
@@ -215,6 +221,19 @@ impl Flow {
             transactions: std::mem::take(&mut self.transactions),
             ..Self::new(signatures, now_ms)
         };
+    }
+
+    /// Gives memory back that is not needed any more: of transactions that are over, and the windows of streams that
+    /// have ended or that nobody can read.
+    pub(crate) fn tidy(&mut self, pool: &mut Pool) {
+        self.transactions.tidy(pool);
+        let is_sealed = self.is_sealed();
+        for (window, stream) in self.windows.iter_mut().zip(&self.streams) {
+            let is_over = is_sealed || stream.as_ref().is_some_and(Stream::is_finished);
+            if is_over && window.bytes.capacity() > 0 {
+                pool.keep_bytes(window.take_bytes());
+            }
+        }
     }
 
     /// Under another rule set, signatures have other numbers, and under another profile others apply. What was noted of those

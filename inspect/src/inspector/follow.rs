@@ -72,6 +72,10 @@ impl Inspector {
             acknowledged.acknowledge(tcp.ack, &mut self.streams);
         }
         let Some(stream) = &mut streams[own] else { return Ok(conversation.status()) };
+        let window = &mut windows[own];
+        if reads_streams && window.bytes.capacity() == 0 && !look.facts.payload.is_empty() {
+            window.bytes = self.pool.bytes();
+        }
         let settings = &look.profile.settings().protocol;
         let has_files = self.files.is_on();
         let mut sink = Collector {
@@ -84,7 +88,6 @@ impl Inspector {
             work,
             is_bounded,
         };
-        let window = &mut windows[own];
         let consume = |_, bytes: &[u8]| {
             if reads_streams {
                 window.append(bytes);

@@ -360,7 +360,7 @@ impl Inspector {
     fn settle(&mut self, look: &Look<'_>, open: Option<Box<Flow>>, decision: &Decision) {
         let kept = match (decision.flow, open) {
             (FlowFate::Open, Some(mut open)) => {
-                open.transactions.tidy(&mut self.pool);
+                open.tidy(&mut self.pool);
                 Kept::Open(open)
             }
             (FlowFate::Open, None) => return,

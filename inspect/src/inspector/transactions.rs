@@ -173,7 +173,7 @@ impl TransactionSide {
                 self.bodies_bytes += size_of::<Body>();
                 self.bodies.push(Body {
                     buffer,
-                    bytes: pool.bytes.pop().unwrap_or_default(),
+                    bytes: pool.bytes(),
                     base: 0,
                     is_over: false,
                     looked_at: 0,
@@ -235,7 +235,12 @@ impl Pool {
         }
     }
 
-    fn keep_bytes(&mut self, mut bytes: Vec<u8>) {
+    /// An empty buffer, with room if there is a used one.
+    pub(crate) fn bytes(&mut self) -> Vec<u8> {
+        self.bytes.pop().unwrap_or_default()
+    }
+
+    pub(crate) fn keep_bytes(&mut self, mut bytes: Vec<u8>) {
         if self.bytes.len() < POOL_MAX && bytes.capacity() <= POOLED_BYTES_MAX {
             bytes.clear();
             self.bytes.push(bytes);

@@ -78,6 +78,28 @@ fn http_buffers() {
 }
 
 #[test]
+fn what_has_ended_holds_no_window() {
+    let rules = rules(r#"alert tcp any any -> any any (content:"first"; content:"last"; distance:0; sid:1;)"#);
+    let mut connection = Connection::new(&rules, detect());
+    connection.open();
+    let held = |connection: &mut Connection| {
+        let flow = connection.inspector.flows.peek(FlowSlot(connection.slot)).unwrap();
+        [0, 1].map(|side| flow.windows[side].bytes.capacity() > 0)
+    };
+    assert_eq!(connection.say(&request("first, "), 100), Verdict::Forward);
+    assert_eq!(connection.say(&response("answer"), 100), Verdict::Forward);
+    assert_eq!(held(&mut connection), [true, true]);
+    let last = Segment { by: Direction::ToServer, at: 7, bytes: b"last".to_vec(), flags: "AF" };
+    assert_eq!(connection.show(&last), Verdict::Forward);
+    assert_eq!((held(&mut connection), connection.sids.as_slice()), ([false, true], &[1][..]));
+    // Again, and the other side's end.
+    assert_eq!(connection.show(&last), Verdict::Forward);
+    let end = Segment { by: Direction::ToClient, at: 6, bytes: Vec::new(), flags: "AF" };
+    assert_eq!(connection.show(&end), Verdict::Forward);
+    assert_eq!((held(&mut connection), connection.sids.as_slice()), ([false, false], &[1][..]));
+}
+
+#[test]
 fn bodies_that_fill_segments() {
     let rules = rules(
         r##"alert tcp any any -> any any (flow:to_client; content:"needle in the stream"; sid:1;)
