@@ -1,11 +1,12 @@
 //! What hostile payload costs beside benign payload, per byte of frames:
-//! `cargo bench -p inspect --bench hostile [-- RULES]`.
+//! `cargo bench -p inspect --bench hostile [-- RULES [WAY [TEXT]]]`; with words of names, of those ways and texts only.
 //!
 //! The hostile texts are written from what the rule set searches for: runs that nearly match, whatever makes most
 //! signatures candidates, regular expressions that run long. Each goes by every way on which a prefilter stands, beside a
-//! benign text of the same shape; and there are shapes that are hostile by themselves. Processor time, in nanoseconds;
-//! `work` is what the engine itself counts per byte; `refused` are flows that ran out of budget or broke a bound, whose
-//! later frames are not counted, neither their bytes nor their cost.
+//! benign text of the same shape, by turns with it, so that what else the machine does falls on both; and there are shapes
+//! that are hostile by themselves. Processor time, in nanoseconds; `work` is what the engine itself counts per byte;
+//! `refused` are flows that ran out of budget or broke a bound, whose later frames are not counted, neither their bytes
+//! nor their cost. Ways of short flows show what a guest gains that opens a new one each time.
 
 mod talk;
 
@@ -21,8 +22,9 @@ use talk::{MSS, Shown, Talk, processor_ns};
 /// Bytes of a text.
 const TEXT_BYTES: usize = 48 * 1024;
 
-/// Processor time that each line measures at least.
-const LEAST_NS: f64 = 60e6;
+/// Processor time that each line measures at least, and that one turn takes at least.
+const LEAST_NS: f64 = 90e6;
+const TURN_NS: f64 = 15e6;
 
 const BENIGN: &str = "The quick brown fox jumps over the lazy dog, and the rest of this page says what pages say all day: \
     welcome, sign in, search for more, read our privacy policy; copyright by the authors, all rights reserved. ";
@@ -40,7 +42,7 @@ struct Way {
     wrap: fn(u32, &[u8]) -> Talk,
 }
 
-const WAYS: [Way; 9] = [
+const WAYS: [Way; 12] = [
     Way {
         name: "TCP payload, to server",
         patterns: |rules| payload(rules, 6, Direction::ToServer),
@@ -59,6 +61,25 @@ const WAYS: [Way; 9] = [
             text.chunks(MSS).for_each(|piece| talk.datagram(Direction::ToServer, piece));
             talk
         },
+    },
+    Way {
+        name: "UDP payload, a flow per datagram",
+        patterns: |rules| payload(rules, 17, Direction::ToServer),
+        wrap: |index, text| {
+            let mut talk = Talk::udp(index, 9000);
+            talk.datagram(Direction::ToServer, piece(index, text));
+            talk
+        },
+    },
+    Way {
+        name: "TCP payload, a connection per segment",
+        patterns: |rules| payload(rules, 6, Direction::ToClient),
+        wrap: |index, text| tcp(index, 9000, Direction::ToClient, piece(index, text)),
+    },
+    Way {
+        name: "file.data, a connection per kilobyte",
+        patterns: |rules| rules.buffer_patterns(Buffer::FileData),
+        wrap: |index, text| answer(index, &piece(index, text)[..1024], ""),
     },
     Way {
         name: "http.uri",
@@ -106,6 +127,12 @@ const WAYS: [Way; 9] = [
 fn payload(rules: &RuleSet, protocol: u8, direction: Direction) -> Patterns {
     let group = rules.group(protocol, 40_000, 9000, direction);
     group.map(|group| rules.payload_patterns(group)).unwrap_or_default()
+}
+
+/// One segment's worth of a text, another one for each index.
+fn piece(index: u32, text: &[u8]) -> &[u8] {
+    let start = index as usize * MSS % (text.len() - MSS);
+    &text[start..start + MSS]
 }
 
 fn tcp(index: u32, port: u16, by: Direction, text: &[u8]) -> Talk {
@@ -181,29 +208,39 @@ fn texts(patterns: &[(Vec<u8>, usize)]) -> Vec<(&'static str, Vec<u8>)> {
 
 fn main() {
     let rules = talk::rules();
+    let only = talk::words().nth(1).unwrap_or_default();
+    let only_text = talk::words().nth(2).unwrap_or_default();
     let mut worst: f64 = 0.0;
-    for way in WAYS {
+    for way in WAYS.into_iter().filter(|way| way.name.contains(&only)) {
         let patterns = (way.patterns)(&rules);
         if patterns.is_empty() {
             continue;
         }
         println!("{}: {} patterns", way.name, patterns.len());
-        let benign = measure(&rules, "benign text", None, |index| (way.wrap)(index, &repeated(BENIGN.as_bytes())));
-        for (name, text) in texts(&patterns) {
-            worst = worst.max(measure(&rules, name, Some(benign), |index| (way.wrap)(index, &text)) / benign);
+        let page = repeated(BENIGN.as_bytes());
+        let mut benign = Side::new(|index| (way.wrap)(index, &page));
+        for (name, text) in texts(&patterns).into_iter().filter(|(name, _)| name.contains(&only_text)) {
+            worst = worst.max(measure(&rules, name, &mut benign, |index| (way.wrap)(index, &text)));
         }
+        benign.print("", "benign text");
     }
-    println!("shapes, beside the benign answer of a web server");
-    let page = repeated(BENIGN.as_bytes());
-    let benign = measure(&rules, "benign answer", None, |index| answer(index, &page, ""));
-    for (name, shape) in shapes() {
-        worst = worst.max(measure(&rules, name, Some(benign), shape) / benign);
+    if "shapes".contains(&only) {
+        println!("shapes, beside the benign answer of a web server");
+        let page = repeated(BENIGN.as_bytes());
+        let mut benign = Side::new(|index| answer(index, &page, ""));
+        for (name, shape) in shapes() {
+            worst = worst.max(measure(&rules, name, &mut benign, shape));
+        }
+        benign.print("", "benign answer");
     }
-    println!("packed bodies, beside the packed page of a web server: what is unpacked is looked at too");
-    let packed = gzip(&page_of_words());
-    let benign = measure(&rules, "packed page", None, |index| answer(index, &packed, GZIP));
-    for (name, body) in packed_bodies(&rules) {
-        worst = worst.max(measure(&rules, name, Some(benign), |index| answer(index, &body, GZIP)) / benign);
+    if "packed".contains(&only) {
+        println!("packed bodies, beside the packed page of a web server: what is unpacked is looked at too");
+        let packed = gzip(&page_of_words());
+        let mut benign = Side::new(|index| answer(index, &packed, GZIP));
+        for (name, body) in packed_bodies(&rules) {
+            worst = worst.max(measure(&rules, name, &mut benign, |index| answer(index, &body, GZIP)));
+        }
+        benign.print("", "packed page");
     }
     println!("the worst costs {worst:.1} times what benign payload costs");
 }
@@ -291,31 +328,64 @@ fn query_of_labels() -> Vec<u8> {
     message
 }
 
-/// Shows flows of a kind until enough time has gone by; nanoseconds per byte.
-fn measure(rules: &RuleSet, name: &str, benign: Option<f64>, flow: impl Fn(u32) -> Talk) -> f64 {
-    let mut inspector = Inspector::new(Settings::default());
-    let flows: Vec<Talk> = (0..8).map(flow).collect();
-    let mut shown = Shown::default();
-    let mut round = |shown: &mut Shown| {
-        for (slot, flow) in (0u32..).zip(&flows) {
-            flow.show(&mut inspector, rules, slot, 0, shown);
-            inspector.flow_ended(inspect::inspector::FlowSlot(slot));
-        }
-        inspector.work_done()
-    };
-    let work_before = round(&mut Shown::default());
-    let (start, mut work) = (processor_ns(), 0);
-    while processor_ns() - start < LEAST_NS {
-        work = round(&mut shown);
+/// Flows of a kind, and what they have cost so far.
+struct Side {
+    flows: Vec<Talk>,
+    inspector: Inspector,
+    shown: Shown,
+    ns: f64,
+    work: u64,
+}
+
+impl Side {
+    fn new(flow: impl Fn(u32) -> Talk) -> Self {
+        let flows = (0..16).map(flow).collect();
+        let inspector = Inspector::new(Settings::default());
+        Self { flows, inspector, shown: Shown::default(), ns: 0.0, work: 0 }
     }
-    let (ns, bytes) = (processor_ns() - start, shown.bytes as f64);
-    let ratio = benign.map(|benign| format!("{:6.1} x", ns / bytes / benign)).unwrap_or_default();
-    println!(
-        "{:9.2} ns/byte {ratio:8} {:7.2} work/byte {:8.0} bytes/flow {:5.1} % refused  {name}",
-        ns / bytes,
-        (work - work_before) as f64 / bytes,
-        bytes / shown.flows as f64,
-        shown.refused as f64 * 100.0 / shown.flows as f64,
-    );
-    ns / bytes
+
+    fn round(&mut self, rules: &RuleSet, shown: &mut Shown) {
+        for (slot, flow) in (0u32..).zip(&self.flows) {
+            flow.show(&mut self.inspector, rules, slot, 0, shown);
+            self.inspector.flow_ended(inspect::inspector::FlowSlot(slot));
+        }
+    }
+
+    /// Shows the flows again and again for a while, once before that counts.
+    fn turn(&mut self, rules: &RuleSet) {
+        self.round(rules, &mut Shown::default());
+        let (start, work) = (processor_ns(), self.inspector.work_done());
+        let mut shown = self.shown;
+        while processor_ns() - start < TURN_NS {
+            self.round(rules, &mut shown);
+        }
+        self.shown = shown;
+        self.ns += processor_ns() - start;
+        self.work += self.inspector.work_done() - work;
+    }
+
+    fn print(&self, ratio: &str, name: &str) {
+        let (bytes, flows) = (self.shown.bytes as f64, self.shown.flows as f64);
+        println!(
+            "{:9.2} ns/byte {ratio:8} {:7.2} work/byte {:8.0} bytes/flow {:5.1} % refused  {name}",
+            self.ns / bytes,
+            self.work as f64 / bytes,
+            bytes / flows,
+            self.shown.refused as f64 * 100.0 / flows,
+        );
+    }
+}
+
+/// Shows hostile and benign flows by turns; how many times as much a byte of the hostile ones costs.
+fn measure(rules: &RuleSet, name: &str, benign: &mut Side, flow: impl Fn(u32) -> Talk) -> f64 {
+    let mut hostile = Side::new(flow);
+    let before = (benign.ns, benign.shown.bytes);
+    while hostile.ns < LEAST_NS {
+        hostile.turn(rules);
+        benign.turn(rules);
+    }
+    let benign = (benign.ns - before.0) / (benign.shown.bytes - before.1) as f64;
+    let ratio = hostile.ns / hostile.shown.bytes as f64 / benign;
+    hostile.print(&format!("{ratio:6.1} x"), name);
+    ratio
 }

@@ -125,9 +125,14 @@ pub fn processor_ns() -> f64 {
     text.split(' ').next().and_then(|first| first.parse().ok()).expect("a number")
 }
 
+/// The words of the command line that are no options: a file of rules, and what else a bench asks for.
+pub fn words() -> impl Iterator<Item = String> {
+    std::env::args().skip(1).filter(|argument| !argument.starts_with('-'))
+}
+
 /// The rules of the file that the command line names; rules of our own making if it names none.
 pub fn rules() -> RuleSet {
-    let named = std::env::args().skip(1).find(|argument| !argument.starts_with('-'));
+    let named = words().next();
     let text = match &named {
         // Rules are ASCII; what is not stands in comments and messages.
         Some(path) => String::from_utf8_lossy(&std::fs::read(path).expect("the rule file can be read")).into_owned(),

@@ -1,14 +1,14 @@
 //! Which signatures to look at for one packet.
 
-use crate::inspector::Direction;
 use crate::inspector::flow::{Flow, Window, index};
 use crate::inspector::transactions::{Body, TransactionSide};
-use crate::limits::CANDIDATES_MAX;
+use crate::inspector::{Direction, Look};
+use crate::limits::{CANDIDATES_MAX, SHORTS_LOOKED_AT_MAX};
 use crate::protocol::Buffer;
-use crate::signature::{Facts, PacketGroup, Prefilter, RuleSet, Selection, Transports, Work};
+use crate::signature::{Glance, PacketGroup, Prefilter, Selection, Transports, Work, weight};
 
 /// A signature to look at, and the transaction side that is the reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Candidate {
     pub(crate) signature: u32,
     /// Index among the flow's open sides, or [`Candidate::NO_SIDE`] when the payload is the reason.
@@ -19,34 +19,46 @@ pub(crate) struct Candidate {
 
 impl Candidate {
     pub(crate) const NO_SIDE: u16 = u16::MAX;
+
+    /// What candidates are sorted by, as one number: comparing that takes no branches.
+    fn key(&self) -> u64 {
+        u64::from(self.signature) << 32 | u64::from(self.side) << 1 | u64::from(self.is_stale)
+    }
 }
 
 /// Collects candidates; bounded.
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
     found: Vec<Candidate>,
+    /// Rules out most of what is found before anybody fetches the signature.
+    glance: Glance,
     /// Scratch for a text with a dot before it.
     dotted: Vec<u8>,
     /// More were found than can be looked at.
     pub(crate) is_overrun: bool,
-    /// Work that sorting on the way has cost and that is not counted elsewhere yet.
-    sorting_work: u64,
+    /// Work that is not counted elsewhere yet.
+    uncounted_work: u64,
 }
 
 impl Candidates {
-    /// Empties the collection for the next packet.
-    pub(crate) fn clear(&mut self) {
+    /// Empties the collection for the packet at hand.
+    pub(crate) fn begin(&mut self, look: &Look<'_>, flow: Option<&Flow>) {
         self.found.clear();
         self.is_overrun = false;
+        self.glance.turn(look.rules, look.flow_facts(flow), flow.map_or(0, Flow::protocols));
     }
 
-    fn push(&mut self, candidate: Candidate) {
-        if self.found.last() == Some(&candidate) {
+    fn push(&mut self, look: &Look<'_>, candidate: Candidate) {
+        self.uncounted_work += weight::GLANCE;
+        if self.found.last() == Some(&candidate)
+            || !self.glance.admits(look.rules, candidate.signature, &look.facts)
+            || !look.profile.applies(candidate.signature)
+        {
             return;
         }
         if self.found.len() >= CANDIDATES_MAX {
-            self.sorting_work += sorting_work(self.found.len());
-            self.found.sort_unstable();
+            self.uncounted_work += sorting_work(self.found.len());
+            self.found.sort_unstable_by_key(Candidate::key);
             self.found.dedup();
             if self.found.len() >= CANDIDATES_MAX / 2 {
                 self.is_overrun = true;
@@ -58,24 +70,18 @@ impl Candidates {
 
     /// The candidates in the order in which signatures are considered, each once. Adds what sorting costs to `work`.
     pub(crate) fn sorted(&mut self, work: &mut u64) -> &[Candidate] {
-        *work += std::mem::take(&mut self.sorting_work) + sorting_work(self.found.len());
-        self.found.sort_unstable();
+        *work += std::mem::take(&mut self.uncounted_work) + sorting_work(self.found.len());
+        self.found.sort_unstable_by_key(Candidate::key);
         self.found.dedup();
         &self.found
     }
 
     /// Candidates by the packet itself and the stream bytes that it has brought.
-    pub(crate) fn of_packet(
-        &mut self,
-        rules: &RuleSet,
-        group: &PacketGroup,
-        facts: &Facts<'_>,
-        flow: Option<&mut Flow>,
-        direction: Direction,
-        work: &mut Work,
-    ) {
+    pub(crate) fn of_packet(&mut self, look: &Look<'_>, group: &PacketGroup, flow: Option<&mut Flow>, work: &mut Work) {
+        let (facts, direction) = (&look.facts, look.view.direction);
         let is_sealed = flow.as_ref().is_some_and(|flow| flow.is_sealed());
         let payload = if is_sealed { &[] } else { facts.payload };
+        let scans_shorts = !payload.is_empty() && self.leaves_shorts(look, group);
         let mut direct = None;
         let side = Candidate::NO_SIDE;
         let mut fresh_stream = false;
@@ -85,17 +91,22 @@ impl Candidates {
         if let Some(flow) = flow {
             is_first = !std::mem::replace(&mut flow.has_sent[index(direction)], true);
             let Flow { windows, direct: eligible, transactions, .. } = flow;
-            direct = eligible[index(direction)].of(rules, group, facts);
+            direct = eligible[index(direction)].of(look.rules, group, facts);
             let window = &mut windows[index(direction)];
             if window.is_fresh() {
                 fresh_stream = true;
+                work.done += window.waiting_count() as u64;
                 for signature in window.waiting() {
-                    self.push(Candidate { signature, side, is_stale: true });
+                    self.push(look, Candidate { signature, side, is_stale: true });
+                }
+                if scans_shorts {
+                    let text = window.searched(group.shorts.prefilter.overlap());
+                    self.of_shorts(look, group, text, work);
                 }
                 let is_response = direction == Direction::ToClient && facts.transport == Transports::TCP;
-                let is_scanned = is_response && self.of_response(rules, window, &mut transactions.sides, work);
+                let is_scanned = is_response && self.of_response(look, window, &mut transactions.sides, work);
                 let (text, old) = window.scanned(group.payload.overlap());
-                let push = |signature, _| self.push(Candidate { signature, side, is_stale: false });
+                let push = |signature, _| self.push(look, Candidate { signature, side, is_stale: false });
                 // Near the start of the packet, or of the stream.
                 let reach = group.payload.near_reach();
                 let near_from = if window.end() - window.fresh_count() as u64 <= reach as u64 { 0 } else { old };
@@ -108,32 +119,57 @@ impl Candidates {
             }
         }
         if !is_covered && !payload.is_empty() {
-            let push = |signature, _| self.push(Candidate { signature, side, is_stale: false });
+            if scans_shorts {
+                self.of_shorts(look, group, payload, work);
+            }
+            let push = |signature, _| self.push(look, Candidate { signature, side, is_stale: false });
             group.payload.scan(payload, 0, 0..group.payload.near_reach(), work, push);
         }
         if is_first {
             for &signature in &group.addresses_only {
-                self.push(Candidate { signature, side, is_stale: true });
+                self.push(look, Candidate { signature, side, is_stale: true });
             }
         }
         let has_bytes = fresh_stream || !payload.is_empty();
         for &signature in direct.unwrap_or(&group.direct) {
-            if has_bytes || rules.signatures[signature as usize].payload.is_empty() {
-                self.push(Candidate { signature, side, is_stale: true });
+            if has_bytes || !look.rules.gates.asks_payload(signature) {
+                self.push(look, Candidate { signature, side, is_stale: true });
             }
         }
+        if has_bytes && !scans_shorts {
+            for &signature in group.shorts.by_gate.iter().flatten() {
+                self.push(look, Candidate { signature, side, is_stale: true });
+            }
+        }
+        work.done += std::mem::take(&mut self.uncounted_work);
+    }
+
+    /// Whether the packet's headers leave so many signatures with nothing but short patterns that these are to be
+    /// searched for.
+    fn leaves_shorts(&mut self, look: &Look<'_>, group: &PacketGroup) -> bool {
+        self.uncounted_work += weight::GLANCE * group.shorts.by_gate.len() as u64;
+        let left = group.shorts.by_gate.iter().filter(|those| self.glance.admits(look.rules, those[0], &look.facts));
+        left.map(Vec::len).sum::<usize>() > SHORTS_LOOKED_AT_MAX
+    }
+
+    /// Candidates by short patterns in a text.
+    fn of_shorts(&mut self, look: &Look<'_>, group: &PacketGroup, text: &[u8], work: &mut Work) {
+        let push = |signature, _| {
+            self.push(look, Candidate { signature, side: Candidate::NO_SIDE, is_stale: false });
+        };
+        group.shorts.prefilter.scan(text, 0, 0..0, work, push);
     }
 
     /// Candidates by what a segment has brought, for stream and body in one pass, if all that it has brought is a piece of
     /// a response's body, neither packed nor in chunks, and not the body's start. `false` if that is not so.
     fn of_response(
         &mut self,
-        rules: &RuleSet,
+        look: &Look<'_>,
         window: &Window,
         sides: &mut [TransactionSide],
         work: &mut Work,
     ) -> bool {
-        let all = &rules.selection.response_streams;
+        let all = &look.rules.selection.response_streams;
         let (text, old) = window.scanned(all.overlap());
         let Some((place, open)) = (0u16..).zip(sides).filter(|(_, open)| open.is_fresh).last() else { return false };
         let is_far = |body: &Body| body.base > 0 || body.looked_at >= old + all.near_reach();
@@ -147,25 +183,26 @@ impl Candidates {
         }
         all.scan(text, old, 0..0, work, |signature, _| {
             let side = if signature & Selection::OF_BODY == 0 { Candidate::NO_SIDE } else { place };
-            self.push(Candidate { signature: signature & !Selection::OF_BODY, side, is_stale: false });
+            self.push(look, Candidate { signature: signature & !Selection::OF_BODY, side, is_stale: false });
         });
         true
     }
 
     /// Candidates by what is new in the flow's transactions.
-    pub(crate) fn of_transactions(&mut self, rules: &RuleSet, flow: &mut Flow, work: &mut Work) {
+    pub(crate) fn of_transactions(&mut self, look: &Look<'_>, flow: &mut Flow, work: &mut Work) {
         for (place, open) in (0u16..).zip(&mut flow.transactions.sides) {
             if !open.is_fresh {
                 continue;
             }
             for waiting in &open.waiting {
-                self.push(Candidate { signature: waiting.signature, side: place, is_stale: true });
+                self.push(look, Candidate { signature: waiting.signature, side: place, is_stale: true });
             }
-            for &signature in &*rules.selection.without_buffer {
-                self.push(Candidate { signature, side: place, is_stale: true });
+            for &signature in &*look.rules.selection.without_buffer {
+                self.push(look, Candidate { signature, side: place, is_stale: true });
             }
-            self.of_wholes(rules, open, place, work);
-            self.of_bodies(rules, &mut open.bodies, place, work);
+            self.of_wholes(look, open, place, work);
+            self.of_bodies(look, &mut open.bodies, place, work);
+            work.done += std::mem::take(&mut self.uncounted_work);
             open.is_fresh = false;
             if work.is_spent() {
                 return;
@@ -173,11 +210,11 @@ impl Candidates {
         }
     }
 
-    fn of_wholes(&mut self, rules: &RuleSet, open: &mut TransactionSide, place: u16, work: &mut Work) {
+    fn of_wholes(&mut self, look: &Look<'_>, open: &mut TransactionSide, place: u16, work: &mut Work) {
         for &(buffer, start, end) in &open.wholes[open.looked_at..] {
-            let Some(group) = rules.selection.buffer_group(buffer) else { continue };
+            let Some(group) = look.rules.selection.buffer_group(buffer) else { continue };
             for &signature in &group.always {
-                self.push(Candidate { signature, side: place, is_stale: true });
+                self.push(look, Candidate { signature, side: place, is_stale: true });
             }
             let text = open.bytes(start, end);
             let mut dotted = std::mem::take(&mut self.dotted);
@@ -189,41 +226,45 @@ impl Candidates {
             } else {
                 text
             };
-            let push = |signature, _| self.push(Candidate { signature, side: place, is_stale: false });
+            let push = |signature, _| self.push(look, Candidate { signature, side: place, is_stale: false });
             group.prefilter.scan(text, 0, 0..group.prefilter.near_reach(), work, push);
             self.dotted = dotted;
         }
         open.looked_at = open.wholes.len();
     }
 
-    fn of_bodies(&mut self, rules: &RuleSet, bodies: &mut [Body], place: u16, work: &mut Work) {
+    fn of_bodies(&mut self, look: &Look<'_>, bodies: &mut [Body], place: u16, work: &mut Work) {
         work.done += bodies.len() as u64 / 4;
         // The body of a response is a file too, mostly: then one pass serves the signatures of both.
-        let both = &rules.selection.response_files;
+        let both = &look.rules.selection.response_files;
         let twins = twins(bodies).filter(|(body, _)| !body.is_scanned);
         let is_twice = twins.is_some_and(|(body, file)| body.is_same(file, both.overlap()));
         for body in bodies.iter_mut().filter(|body| body.is_fresh) {
-            let Some(group) = rules.selection.buffer_group(body.buffer) else { continue };
+            let Some(group) = look.rules.selection.buffer_group(body.buffer) else { continue };
             for &signature in &group.always {
-                self.push(Candidate { signature, side: place, is_stale: true });
+                self.push(look, Candidate { signature, side: place, is_stale: true });
             }
             match body.buffer {
                 _ if std::mem::take(&mut body.is_scanned) => {}
                 Buffer::HttpResponseBody if is_twice => {}
-                Buffer::FileData if is_twice => self.of_body(both, body, place, work),
-                _ => self.of_body(&group.prefilter, body, place, work),
+                Buffer::FileData if is_twice => self.of_body(look, both, body, place, work),
+                _ => self.of_body(look, &group.prefilter, body, place, work),
             }
             body.looked_at = body.bytes.len();
             body.is_fresh = false;
         }
     }
 
-    fn of_body(&mut self, prefilter: &Prefilter, body: &Body, place: u16, work: &mut Work) {
+    fn of_body(&mut self, look: &Look<'_>, prefilter: &Prefilter, body: &Body, place: u16, work: &mut Work) {
         // What is unpacked can be a thousand times what the packet has brought, so it is counted.
-        work.done += (body.bytes.len() - body.looked_at) as u64;
+        let count = (body.bytes.len() - body.looked_at) as u64;
+        work.unpacked(count);
+        if !look.is_work_bounded() {
+            work.max += count;
+        }
         let from = body.looked_at.saturating_sub(prefilter.overlap());
         let old = body.looked_at - from;
-        let push = |signature, _| self.push(Candidate { signature, side: place, is_stale: false });
+        let push = |signature, _| self.push(look, Candidate { signature, side: place, is_stale: false });
         let reach = if body.base == 0 { prefilter.near_reach().saturating_sub(from) } else { 0 };
         prefilter.scan(&body.bytes[from..], old, 0..reach, work, push);
     }
@@ -231,7 +272,7 @@ impl Candidates {
 
 /// What sorting so many candidates costs.
 fn sorting_work(count: usize) -> u64 {
-    count as u64 * u64::from(count.checked_ilog2().unwrap_or(0))
+    2 * count as u64 * u64::from(count.checked_ilog2().unwrap_or(0))
 }
 
 /// The fresh body of a response and the fresh file, if there are both.

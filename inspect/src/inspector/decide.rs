@@ -6,8 +6,8 @@ use crate::inspector::flow::{Flow, index};
 use crate::inspector::judge::{Answer, Judge};
 use crate::inspector::memory::{FlowNotes, apply};
 use crate::inspector::{Decision, FlowFate, Inspector, Look, Mode};
-use crate::limits::ALERTS_PER_PACKET_MAX;
-use crate::signature::{Action, Known, RateKey, Rated, Signature, Track, Transports, Work};
+use crate::limits::{ALERTS_PER_PACKET_MAX, WAITING_MAX};
+use crate::signature::{Action, Known, RateKey, Rated, Signature, Track, Transports, Work, weight};
 use crate::verdict::{Refused, Verdict};
 
 impl Inspector {
@@ -23,11 +23,8 @@ impl Inspector {
         let mut decision = Decision::FORWARD;
         let mut candidates = std::mem::take(&mut self.candidates);
         let mut last_match = None;
+        let flow_facts = look.flow_facts(flow.as_deref());
         for &candidate in candidates.sorted(&mut work.done) {
-            if !look.profile.applies(candidate.signature) {
-                continue;
-            }
-            let flow_facts = look.flow_facts(flow.as_deref());
             let mut judge = Judge {
                 rules: look.rules,
                 facts: &look.facts,
@@ -48,6 +45,8 @@ impl Inspector {
                 // Who waited for the stream goes on doing so for as long as it was granted.
                 Answer::Later(None) if candidate.is_stale => continue,
                 Answer::Later(side) => {
+                    // Those that wait already are gone through.
+                    work.done += WAITING_MAX as u64 / 4;
                     if wait(candidate, side, look, flow.as_deref_mut()) {
                         continue;
                     }
@@ -68,6 +67,7 @@ impl Inspector {
                     break;
                 }
             };
+            work.done += weight::MATCH;
             last_match = Some((candidate.signature, side));
             note(candidate, side, look, flow.as_deref_mut());
             if self.take_effect(look, candidate, side, flow.as_deref_mut(), &mut decision, alerts, alerts_max) {

@@ -49,8 +49,8 @@ impl Inspector {
         for side in &mut open.transactions.sides {
             side.close();
         }
-        self.candidates.clear();
-        self.candidates.of_transactions(rules, &mut open, &mut work);
+        self.candidates.begin(&look, Some(&open));
+        self.candidates.of_transactions(&look, &mut open, &mut work);
         let known_alerts = alerts.len();
         let decision = self.decide(&look, Some(&mut open), &mut work, alerts);
         self.work_done += work.done;

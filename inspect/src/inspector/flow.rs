@@ -8,7 +8,7 @@ use crate::inspector::{Direction, FlowSlot, Look};
 use crate::limits::{DIRECT_MAX, FLOW_SLOTS_MAX, STREAM_WINDOW_BYTES, WAITING_MAX, WORK_SAVED_FIRST};
 use crate::protocol::{AppProtocol, Conversation, Status};
 use crate::record::FlowSummary;
-use crate::signature::{Facts, FlowCounts, Known, PacketGroup, RuleSet, Transports, ends_match};
+use crate::signature::{Facts, FlowCounts, Known, PacketGroup, RuleSet, Transports, UNRECOGNISED, ends_match};
 use crate::stream::{Stream, StreamMemory};
 
 /// What is remembered of one flow.
@@ -40,6 +40,8 @@ pub(crate) struct Flow {
     pub(crate) passed: [(u64, u64); 2],
     /// Work that earlier packets were allowed and did not need.
     pub(crate) saved_work: u64,
+    /// It has been given what a flow of a known protocol is.
+    pub(crate) is_endowed: bool,
     /// Bytes held, as counted among those of all flows.
     pub(crate) counted_bytes: usize,
 }
@@ -83,6 +85,8 @@ pub(crate) struct Window {
     waiting: Vec<(Known, u64)>,
     /// Signatures that matched, with the stream's end at that time.
     matched: Vec<(Known, u64)>,
+    /// Place in the stream up to which short patterns were searched for.
+    shorts_end: u64,
 }
 
 /// The index of a direction in a pair.
@@ -108,7 +112,7 @@ impl Window {
         self.bytes.clear();
         self.waiting.clear();
         self.matched.clear();
-        (self.base, self.fresh_from) = (0, 0);
+        (self.base, self.fresh_from, self.shorts_end) = (0, 0, 0);
     }
 
     pub(crate) fn append(&mut self, bytes: &[u8]) {
@@ -156,6 +160,19 @@ impl Window {
         has_room
     }
 
+    /// What a search for short patterns has to read to find all that it has not found before, with so many bytes before
+    /// that.
+    pub(crate) fn searched(&mut self, overlap: usize) -> &[u8] {
+        let from = self.shorts_end.saturating_sub(self.base + overlap as u64);
+        self.shorts_end = self.end();
+        self.bytes.get(usize::try_from(from).unwrap_or(usize::MAX)..).unwrap_or_default()
+    }
+
+    /// Signatures that wait, those that have waited long enough included.
+    pub(crate) fn waiting_count(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The signatures that wait, less those that have waited long enough.
     pub(crate) fn waiting(&mut self) -> impl Iterator<Item = u32> {
         let end = self.end();
@@ -186,6 +203,7 @@ impl Window {
     fn move_to(&mut self, rules: &RuleSet) {
         self.waiting.retain_mut(|(waiting, _)| waiting.moves_to(rules));
         self.matched.retain_mut(|(matched, _)| matched.moves_to(rules));
+        self.shorts_end = 0;
     }
 }
 
@@ -207,6 +225,7 @@ impl Flow {
             began_ms: now_ms,
             passed: [(0, 0); 2],
             saved_work: WORK_SAVED_FIRST,
+            is_endowed: false,
             counted_bytes: 0,
         }
     }
@@ -268,6 +287,21 @@ impl Flow {
     #[inline]
     pub(crate) fn is_sealed(&self) -> bool {
         matches!(self.conversation.status(), Status::Opaque(AppProtocol::Tls | AppProtocol::Ssh))
+    }
+
+    /// The application protocols that it speaks or has spoken, as bits; all of them while that may still turn out.
+    pub(crate) fn protocols(&self) -> u32 {
+        let last = match self.conversation.status() {
+            Status::Recognising => return u32::MAX,
+            Status::Unrecognised => UNRECOGNISED,
+            Status::Speaking(protocol) | Status::Opaque(protocol) | Status::Broken(protocol) => 1 << (protocol as u32),
+        };
+        last | self.conversation.original_protocol().map_or(0, |protocol| 1 << (protocol as u32))
+    }
+
+    /// Whether a parser reads what it carries.
+    pub(crate) fn is_parsed(&self) -> bool {
+        matches!(self.conversation.status(), Status::Speaking(_))
     }
 
     /// Whether files can still be found in it.

@@ -8,7 +8,7 @@ use crate::inspector::transactions::TransactionSide;
 use crate::protocol::{Delivery, Status};
 use crate::signature::{
     Absence, AppMatch, BufferCondition, Evaluation, Facts, FlowFacts, Moment, Op, Outcome, RegexCaches, RuleSet,
-    Signature, Step, Transports, UNRECOGNISED, header_matches, header_part, side_allows, tests_match,
+    Signature, Step, Transports, UNRECOGNISED, header_part, side_allows, tests_match, weight,
 };
 
 /// What a look at a signature has come to.
@@ -40,17 +40,12 @@ pub(crate) struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// Looks at one signature.
+    /// Looks at one signature, whose gate the packet has passed.
     pub(crate) fn look(&mut self, candidate: Candidate, flow: Option<&Flow>) -> Answer {
-        let rules = self.rules;
-        let signature = &rules.signatures[candidate.signature as usize];
-        // A signature that nobody has looked at lately comes from far away in memory.
-        *self.work += 20;
+        let signature = &self.rules.signatures[candidate.signature as usize];
+        *self.work += weight::SIGNATURE;
         if *self.work > self.work_max {
             return Answer::Exhausted;
-        }
-        if !header_matches(rules, signature, self.facts, &self.flow_facts) {
-            return Answer::No;
         }
         match protocol_matches(signature, flow) {
             Some(true) => {}
@@ -190,7 +185,7 @@ impl Judge<'_> {
             return self.body_condition(condition, open);
         }
         let mut is_there = false;
-        *self.work += open.wholes.len() as u64 / 2;
+        *self.work += weight::CONDITION + open.wholes.len() as u64 / 2;
         for &(_, start, end) in open.wholes.iter().filter(|(buffer, ..)| *buffer == condition.buffer) {
             is_there = true;
             if condition.absence == Absence::Demanded {
@@ -213,7 +208,7 @@ impl Judge<'_> {
 
     fn body_condition(&mut self, condition: &BufferCondition, open: &TransactionSide) -> Answer {
         let mut is_there = false;
-        *self.work += open.bodies.len() as u64;
+        *self.work += weight::CONDITION + open.bodies.len() as u64;
         for body in open.bodies.iter().filter(|body| body.buffer == condition.buffer) {
             is_there = true;
             if condition.absence == Absence::Demanded {
@@ -246,7 +241,7 @@ impl Judge<'_> {
         front.extend_from_slice(data);
         for transform in &condition.transforms {
             back.clear();
-            *self.work += front.len() as u64;
+            *self.work += weight::STEP + 2 * front.len() as u64;
             transform.apply(&front, &mut back);
             std::mem::swap(&mut front, &mut back);
         }

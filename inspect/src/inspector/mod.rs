@@ -13,6 +13,7 @@
 //! A signature that needs more than has arrived waits in the flow. The packet that completes a match is the one that is
 //! dropped, and the rest of the flow with it: what the receiver has is not enough for the match, and it gets no more.
 
+mod budget;
 mod candidates;
 mod decide;
 mod ending;
@@ -34,15 +35,14 @@ mod tests;
 use std::sync::Arc;
 
 use crate::alert::Alert;
-use crate::limits::{
-    FLOW_BYTES_MAX, FLOW_SLOTS_MAX, FLOWS_BYTES_MAX, POOL_MAX, WORK_PER_BYTE, WORK_PER_PACKET, WORK_SAVED_MAX,
-};
+use crate::limits::{FLOW_BYTES_MAX, FLOW_SLOTS_MAX, FLOWS_BYTES_MAX, POOL_MAX, WORK_SAVED_MAX};
 use crate::record::{Context, Note, Wanted};
 use crate::signature::{Facts, FlowFacts, PacketGroup, Rates, RegexCaches, RuleSet, Work};
 use crate::stream::StreamMemory;
 use crate::verdict::{Refused, Verdict};
 use crate::wire::Packet;
 
+use budget::granted;
 use candidates::Candidates;
 use fate::{Decision, FlowFate, WouldDrop};
 pub use files::{FileCounts, FileEvent, FileFinding};
@@ -277,9 +277,8 @@ impl Inspector {
         mut flow: Option<&mut Flow>,
         alerts: &mut Vec<Alert>,
     ) -> Decision {
-        let (rules, direction) = (look.rules, look.view.direction);
-        let saved = flow.as_deref().map_or(0, |flow| flow.saved_work);
-        let mut work = Work::of(WORK_PER_PACKET + WORK_PER_BYTE * look.facts.payload.len() as u64 + saved);
+        let granted_first = granted(look, flow.as_deref());
+        let mut work = Work::of(granted_first).with_unpacking(budget::for_unpacking(look));
         if let Some(flow) = flow.as_deref_mut() {
             let (packets, bytes) = &mut flow.passed[flow::index(look.view.direction)];
             (*packets, *bytes) = (*packets + 1, *bytes + look.facts.packet.frame().len() as u64);
@@ -300,12 +299,17 @@ impl Inspector {
                 }
             }
         }
-        self.candidates.clear();
+        // What the flow speaks may have turned out just now.
+        work.max += granted(look, flow.as_deref()).saturating_sub(granted_first);
+        if let Some(flow) = flow.as_deref_mut() {
+            work.max += budget::for_recognition(flow);
+        }
+        self.candidates.begin(look, flow.as_deref());
         if let Some(group) = group {
-            self.candidates.of_packet(rules, group, &look.facts, flow.as_deref_mut(), direction, &mut work);
+            self.candidates.of_packet(look, group, flow.as_deref_mut(), &mut work);
         }
         if let Some(flow) = flow.as_deref_mut() {
-            self.candidates.of_transactions(rules, flow, &mut work);
+            self.candidates.of_transactions(look, flow, &mut work);
         }
         if work.is_spent() || self.candidates.is_overrun {
             let exception = self.exception(look.profile.settings().budget_exception, Refused::Budget, look);

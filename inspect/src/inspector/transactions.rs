@@ -388,11 +388,11 @@ impl Sink for Collector<'_> {
     }
 
     fn work_left(&self) -> u64 {
-        if self.is_bounded { self.work.max.saturating_sub(self.work.done) } else { u64::MAX }
+        if self.is_bounded { self.work.left_for_unpacking() } else { u64::MAX }
     }
 
     fn worked(&mut self, units: u64) {
-        self.work.done += units;
+        self.work.unpacked(units);
         if !self.is_bounded {
             // What may be made whatever it costs leaves signatures the work that they were allowed.
             self.work.max += units;

@@ -1,6 +1,7 @@
 //! One byte pattern of a rule: how it is written, and how it is looked for.
 
 use super::cause::Cause;
+use super::work::weight;
 
 /// A number in an option: written out, or taken from the packet by an earlier `byte_extract` or `byte_math`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +69,7 @@ impl Pattern {
         let rarest = usize::from(self.rarest);
         let byte = self.bytes[rarest];
         // What one comparison can cost at worst: a hostile text repeats all but the pattern's last byte.
-        let comparison = 2 + length as u64 / 16;
+        let comparison = weight::COMPARISON + length as u64 / 16;
         let mut start = 0;
         while start <= last_start {
             let window = &text[start + rarest..=last_start + rarest];

@@ -47,7 +47,7 @@ pub enum Target {
 }
 
 /// Transport protocols as a set of bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Transports(u8);
 
 impl Transports {

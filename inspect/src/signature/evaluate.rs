@@ -11,6 +11,7 @@ use super::content::{Content, Operand};
 use super::number::At;
 use super::pcre::{Found, Regex, RegexCaches};
 use super::program::{Base64, Op, Step};
+use super::work::weight;
 use crate::limits::{BASE64_BYTES_MAX, VARIABLES_PER_RULE_MAX};
 
 /// How a program ended.
@@ -61,7 +62,7 @@ impl<'w> Evaluation<'w> {
     /// ([`crate::limits::STEPS_PER_RULE_MAX`]).
     fn steps(&mut self, steps: &[Step], data: &[u8], mut at: usize) -> Outcome {
         for (index, step) in steps.iter().enumerate() {
-            *self.work += 4;
+            *self.work += weight::STEP;
             if *self.work > self.work_max {
                 return Outcome::Exhausted;
             }
@@ -143,7 +144,7 @@ impl<'w> Evaluation<'w> {
         let length = content.pattern.len();
         if content.ends_with {
             let place = data.len().checked_sub(length)?;
-            *self.work += 1 + length as u64 / 16;
+            *self.work += weight::COMPARISON + length as u64 / 16;
             return (start <= place && end == data.len() && content.pattern.equals(&data[place..])).then_some(end);
         }
         content.pattern.find(&data[start..end], self.work).map(|found| start + found + length)
@@ -210,7 +211,7 @@ impl<'w> Evaluation<'w> {
         };
         let count = base64.count.map_or(BASE64_BYTES_MAX, |count| count as usize).min(BASE64_BYTES_MAX);
         let encoded = &encoded[..encoded.len().min(count)];
-        *self.work += encoded.len() as u64;
+        *self.work += weight::MATCH + 2 * encoded.len() as u64;
         let decoded = decode_base64(encoded);
         if decoded.is_empty() {
             return Outcome::NoMatch;

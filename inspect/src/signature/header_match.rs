@@ -29,19 +29,6 @@ pub(crate) struct FlowCounts {
     pub(crate) bytes: (u64, u64),
 }
 
-/// Tests direction, protocol, ports and addresses, the cheap ones first.
-#[inline]
-pub(crate) fn header_matches(rules: &RuleSet, signature: &Signature, facts: &Facts<'_>, flow: &FlowFacts) -> bool {
-    if !signature.transports.meets(facts.transport)
-        || signature.flow.direction.is_some_and(|direction| direction != flow.direction)
-        || signature.flow.established.is_some_and(|established| established != flow.established)
-        || signature.ip_version.is_some_and(|version| version != facts.ip_version)
-    {
-        return false;
-    }
-    ends_match(rules, signature, facts)
-}
-
 /// Tests ports and addresses: what all packets of a flow in one direction have in common.
 #[inline]
 pub(crate) fn ends_match(rules: &RuleSet, signature: &Signature, facts: &Facts<'_>) -> bool {

@@ -117,7 +117,7 @@ pub(crate) fn link(ops: Vec<Op>) -> Result<Box<[Step]>, Cause> {
 }
 
 /// A test of what the headers of a packet say.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum PacketTest {
     /// `dsize`: bytes of payload.
     PayloadSize(Interval),
@@ -164,7 +164,7 @@ pub(crate) enum PacketTest {
 }
 
 /// How a set of flag bits is compared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FlagTest {
     /// The bits that are asked for.
     pub(crate) bits: u8,
@@ -175,7 +175,7 @@ pub(crate) struct FlagTest {
 }
 
 /// The comparison of [`FlagTest`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum FlagMode {
     /// Exactly these.
     Exact,
@@ -200,7 +200,7 @@ impl FlagTest {
 }
 
 /// Whose stream, or packets, are measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum StreamSide {
     /// What the originator sent.
     Client,
@@ -213,7 +213,7 @@ pub(crate) enum StreamSide {
 }
 
 /// A count per side and what it must be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct StreamSize {
     pub(crate) side: StreamSide,
     pub(crate) size: Interval,

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::cause::{Cause, Refusal};
 use super::compile::{self, Compiled, Ends, Expressions};
 use super::definition::{Signature, SignatureInfo, Transports};
+use super::gate::Gates;
 use super::group::{GroupId, GroupKey};
 use super::identity::TextKey;
 use super::ranges::{AddressSet, PortSet, Vars};
@@ -40,6 +41,7 @@ pub struct Loaded {
 #[derive(Debug, Default)]
 pub struct RuleSet {
     pub(crate) signatures: Vec<Signature>,
+    pub(crate) gates: Gates,
     infos: Vec<Arc<SignatureInfo>>,
     /// What each was compiled from.
     texts: Vec<TextKey>,
@@ -130,6 +132,7 @@ impl RuleSet {
         self.identities.sort_unstable();
         self.addresses = addresses.items;
         self.ports = ports.items;
+        self.gates = Gates::of(&self.signatures);
         self.selection = Selection::of(&self, &before.selection);
         self
     }
@@ -193,7 +196,7 @@ impl RuleSet {
     /// What the signatures of a group are searched for in payload, in lower case, each with the number of signatures
     /// that are looked at where it occurs. For benchmarks and tests that write payload of the worst kind.
     pub fn payload_patterns(&self, group: GroupId) -> Vec<(Vec<u8>, usize)> {
-        self.selection.packet_group(group).map(|group| group.payload.patterns().collect()).unwrap_or_default()
+        self.selection.packet_group(group).map(|group| group.patterns().collect()).unwrap_or_default()
     }
 
     /// As [`RuleSet::payload_patterns`], for a buffer.

@@ -38,6 +38,8 @@ pub(crate) struct Selection {
 pub(crate) struct PacketGroup {
     /// By patterns in the payload, or in the stream.
     pub(crate) payload: Prefilter,
+    /// By short patterns that may stand anywhere.
+    pub(crate) shorts: Shorts,
     /// Without a pattern that is worth to be searched for: to be looked at for each packet, unless the flow's addresses
     /// and ports rule them out.
     pub(crate) direct: Box<[u32]>,
@@ -47,6 +49,29 @@ pub(crate) struct PacketGroup {
     matched: PortPair,
     /// Ports of flows that must be followed, in both directions.
     followed: PortPair,
+}
+
+/// Signatures with nothing but short patterns that may stand anywhere. A second pass over the payload costs more than
+/// looking at the few of these that a packet's headers usually leave; it costs less than looking at all.
+#[derive(Debug)]
+pub(crate) struct Shorts {
+    pub(crate) prefilter: Prefilter,
+    /// Those with the same gate together.
+    pub(crate) by_gate: Box<[Vec<u32>]>,
+}
+
+impl Shorts {
+    fn of(rules: &RuleSet, prefilter: Prefilter, signatures: &[u32]) -> Self {
+        let mut by_gate: Vec<Vec<u32>> = Vec::new();
+        for &signature in signatures {
+            let gate = rules.gates.number(signature);
+            match by_gate.iter_mut().find(|known| rules.gates.number(known[0]) == gate) {
+                Some(known) => known.push(signature),
+                None => by_gate.push(vec![signature]),
+            }
+        }
+        Self { prefilter, by_gate: by_gate.into() }
+    }
 }
 
 /// Ports of packets: what sources, and what destinations, may have.
@@ -92,6 +117,7 @@ pub(crate) struct BufferGroup {
 /// What a signature is selected by.
 enum Trigger {
     Payload(Searched),
+    Short(Searched),
     AnyPayload,
     AnyPacket,
     Buffer(Buffer, Searched, bool),
@@ -143,7 +169,7 @@ impl Selection {
                 }
                 Trigger::AnyBuffer(buffer) => always[*buffer as usize].push(index),
                 Trigger::Transaction => without_buffer.push(index),
-                Trigger::Payload(_) | Trigger::AnyPayload | Trigger::AnyPacket => {}
+                Trigger::Payload(_) | Trigger::Short(_) | Trigger::AnyPayload | Trigger::AnyPacket => {}
             }
         }
         for (place, (group, (builder, always))) in buffers.iter_mut().zip(builders.into_iter().zip(always)).enumerate()
@@ -187,6 +213,7 @@ impl Selection {
 impl PacketGroup {
     fn of(rules: &RuleSet, triggers: &[Trigger], key: GroupKey, before: Option<&PacketGroup>) -> Self {
         let (mut payload, mut direct, mut addresses_only) = (Builder::default(), Vec::new(), Vec::new());
+        let (mut shorts, mut short_signatures) = (Builder::default(), Vec::new());
         let (mut matched, mut followed) = (Vec::new(), Vec::new());
         for (index, (signature, trigger)) in (0u32..).zip(rules.signatures.iter().zip(triggers)) {
             if signature.transports.meets(key.transport) && signature.follows(key.transport) {
@@ -197,6 +224,10 @@ impl PacketGroup {
             }
             match trigger {
                 Trigger::Payload(pattern) => payload.add(&pattern.bytes, pattern.reach, index),
+                Trigger::Short(pattern) => {
+                    shorts.add(&pattern.bytes, None, index);
+                    short_signatures.push(index);
+                }
                 Trigger::AnyPacket if signature.is_about_addresses => addresses_only.push(index),
                 Trigger::AnyPacket | Trigger::AnyPayload => direct.push(index),
                 Trigger::Buffer(..) | Trigger::AnyBuffer(_) | Trigger::Transaction => continue,
@@ -205,11 +236,17 @@ impl PacketGroup {
         }
         Self {
             payload: payload.build(before.map(|before| &before.payload)),
+            shorts: Shorts::of(rules, shorts.build(before.map(|before| &before.shorts.prefilter)), &short_signatures),
             direct: direct.into(),
             addresses_only: addresses_only.into(),
             matched: PortPair::of(rules, matched.into_iter()),
             followed: PortPair::of(rules, followed.into_iter()),
         }
+    }
+
+    /// What is searched for, with the number of signatures that each stands for.
+    pub(crate) fn patterns(&self) -> impl Iterator<Item = (Vec<u8>, usize)> {
+        self.payload.patterns().chain(self.shorts.prefilter.patterns())
     }
 
     /// Whether packets with these ports must be looked at: some signature accepts them, or the flow must be followed.
@@ -237,8 +274,7 @@ fn trigger(signature: &Signature) -> Trigger {
     });
     let best = payload.chain(buffers).max_by_key(|(buffer, _, pattern)| score(*buffer, pattern));
     match best {
-        // A second pass over all payload costs more than looking at the few signatures that each flow leaves of these.
-        Some((None, _, pattern)) if pattern.is_short_and_free() => Trigger::AnyPayload,
+        Some((None, _, pattern)) if pattern.is_short_and_free() => Trigger::Short(pattern),
         Some((None, _, pattern)) => Trigger::Payload(pattern),
         Some((Some(buffer), dotted, pattern)) => Trigger::Buffer(buffer, pattern, dotted),
         None => match &signature.app {

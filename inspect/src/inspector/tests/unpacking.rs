@@ -6,7 +6,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 
 use super::*;
-use crate::limits::{WORK_PER_BYTE, WORK_PER_PACKET, WORK_SAVED_FIRST};
+use crate::limits::{WORK_PER_PACKED_BYTE, WORK_PER_PACKET, WORK_PER_PARSED_BYTE, WORK_RECOGNISED, WORK_SAVED_FIRST};
 use Verdict::{Drop, Forward, WouldDrop};
 
 const FILES: &str = r#"alert http any any -> any any (file.data; content:"never"; sid:1;)"#;
@@ -46,7 +46,10 @@ fn show(settings: Settings, said: &[u8]) -> (Verdict, Connection<'static>) {
 #[test]
 fn unpacking_is_part_of_a_packets_work() {
     let said = answer("gzip, gzip, gzip", &gzip(&endless(4 << 20)));
-    let granted = WORK_SAVED_FIRST + 5 * WORK_PER_PACKET + WORK_PER_BYTE * (said.len() as u64 + 100);
+    let granted = WORK_SAVED_FIRST
+        + WORK_RECOGNISED
+        + 5 * WORK_PER_PACKET
+        + (WORK_PER_PARSED_BYTE + WORK_PER_PACKED_BYTE) * (said.len() as u64 + 100);
     // Within the bounds that hold without any choice, either ends it.
     assert!(matches!(show(prevent(), &said).0, Drop(Refused::Budget | Refused::Protocol)));
     let (verdict, mut connection) = show(boundless(prevent()), &said);
@@ -107,7 +110,7 @@ fn benign_bodies_stay_within_their_work() {
 #[test]
 fn a_bomb_that_is_held_back_to_the_end_meets_the_protocol_policy() {
     let mut packed = Vec::new();
-    lzma_rs::lzma_compress(&mut gzip(&vec![0; 200 << 10]).as_slice(), &mut packed).unwrap();
+    lzma_rs::lzma_compress(&mut gzip(&vec![0; 20 << 10]).as_slice(), &mut packed).unwrap();
     let chunked = |last: &str| {
         let head = "HTTP/1.1 200 OK\r\nContent-Encoding: gzip, lzma\r\nTransfer-Encoding: chunked\r\n\r\n";
         let size = format!("{:x}\r\n", packed.len());
@@ -116,7 +119,7 @@ fn a_bomb_that_is_held_back_to_the_end_meets_the_protocol_policy() {
     let until_close = [b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip, lzma\r\n\r\n".as_slice(), &packed].concat();
     let mut settings = prevent();
     // Below what the work allows, so that it is the bomb that ends it.
-    settings.protocol.bomb_bytes_max = 16 << 10;
+    settings.protocol.bomb_bytes_max = 2 << 10;
     settings.protocol.bomb_ratio_max = 1;
     for (mode, policy, expected) in [
         (Mode::Prevent, ExceptionPolicy::Auto, Drop(Refused::Protocol)),

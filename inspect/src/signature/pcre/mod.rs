@@ -22,6 +22,7 @@ use regex_automata::util::syntax;
 use regex_automata::{Anchored, Input, MatchKind};
 
 use super::cause::Cause;
+use super::work::weight;
 use crate::limits::{BACKTRACK_STEPS_MAX, REGEX_CACHE_BYTES_MAX, REGEX_CACHES_BYTES_MAX, REGEX_PROGRAM_BYTES_MAX};
 use translate::{Reading, translate};
 
@@ -192,7 +193,7 @@ impl Regex {
         }
         match &self.engine {
             Engine::Linear(forward, reverse) => {
-                *work += 50 + (text.len() - from) as u64;
+                *work += weight::AUTOMATON + (text.len() - from) as u64;
                 let anchored = if self.anchored { Anchored::Yes } else { Anchored::No };
                 let input = Input::new(text).range(from..).anchored(anchored);
                 let end = match caches.search(forward, work, |cache| forward.try_search_fwd(cache, &input)) {
@@ -210,7 +211,9 @@ impl Regex {
                 }
             }
             Engine::Backtracking(regex) => {
-                *work += 500 + 4 * (text.len() - from) as u64;
+                // It takes no more steps than it may, and mostly at least one to a byte.
+                let steps = (text.len() - from).min(2 * BACKTRACK_STEPS_MAX);
+                *work += weight::BACKTRACKING + weight::BACKTRACKING_BYTE * steps as u64;
                 match regex.find_from_pos(text, from) {
                     Ok(Some(found)) if self.anchored && found.start() != from => Found::Nothing,
                     Ok(Some(found)) => Found::At(found.start(), found.end()),
@@ -254,18 +257,19 @@ impl RegexCaches {
     /// What a cache takes beside the automaton that is built in it.
     const OVERHEAD: usize = size_of::<(Arc<dfa::DFA>, dfa::Cache)>() + 64;
 
-    /// Searches with the automaton's cache, and adds to `work` what is built on the way.
+    /// Searches with the automaton's cache, and adds to `work` what is built on the way. While there is room, what is built
+    /// stays and is soon enough for all: that is not for the first packets under a rule set to pay.
     fn search<T>(&mut self, regex: &Arc<dfa::DFA>, work: &mut u64, search: impl FnOnce(&mut dfa::Cache) -> T) -> T {
         let key = Arc::as_ptr(regex).addr();
         while self.held_bytes > self.bytes_max && self.order.front().is_some_and(|&oldest| oldest != key) {
             let oldest = self.order.pop_front().and_then(|oldest| self.caches.remove(&oldest));
             self.held_bytes -= oldest.map_or(0, |(_, cache)| cache.memory_usage() + Self::OVERHEAD);
         }
+        let has_room = self.held_bytes < self.bytes_max / 2;
         let cache = match self.caches.entry(key) {
             Entry::Occupied(known) => &mut known.into_mut().1,
             Entry::Vacant(vacant) => {
-                // Building an automaton costs about as much as some thousand bytes of text.
-                *work += 2000;
+                *work += if has_room { weight::AUTOMATON } else { weight::AUTOMATON_BUILT };
                 self.order.push_back(key);
                 let (_, cache) = vacant.insert((regex.clone(), regex.create_cache()));
                 self.held_bytes += cache.memory_usage() + Self::OVERHEAD;
@@ -276,7 +280,8 @@ impl RegexCaches {
         let result = search(cache);
         let (holds, cleared) = (cache.memory_usage(), cache.clear_count() - cleared);
         // States that nobody has come to before are built on the way, at about a nanosecond per byte of them.
-        *work += (holds.saturating_sub(held) + cleared * REGEX_CACHE_BYTES_MAX) as u64;
+        let built = if has_room { 0 } else { holds.saturating_sub(held) };
+        *work += (built + cleared * REGEX_CACHE_BYTES_MAX) as u64;
         self.held_bytes = self.held_bytes + holds - held;
         result
     }
@@ -345,15 +350,18 @@ mod tests {
     #[test]
     fn what_is_built_costs_work() {
         let regex = parse(r#""/a.{0,40}b.{0,40}c/""#).unwrap().regex;
-        let (mut caches, text) = (RegexCaches::default(), b"aXbaabXbaXabbabaXb".repeat(10));
-        let mut cost = || {
+        let text = b"aXbaabXbaXabbabaXb".repeat(10);
+        let cost = |caches: &mut RegexCaches| {
             let mut work = 0;
-            regex.find(&text, 0, &mut caches, &mut work);
+            regex.find(&text, 0, caches, &mut work);
             work
         };
-        let (first, second) = (cost(), cost());
-        assert!(first > second + 2000 + 1000, "{first} {second}");
-        assert_eq!(second, 50 + text.len() as u64);
+        // It stays, and there is room.
+        assert_eq!(cost(&mut RegexCaches::default()), 2 * weight::AUTOMATON + text.len() as u64);
+        let mut caches = RegexCaches::within(0);
+        let (first, second) = (cost(&mut caches), cost(&mut caches));
+        assert!(first > second + weight::AUTOMATON_BUILT + 1000, "{first} {second}");
+        assert_eq!(second, weight::AUTOMATON + text.len() as u64);
     }
 
     #[test]

@@ -432,7 +432,8 @@ mod tests {
         assert_eq!(scan(0, &mut Work::of(u64::MAX)), [6]);
         assert_eq!(scan(6, &mut Work::of(u64::MAX)), [13]);
         assert_eq!(scan(20, &mut Work::of(u64::MAX)), []);
-        let mut work = Work { done: 11, max: 10 };
+        let mut work = Work::of(10);
+        work.done = 11;
         assert_eq!(scan(0, &mut work), []);
         assert_eq!(work.done, 11);
     }

@@ -1,0 +1,36 @@
+//! The work that a packet may cost.
+//!
+//! # Theory of operation
+//!
+//! Hostile payload may cost ten times what benign payload costs per byte. What both cost alike - the pass for patterns, the
+//! stream, the parser - takes its part of that; the rest is what verifying signatures is granted: a little for each packet,
+//! since small ones cost more per byte, and some for each byte, more where a parser reads them. What a packet does not need
+//! its flow saves up for one that completes much at once; a new flow has but little, as a guest can open one per packet.
+//! Unpacking is granted apart, by the bytes that came, so that it does not take from what signatures need.
+
+use crate::inspector::Look;
+use crate::inspector::flow::Flow;
+use crate::limits::{
+    WORK_PER_BARE_PACKET, WORK_PER_BYTE, WORK_PER_PACKED_BYTE, WORK_PER_PACKET, WORK_PER_PARSED_BYTE, WORK_RECOGNISED,
+    WORK_SAVED_FIRST,
+};
+
+/// Work for verifying signatures, with what the flow has saved up.
+pub(super) fn granted(look: &Look<'_>, flow: Option<&Flow>) -> u64 {
+    let length = look.facts.payload.len() as u64;
+    let per_packet = if length == 0 { WORK_PER_BARE_PACKET } else { WORK_PER_PACKET };
+    let per_byte = if flow.is_some_and(Flow::is_parsed) { WORK_PER_PARSED_BYTE } else { WORK_PER_BYTE };
+    // Of a flow that nothing is remembered of, each packet is the first.
+    per_packet + per_byte * length + flow.map_or(WORK_SAVED_FIRST, |flow| flow.saved_work)
+}
+
+/// Work for unpacking, beside that.
+pub(super) fn for_unpacking(look: &Look<'_>) -> u64 {
+    WORK_PER_PACKED_BYTE * look.facts.payload.len() as u64
+}
+
+/// Work that the flow is given, once, for turning out to speak a protocol that a parser reads.
+pub(super) fn for_recognition(flow: &mut Flow) -> u64 {
+    let is_first = flow.is_parsed() && !std::mem::replace(&mut flow.is_endowed, true);
+    if is_first { WORK_RECOGNISED } else { 0 }
+}
