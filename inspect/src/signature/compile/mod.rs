@@ -1,4 +1,4 @@
-//! Turns the syntax tree of a rule into a [`Signature`](super::definition::Signature): the meaning of protocols and
+//! Turns the syntax tree of a rule into a [`Signature`]: the meaning of protocols and
 //! keywords.
 //!
 //! Every keyword is known here or the rule is refused; nothing is passed over. The keywords are grouped by what they
