@@ -14,7 +14,8 @@ use std::sync::Arc;
 
 use crate::alert::AlertAction;
 use crate::file_hashes::{Digests, FileChecks, HashesWanted, ListAction, Unjudged};
-use crate::inspector::flow::{Flow, Kept};
+use crate::inspector::flow::Flow;
+use crate::inspector::flow_slots::Kept;
 use crate::inspector::{Decision, Direction, Inspector, Look, Mode};
 use crate::limits::FILE_EVENTS_PER_PACKET_MAX;
 use crate::protocol::{AppProtocol, File, FileProgress};
