@@ -69,17 +69,17 @@ pub const SHORTS_LOOKED_AT_MAX: usize = 12;
 
 /// Work that verifying signatures may cost for one packet that brings payload, however small, in units of about a
 /// nanosecond.
-pub const WORK_PER_PACKET: u64 = 3_000;
+pub const WORK_PER_PACKET: u64 = 2_000;
 
 /// The same for a packet without payload.
 pub const WORK_PER_BARE_PACKET: u64 = 500;
 
 /// Work per byte that a packet brings. With what goes with it - the pass for patterns, the packet's and the flow's own
 /// allowance - it comes to ten times what a byte of benign payload costs under 32,000 signatures.
-pub const WORK_PER_BYTE: u64 = 6;
+pub const WORK_PER_BYTE: u64 = 5;
 
 /// The same where the flow speaks a protocol that a parser reads: then benign bytes cost three times as much.
-pub const WORK_PER_PARSED_BYTE: u64 = 30;
+pub const WORK_PER_PARSED_BYTE: u64 = 20;
 
 /// Work per byte that a packet brings for unpacking it and for looking at what comes of it, beside the rest: a byte that is
 /// unpacked takes a little more than one, and pages are packed to a twentieth.
@@ -90,7 +90,7 @@ pub const WORK_PER_PACKED_BYTE: u64 = 64;
 pub const WORK_SAVED_MAX: u64 = 1_000_000;
 
 /// Work that a new flow is given: some ten times what opening it costs.
-pub const WORK_SAVED_FIRST: u64 = 6_000;
+pub const WORK_SAVED_FIRST: u64 = 3_000;
 
 /// Work that it is given when it turns out to speak a protocol that a parser reads, for its first request or certificate.
 pub const WORK_RECOGNISED: u64 = 10_000;

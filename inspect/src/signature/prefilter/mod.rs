@@ -303,16 +303,20 @@ impl Prefilter {
         }
         let eight = table::eight(search.text, place);
         let entries = table.entries(eight);
-        search.work.done += 4 + entries.len() as u64;
+        // Runs of one byte, as in padding, ask about the same entries at each place: they are near then.
+        search.work.done += 2 + entries.len() as u64 / 2;
         for entry in entries.iter().filter(|entry| entry.agrees(eight)) {
-            search.work.done += 8;
+            if search.seen[entry.pattern as usize % SEEN] == entry.pattern {
+                continue;
+            }
+            search.work.done += 6;
             let pattern = self.patterns[entry.pattern as usize];
             let length = usize::from(pattern.length);
             let Some(start) = place.checked_sub(usize::from(entry.offset)) else { continue };
             let Some(candidate) = search.text.get(start..start + length) else { continue };
             let bytes = &self.bytes[pattern.start as usize..pattern.start as usize + length];
             let seen = &mut search.seen[entry.pattern as usize % SEEN];
-            if *seen == entry.pattern || start + length <= search.old || !candidate.eq_ignore_ascii_case(bytes) {
+            if start + length <= search.old || !candidate.eq_ignore_ascii_case(bytes) {
                 continue;
             }
             *seen = entry.pattern;

@@ -226,12 +226,12 @@ fn a_tally_by_flow_ends_with_its_flow() {
 #[test]
 fn alerts_are_bounded() {
     let text: String =
-        (1..=30).map(|sid| format!("alert tcp any any -> any any (content:\"bad\"; sid:{sid};)\n")).collect();
+        (1..=17).map(|sid| format!("alert tcp any any -> any any (content:\"bad\"; sid:{sid};)\n")).collect();
     let rules = rules(&text);
     let mut inspector = inspector(Mode::Prevent);
     let (_, sids) = tcp(b"bad").show(&mut inspector, &rules, 0);
     assert_eq!(sids.len(), ALERTS_PER_PACKET_MAX);
-    assert_eq!(inspector.suppressed_count(), 30 - ALERTS_PER_PACKET_MAX as u64);
+    assert_eq!(inspector.suppressed_count(), 17 - ALERTS_PER_PACKET_MAX as u64);
 }
 
 #[test]
