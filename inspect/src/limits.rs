@@ -85,7 +85,7 @@ pub const WORK_PER_PARSED_BYTE: u64 = 20;
 /// unpacked takes a little more than one, and pages are packed to a twentieth.
 pub const WORK_PER_PACKED_BYTE: u64 = 64;
 
-/// Work that a flow can save up while it is benign, for the packet that completes much at once: as much as 20 full
+/// Work that a flow can save up while it is benign, for the packet that completes much at once: as much as 30 full
 /// packets of a protocol that a parser reads may take.
 pub const WORK_SAVED_MAX: u64 = 1_000_000;
 
