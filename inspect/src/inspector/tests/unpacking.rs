@@ -45,7 +45,7 @@ fn show(settings: Settings, said: &[u8]) -> (Verdict, Connection<'static>) {
 
 #[test]
 fn unpacking_is_part_of_a_packets_work() {
-    let said = answer("gzip, gzip, gzip", &gzip(&endless(4 << 20)));
+    let said = answer("gzip, gzip, gzip", &gzip(&endless(16 << 20)));
     let granted = WORK_SAVED_FIRST
         + WORK_RECOGNISED
         + 5 * WORK_PER_PACKET
@@ -69,7 +69,7 @@ fn unpacking_is_part_of_a_packets_work() {
 
 #[test]
 fn spent_work_meets_the_budget_policy() {
-    let said = answer("gzip, gzip", &endless(2 << 20));
+    let said = answer("gzip, gzip", &endless(16 << 20));
     let by = |mode, budget_exception| boundless(Settings { mode, budget_exception, ..Settings::default() });
     assert_eq!(show(by(Mode::Prevent, ExceptionPolicy::Auto), &said).0, Drop(Refused::Budget));
     assert_eq!(show(by(Mode::Prevent, ExceptionPolicy::DropPacket), &said).0, Drop(Refused::Budget));
