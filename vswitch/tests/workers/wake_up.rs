@@ -109,8 +109,10 @@ fn check(cpus: &[usize]) {
         random ^= random << 13;
         random ^= random >> 7;
         random ^= random << 17;
-        // Around the time for which a worker polls before it sleeps, so that frames come at each moment of going to sleep.
-        let pause = Duration::from_nanos(random % 150_000);
+        // Around the time for which a worker polls before it sleeps, so that frames come at each moment of going to sleep. It
+        // polls for longer when its sleeps are short, until one is long.
+        let long = if n.is_multiple_of(4) { 2_000_000 } else { 0 };
+        let pause = Duration::from_nanos(long + random % 150_000);
         let start = Instant::now();
         while start.elapsed() < pause {
             std::hint::spin_loop();
