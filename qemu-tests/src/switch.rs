@@ -140,6 +140,15 @@ impl Switch {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("show {what} --json: {error}: {text}"))
     }
 
+    /// Ports that a guest is connected to.
+    ///
+    /// # Panics
+    /// If the switch does not tell.
+    pub fn connected_ports(&self) -> usize {
+        let ports = self.show("ports");
+        ports.as_array().expect("a list").iter().filter(|port| port["connected"] == true).count()
+    }
+
     /// `vswitch reload`, which has to be accepted.
     ///
     /// # Panics

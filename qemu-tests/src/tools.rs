@@ -86,6 +86,16 @@ pub fn succeeds(command: &mut Command) -> bool {
     command.output().is_ok_and(|output| output.status.success())
 }
 
+/// A size that the kernel tells of a process, such as `VmRSS` (`/proc/PID/status`), in KiB.
+///
+/// # Panics
+/// If the process does not run, or the kernel does not tell.
+pub fn process_size_kib(pid: u32, name: &str) -> f64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the process runs");
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).expect("the kernel tells")
+}
+
 /// Asks `condition` until it holds; false when it still does not after `timeout`.
 pub fn wait_until(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + timeout;

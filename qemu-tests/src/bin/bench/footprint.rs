@@ -9,7 +9,7 @@ use std::time::Duration;
 use qemu_tests::netns::Netns;
 use qemu_tests::setup::{Member, Setup};
 use qemu_tests::switch::{METRICS_ADDRESS, Switch};
-use qemu_tests::tools::tethered;
+use qemu_tests::tools::{process_size_kib, tethered};
 
 use crate::results::Results;
 use crate::{PIPELINE, Plan};
@@ -49,19 +49,9 @@ fn start(dir: &std::path::Path, flows: u64) -> Switch {
     switch
 }
 
-/// A line of `/proc/PID/status`, in bytes.
+/// A size that the kernel tells of the switch, in bytes.
 fn status(switch: &Switch, name: &str) -> f64 {
-    let pid = switch.pid().expect("the switch runs");
-    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("the switch runs");
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let kib: f64 = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok()).expect("the kernel tells");
-    kib * 1_024.0
-}
-
-fn connected(switch: &Switch) -> usize {
-    let ports = switch.show("ports");
-    let ports = ports.as_array().expect("a list");
-    ports.iter().filter(|port| port["connected"] == true).count()
+    process_size_kib(switch.pid().expect("the switch runs"), name) * 1_024.0
 }
 
 /// Memory with all ports, without and with guests, and what a larger flow table adds from the start.
@@ -83,8 +73,8 @@ pub fn memory(plan: &Plan, results: &mut Results) {
         let mut line = String::new();
         let output = guests.stdout.take().expect("piped above");
         std::io::BufReader::new(output).read_line(&mut line).expect("the guests say that they are there");
-        let all = qemu_tests::tools::wait_until(Duration::from_secs(10), || connected(&switch) == PORTS);
-        assert!(all, "{} of {PORTS} guests are connected; {line:?}", connected(&switch));
+        let all = qemu_tests::tools::wait_until(Duration::from_secs(10), || switch.connected_ports() == PORTS);
+        assert!(all, "{} of {PORTS} guests are connected; {line:?}", switch.connected_ports());
         results.add(MEMORY, "resident, 64 guests", "MiB", mib(status(&switch, "VmRSS")));
         results.add(MEMORY, "of these, its own (RssAnon), 64 guests", "MiB", mib(status(&switch, "RssAnon")));
         let _ = guests.kill();

@@ -119,15 +119,17 @@ impl Soak {
             return vec![format!("the switch has ended:\n{}", self.switch.log_tail())];
         }
         let after = self.switch.metrics();
-        for (port, direction) in [("sender", "receive"), ("receiver", "transmit")] {
+        let moved = |port: &str, direction: &str| {
             let name = format!("vswitch_port_{direction}_packets_total");
-            let moved = after.labelled(&name, "port", port) - before.labelled(&name, "port", port);
-            if moved < 1_000.0 {
-                wrong.push(format!("only {moved} frames went over {port} in this cycle"));
+            after.labelled(&name, "port", port) - before.labelled(&name, "port", port)
+        };
+        for (port, direction) in [("sender", "receive"), ("receiver", "transmit")] {
+            let frames = moved(port, direction);
+            if frames < 1_000.0 {
+                wrong.push(format!("only {frames} frames went over {port} in this cycle"));
             }
         }
-        self.harmful += after.labelled("vswitch_port_receive_packets_total", "port", "evil")
-            - before.labelled("vswitch_port_receive_packets_total", "port", "evil");
+        self.harmful += moved("evil", "receive");
         if after.total("vswitch_config_last_reload_successful") != 1.0 {
             wrong.push("the reload was refused".to_owned());
         }
@@ -138,10 +140,7 @@ impl Soak {
     fn rest(&self) -> Vitals {
         self.switch.configure(&yaml(self.dir.path(), false));
         self.switch.reload();
-        let connected = || {
-            let ports = self.switch.show("ports");
-            ports.as_array().map_or(0, |ports| ports.iter().filter(|port| port["connected"] == true).count())
-        };
+        let connected = || self.switch.connected_ports();
         assert!(wait_until(Duration::from_secs(20), || connected() == 2), "{} ports are connected", connected());
         // What the guests that have left had pinned is given back a moment later.
         std::thread::sleep(Duration::from_secs(1));

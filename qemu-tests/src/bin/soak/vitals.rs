@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use qemu_tests::tools::process_size_kib;
+
 /// Mappings by which an allocator may differ from one moment to another.
 const MAPPINGS_SLACK: usize = 12;
 /// KiB by which memory at rest may have grown from the warm state on, and how much more for each hour.
@@ -23,14 +25,12 @@ impl Vitals {
     /// # Panics
     /// If it does not.
     pub fn of(pid: u32) -> Self {
-        let read = |name: &str| std::fs::read_to_string(format!("/proc/{pid}/{name}")).expect("the process runs");
-        let status = read("status");
-        // Shared memory is the guests', and counted there.
-        let resident = status.lines().find_map(|line| line.strip_prefix("RssAnon:")?.trim().strip_suffix(" kB"));
+        let mappings = std::fs::read_to_string(format!("/proc/{pid}/maps")).expect("the process runs");
         Self {
-            resident_kib: resident.and_then(|number| number.parse().ok()).expect("the kernel tells RssAnon"),
+            // Shared memory is the guests', and counted there.
+            resident_kib: process_size_kib(pid, "RssAnon"),
             files: std::fs::read_dir(format!("/proc/{pid}/fd")).expect("the process runs").count(),
-            mappings: read("maps").lines().count(),
+            mappings: mappings.lines().count(),
         }
     }
 
