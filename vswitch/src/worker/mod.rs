@@ -54,8 +54,8 @@ fn owner_of(id: QueueId, worker_count: usize) -> usize {
     (id.port.index() + usize::from(id.pair)) % worker_count
 }
 
-/// How long a worker may take to give a queue back before the caller must assume that it never will.
-pub const DETACH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long a worker may take to take a queue in or give it back before the caller must assume that it never will.
+pub const HAND_OVER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Commands that may wait for a worker; a sender waits while it is full.
 const COMMANDS_MAX: usize = 256;
@@ -63,7 +63,9 @@ const COMMANDS_MAX: usize = 256;
 /// Where queues are handed to workers and taken back. Each queue has one owner at any time: the attaching thread, then the
 /// worker, then the detaching thread.
 pub trait Attach: Send + Sync {
-    /// Hands a queue to the worker that serves it. Returns once the worker is told, not once it polls.
+    /// Hands a queue to the worker that serves it, and waits until the worker serves it: what a front-end was told has taken
+    /// effect, and a frame for it that is sent from then on meets its queue. A worker that does not answer within
+    /// [`HAND_OVER_TIMEOUT`] is not waited for.
     fn attach(&self, id: QueueId, queue: Box<dyn QueueIo>);
 
     /// Takes a queue back and waits until the worker has let go of it; see [`Detached`].
@@ -76,7 +78,7 @@ pub enum Detached {
     Queue(Box<dyn QueueIo>),
     /// It was not attached: the worker gave it up earlier, and has dropped it.
     Absent,
-    /// The worker did not answer within [`DETACH_TIMEOUT`]: it may still touch the queue, so the memory behind it must not be
+    /// The worker did not answer within [`HAND_OVER_TIMEOUT`]: it may still touch the queue, so the memory behind it must not be
     /// unmapped.
     Stuck,
 }
@@ -111,7 +113,7 @@ pub struct WorkerConfig {
 
 /// What a worker can be told.
 pub(crate) enum Command {
-    Attach(QueueId, Box<dyn QueueIo>),
+    Attach(QueueId, Box<dyn QueueIo>, Sender<()>),
     Detach(QueueId, Sender<Option<Box<dyn QueueIo>>>),
     Flows { from: usize, max: usize, reply: Sender<(Vec<FlowRecord>, Option<usize>)> },
     Stop,
@@ -130,7 +132,7 @@ struct Handle {
 impl Handle {
     fn tell(&self, command: Command) -> bool {
         // A worker that is gone has dropped its queues; nobody needs to be told.
-        let sent = self.commands.send_timeout(command, DETACH_TIMEOUT).is_ok();
+        let sent = self.commands.send_timeout(command, HAND_OVER_TIMEOUT).is_ok();
         self.wake();
         sent
     }
@@ -312,7 +314,7 @@ impl Workers {
                 let (reply, answer) = bounded(1);
                 let piece = PIECE.min(max - flows.len());
                 handle.tell(Command::Flows { from, max: piece, reply });
-                let Ok((records, more)) = answer.recv_timeout(DETACH_TIMEOUT) else {
+                let Ok((records, more)) = answer.recv_timeout(HAND_OVER_TIMEOUT) else {
                     break;
                 };
                 flows.extend(records);
@@ -342,8 +344,10 @@ impl Workers {
 
 impl Attach for Workers {
     fn attach(&self, id: QueueId, queue: Box<dyn QueueIo>) {
-        if !self.worker_of(id).tell(Command::Attach(id, queue)) {
-            tracing::error!(port = id.port.0, pair = id.pair, "the worker takes no queues any more");
+        let (reply, answer) = bounded(1);
+        let is_told = self.worker_of(id).tell(Command::Attach(id, queue, reply));
+        if !is_told || answer.recv_timeout(HAND_OVER_TIMEOUT).is_err() {
+            tracing::error!(port = id.port.0, pair = id.pair, "the worker does not take the queue");
         }
     }
 
@@ -352,7 +356,7 @@ impl Attach for Workers {
         if !self.worker_of(id).tell(Command::Detach(id, reply)) {
             return Detached::Stuck;
         }
-        match answer.recv_timeout(DETACH_TIMEOUT) {
+        match answer.recv_timeout(HAND_OVER_TIMEOUT) {
             Ok(Some(queue)) => Detached::Queue(queue),
             Ok(None) => Detached::Absent,
             Err(_) => Detached::Stuck,

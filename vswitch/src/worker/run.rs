@@ -279,7 +279,10 @@ impl Worker {
     fn obey(&mut self) -> bool {
         while let Ok(command) = self.mailbox.commands.try_recv() {
             match command {
-                Command::Attach(id, queue) => self.queues.attach(id, queue, self.poll.registry()),
+                Command::Attach(id, queue, reply) => {
+                    self.queues.attach(id, queue, self.poll.registry());
+                    let _ = reply.send(());
+                }
                 Command::Detach(id, reply) => {
                     // Nobody waits any more when the caller gave up: the queue is dropped then, by its owner.
                     let _ = reply.send(self.queues.detach(id, self.poll.registry()));

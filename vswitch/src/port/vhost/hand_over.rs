@@ -12,7 +12,7 @@
 //!      +---------+   <----------------------  +----------+                       +---------+
 //!           |          a change: take_back(),      |                                  |
 //!           |          the worker answered         | the worker did not answer        | alarm
-//!           | close()                              v in DETACH_TIMEOUT                v
+//!           | close()                              v in HAND_OVER_TIMEOUT              v
 //!           |                                 +---------+      alarm             +--------+
 //!           +--------------------------+      |  stuck  | ---------------------> | closed |
 //!                                      |      +---------+                        +--------+
