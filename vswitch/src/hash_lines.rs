@@ -19,18 +19,14 @@ pub const FAULTS_TOLD_MAX: usize = 10;
 /// # Errors
 /// The file cannot be read, is no regular file, or has more than [`FILE_LEN_MAX`] bytes.
 pub fn read_file(path: &Path, list: &mut HashListBuilder, faults: &mut Vec<(u64, String)>) -> io::Result<()> {
-    let file = regular_file::open(path, FILE_LEN_MAX)?;
-    let mut reader = BufReader::with_capacity(1 << 18, file.take(FILE_LEN_MAX + 1));
-    read_lines(&mut reader, list, faults)?;
-    // It has grown since it was opened.
-    if reader.get_ref().limit() == 0 { Err(regular_file::too_long(FILE_LEN_MAX)) } else { Ok(()) }
+    read_lines(BufReader::with_capacity(1 << 18, regular_file::open(path, FILE_LEN_MAX)?), list, faults)
 }
 
 fn read_lines(
     mut file: impl BufRead,
     builder: &mut HashListBuilder,
     faults: &mut Vec<(u64, String)>,
-) -> std::io::Result<()> {
+) -> io::Result<()> {
     let mut line = Vec::new();
     let mut number = 0;
     while faults.len() <= FAULTS_TOLD_MAX {

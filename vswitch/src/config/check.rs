@@ -2,7 +2,8 @@
 
 use super::diagnostic::{DiagnosticRow, Severity};
 use super::resolved::{HashListCount, ProfileCount};
-use super::{Counts, PortNumbering, Report, Resolved, load, load_text, read_text, unreadable};
+use super::{Counts, FILE_LEN_MAX, PortNumbering, Report, Resolved, load, load_text, text_of, unreadable};
+use crate::regular_file::Bounded;
 use serde::Serialize;
 use std::path::Path;
 use std::process::ExitCode;
@@ -43,7 +44,8 @@ fn check(path: &str) -> Result<Resolved, Report> {
     if path != "-" {
         return load(Path::new(path), &mut numbering);
     }
-    let text = read_text(std::io::stdin().lock()).map_err(|fault| unreadable("-", &fault))?;
+    let input = Bounded::new(std::io::stdin().lock(), FILE_LEN_MAX);
+    let text = text_of(Ok(input)).map_err(|fault| unreadable("-", &fault))?;
     load_text("-", &text, Path::new("."), &mut numbering)
 }
 

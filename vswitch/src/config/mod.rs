@@ -26,11 +26,11 @@ pub use limits::Limits;
 pub use numbering::PortNumbering;
 pub use resolved::{Attachment, Compiled, Counts, PortConfig, Resolved, SwitchConfig, VhostUserMode};
 
-use crate::regular_file;
+use crate::regular_file::{self, Bounded};
 use decode::Decoded;
 use diagnostic::{Diagnostic, Place, Severity, SourceText};
 use file::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -52,10 +52,7 @@ pub fn load(path: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Repo
 /// As [`load`].
 pub fn load_after(before: Option<&Compiled>, path: &Path, numbering: &mut PortNumbering) -> Result<Resolved, Report> {
     let name = path.display().to_string();
-    let text = regular_file::open(path, FILE_LEN_MAX)
-        .map_err(|error| error.to_string())
-        .and_then(read_text)
-        .map_err(|fault| unreadable(&name, &fault))?;
+    let text = text_of(regular_file::open(path, FILE_LEN_MAX)).map_err(|fault| unreadable(&name, &fault))?;
     let base_dir = match path.parent() {
         Some(dir) if !dir.as_os_str().is_empty() => dir,
         Some(_) | None => Path::new("."),
@@ -111,12 +108,9 @@ fn load_text_after(
     }
 }
 
-fn read_text(reader: impl Read) -> Result<String, String> {
-    let mut bytes = Vec::new();
-    reader.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() as u64 > FILE_LEN_MAX {
-        return Err(regular_file::too_long(FILE_LEN_MAX).to_string());
-    }
+/// The text of a configuration.
+fn text_of(opened: io::Result<Bounded<impl Read>>) -> Result<String, String> {
+    let bytes = opened.and_then(Bounded::read_all).map_err(|error| error.to_string())?;
     String::from_utf8(bytes)
         .map_err(|error| format!("it is not UTF-8 text (byte {})", error.utf8_error().valid_up_to()))
 }

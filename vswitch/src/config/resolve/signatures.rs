@@ -6,10 +6,9 @@ use crate::config::file::{Inspection, OnRefusedRule};
 use crate::config::pattern::matches;
 use crate::config::resolved::{Compiled, Counts};
 use crate::config::spanned::At;
-use crate::regular_file::{self, too_long};
+use crate::regular_file::{self, Bounded};
 use inspect::signature::{Refusal, RuleFile, RuleSet, Vars};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -159,14 +158,10 @@ fn read(path: &Path, pattern: &At<String>, files: &mut Vec<RuleFile>, context: &
     if files.iter().any(|file| file.name == name) {
         return;
     }
-    let mut bytes = Vec::new();
-    let result = regular_file::open(path, FILE_LEN_MAX)
-        .and_then(|file| file.take(FILE_LEN_MAX + 1).read_to_end(&mut bytes))
-        .and_then(|length| if length as u64 > FILE_LEN_MAX { Err(too_long(FILE_LEN_MAX)) } else { Ok(()) });
-    match result {
+    match regular_file::open(path, FILE_LEN_MAX).and_then(Bounded::read_all) {
         Err(fault) => context.error_at(&pattern.at, format!("cannot read the rule file `{name}`: {fault}")),
         // Rule sets in the wild have comments in Latin-1; a signature that has such bytes will not match by accident.
-        Ok(()) => files.push(RuleFile { name, text: text_of(bytes) }),
+        Ok(bytes) => files.push(RuleFile { name, text: text_of(bytes) }),
     }
 }
 
