@@ -55,11 +55,16 @@ pub trait Egress {
 }
 
 /// Cleared frames and where each leaves, in the order in which they came.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Outbound<'batch> {
     cleared: ArrayVec<Cleared<'batch>, BURST_MAX>,
-    places: ArrayVec<(PortId, QueueIndex), BURST_MAX>,
-    is_mixed: bool,
+    places: [(PortId, QueueIndex); BURST_MAX],
+}
+
+impl Default for Outbound<'_> {
+    fn default() -> Self {
+        Self { cleared: ArrayVec::new(), places: [(PortId(0), QueueIndex(0)); BURST_MAX] }
+    }
 }
 
 /// What became of a set of cleared frames.
@@ -78,9 +83,8 @@ impl<'batch> Outbound<'batch> {
     /// When a burst of them is there already.
     #[inline(always)]
     pub fn push(&mut self, cleared: Cleared<'batch>, port: PortId, queue: QueueIndex) {
-        self.is_mixed |= self.places.first().is_some_and(|(_, first)| *first != queue);
+        self.places[self.cleared.len() % BURST_MAX] = (port, queue);
         self.cleared.push(cleared);
-        self.places.push((port, queue));
     }
 
     /// Frames held.
@@ -102,10 +106,12 @@ impl<'batch> Outbound<'batch> {
     #[inline]
     pub fn forward<E: Egress>(&self, egress: &mut E, counters: &WorkerCounters) -> Outcome {
         let mut outcome = Outcome::default();
-        match self.places.first() {
-            None => {}
-            Some(place) if !self.is_mixed => send(*place, &self.cleared, None, egress, counters, &mut outcome),
-            Some(_) => self.forward_mixed(egress, counters, &mut outcome),
+        let places = &self.places[..self.len()];
+        let Some(first) = places.first() else { return outcome };
+        if places.iter().all(|place| place.1 == first.1) {
+            send(*first, &self.cleared, None, egress, counters, &mut outcome);
+        } else {
+            self.forward_mixed(egress, counters, &mut outcome);
         }
         outcome
     }

@@ -20,7 +20,7 @@ pub const FRAME_LEN_MAX: usize = 14 + 65_535;
 pub const FRAME_LEN_MIN: usize = 14;
 
 /// Bytes in a batch's arena: four super-segments, or a burst of frames of 8 KiB.
-const ARENA_LEN: usize = 4 * (FRAME_LEN_MAX + LINE);
+const ARENA_LEN: usize = (4 * (FRAME_LEN_MAX + LINE)).next_multiple_of(LINE);
 const LINE: usize = 64;
 
 /// What a sender's virtio-net header claims about a frame (virtio 1.2 section 5.1.6.2), read but not yet believed: the
@@ -101,24 +101,57 @@ impl From<OffloadWord> for Offload {
     }
 }
 
+/// Where a frame is in the arena, and its sum, which means nothing if it was not taken.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     start: u32,
     len: u32,
-    claimed: ClaimedOffload,
-    sum: Option<FrameSum>,
+    sum: FrameSum,
+}
+
+impl Slot {
+    /// To be written over.
+    const NONE: Self = Self { start: 0, len: 0, sum: FrameSum(0) };
+}
+
+/// What a burst's frames claim, where any of them does; usually none, and then nothing is written.
+#[derive(Debug)]
+struct Claims {
+    is_any: bool,
+    frames: [ClaimedOffload; BURST_MAX],
+}
+
+impl Claims {
+    #[inline(always)]
+    fn note(&mut self, index: usize, claimed: ClaimedOffload) {
+        if !claimed.is_none() && !self.is_any {
+            *self = Self { is_any: true, frames: [ClaimedOffload::default(); BURST_MAX] };
+        }
+        if self.is_any {
+            self.frames[index % BURST_MAX] = claimed;
+        }
+    }
+
+    #[inline(always)]
+    fn of(&self, index: usize) -> ClaimedOffload {
+        if self.is_any { self.frames[index] } else { ClaimedOffload::default() }
+    }
 }
 
 /// One burst of frames from one queue, in private memory.
 #[derive(Debug)]
 pub struct Batch {
     arena: Box<[u8]>,
+    /// Where the arena's first cache line starts.
+    first: usize,
     used: usize,
     frames_max: usize,
-    bytes: u64,
-    slots: ArrayVec<Slot, BURST_MAX>,
+    len: usize,
+    slots: [Slot; BURST_MAX],
+    /// Which frames were summed up, as bits.
+    summed: u32,
+    claims: Claims,
     rejected: ArrayVec<(DropReason, u32), BURST_MAX>,
-    has_claims: bool,
 }
 
 impl Default for Batch {
@@ -130,14 +163,18 @@ impl Default for Batch {
 impl Batch {
     /// An empty batch with its arena.
     pub fn new() -> Self {
+        let arena = vec![0; ARENA_LEN + LINE].into_boxed_slice();
+        let first = arena.as_ptr().align_offset(LINE).min(LINE);
         Self {
-            arena: vec![0; ARENA_LEN].into_boxed_slice(),
-            used: 0,
+            arena,
+            first,
+            used: first,
             frames_max: BURST_MAX,
-            bytes: 0,
-            slots: ArrayVec::new(),
+            len: 0,
+            slots: [Slot::NONE; BURST_MAX],
+            summed: 0,
+            claims: Claims { is_any: false, frames: [ClaimedOffload::default(); BURST_MAX] },
             rejected: ArrayVec::new(),
-            has_claims: false,
         }
     }
 
@@ -149,31 +186,32 @@ impl Batch {
     /// Forgets all frames, and has room for so many, but never more than [`BURST_MAX`].
     pub fn clear_for(&mut self, frames_max: usize) {
         self.frames_max = frames_max.min(BURST_MAX);
-        self.used = 0;
-        self.bytes = 0;
-        self.has_claims = false;
-        self.slots.clear();
+        self.used = self.first;
+        self.len = 0;
+        self.summed = 0;
+        self.claims.is_any = false;
         self.rejected.clear();
     }
 
     /// Frames held.
+    #[inline(always)]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.len
     }
 
     /// Whether no frame is held.
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.len == 0
     }
 
     /// How many more frames may be pushed or rejected, as far as their number goes.
     pub fn room(&self) -> usize {
-        self.frames_max.saturating_sub(self.slots.len() + self.rejected.len())
+        self.frames_max.saturating_sub(self.len + self.rejected.len())
     }
 
     /// How many more bytes of frames fit.
     pub fn bytes_room(&self) -> usize {
-        self.arena.len() - self.used
+        self.arena.len().saturating_sub(self.used)
     }
 
     /// Private memory for a frame of `len` bytes, to be filled and then kept by [`Batch::push`] with the same `len`; `None`
@@ -203,11 +241,45 @@ impl Batch {
     #[inline(always)]
     pub fn push_summed(&mut self, len: usize, claimed: ClaimedOffload, sum: Option<FrameSum>) {
         debug_assert!((FRAME_LEN_MIN..=FRAME_LEN_MAX).contains(&len));
-        assert!(self.used + len <= self.arena.len());
-        self.has_claims |= !claimed.is_none();
-        self.slots.push(Slot { start: self.used as u32, len: len as u32, claimed, sum });
-        self.bytes += len as u64;
-        self.used = (self.used + len).next_multiple_of(LINE).min(self.arena.len());
+        assert!(self.used + len <= self.arena.len() && self.len < BURST_MAX);
+        self.claims.note(self.len, claimed);
+        self.slots[self.len] = Slot { start: self.used as u32, len: len as u32, sum: sum.unwrap_or(FrameSum(0)) };
+        self.summed |= u32::from(sum.is_some()) << self.len;
+        self.len += 1;
+        self.used = (self.used + len).next_multiple_of(LINE);
+    }
+
+    /// As [`Batch::space`] and [`Batch::push_summed`] for one frame after the other, for less. `len` tells the length
+    /// of an entry's frame, from [`FRAME_LEN_MIN`] to [`FRAME_LEN_MAX`]; `write` is given the entry's index, the entry,
+    /// and the frame's memory, all of which it writes, and answers what the header claims and the frame's sum. Ends
+    /// early when the batch is full; answers how many frames were kept.
+    #[inline(always)]
+    pub fn fill<T>(
+        &mut self,
+        entries: &[T],
+        len: impl Fn(&T) -> usize,
+        mut write: impl FnMut(usize, &T, &mut [u8]) -> (ClaimedOffload, Option<FrameSum>),
+    ) -> usize {
+        let first = self.len;
+        let entries = &entries[..entries.len().min(self.room()).min(BURST_MAX - first)];
+        // What changes with each frame stays in registers: for all that the compiler knows, the frame is written over
+        // it.
+        let (mut used, mut summed, mut count) = (self.used, self.summed, 0);
+        let (arena, slots, claims): (&mut [u8], _, _) = (&mut self.arena, &mut self.slots, &mut self.claims);
+        for entry in entries {
+            let len = len(entry);
+            debug_assert!((FRAME_LEN_MIN..=FRAME_LEN_MAX).contains(&len));
+            let Some(space) = arena.get_mut(used..used + len) else { break };
+            let (claimed, sum) = write(count, entry, space);
+            let index = (first + count) % BURST_MAX;
+            claims.note(index, claimed);
+            slots[index] = Slot { start: used as u32, len: len as u32, sum: sum.unwrap_or(FrameSum(0)) };
+            summed |= u32::from(sum.is_some()) << index;
+            used = (used + len).next_multiple_of(LINE);
+            count += 1;
+        }
+        (self.used, self.summed, self.len) = (used, summed, first + count);
+        count
     }
 
     /// Copies a whole frame in; `false` when there is no room for it or it is longer than [`FRAME_LEN_MAX`].
@@ -236,31 +308,31 @@ impl Batch {
     /// The bytes of frame `index`.
     #[inline(always)]
     pub fn frame(&self, index: usize) -> &[u8] {
-        let slot = &self.slots[index];
+        let slot = &self.slots[..self.len][index];
         &self.arena[slot.start as usize..(slot.start + slot.len) as usize]
     }
 
     /// Whether any frame's header claims anything.
     #[inline(always)]
     pub fn has_claims(&self) -> bool {
-        self.has_claims
+        self.claims.is_any
     }
 
     /// Bytes of all frames held.
     pub fn bytes(&self) -> u64 {
-        self.bytes
+        self.slots[..self.len].iter().map(|slot| u64::from(slot.len)).sum()
     }
 
     /// The sum of frame `index`, where it was taken as the frame was written.
     #[inline(always)]
     pub fn sum(&self, index: usize) -> Option<FrameSum> {
-        self.slots[index].sum
+        (self.summed >> (index % BURST_MAX) & 1 != 0).then_some(self.slots[index].sum)
     }
 
     /// What the sender's header claims about frame `index`.
     #[inline(always)]
     pub fn claimed(&self, index: usize) -> ClaimedOffload {
-        self.slots[index].claimed
+        self.claims.of(index)
     }
 }
 

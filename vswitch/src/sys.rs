@@ -51,6 +51,21 @@ impl<T: Copy> HugeArray<T> {
     }
 }
 
+impl<T: Copy> HugeArray<T> {
+    /// Asks the processor to fetch an element's first cache line. A hint: it cannot fail, whatever the index is.
+    #[inline(always)]
+    pub fn prefetch(&self, index: usize) {
+        let at = self.start.as_ptr().wrapping_add(index);
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: prefetching has no effect on memory or registers, and faults on no address.
+        unsafe {
+            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = at;
+    }
+}
+
 impl<T: Copy> Deref for HugeArray<T> {
     type Target = [T];
 
@@ -76,18 +91,6 @@ impl<T: Copy> Drop for HugeArray<T> {
 
 // SAFETY: the array owns its mapping alone, as a Vec owns its buffer.
 unsafe impl<T: Copy + Send> Send for HugeArray<T> {}
-
-/// Asks the processor to fetch a value's cache line for writing. A hint: it cannot fail and changes nothing.
-#[inline(always)]
-pub fn prefetch<T>(value: &T) {
-    #[cfg(target_arch = "x86_64")]
-    // SAFETY: prefetching has no effect on memory or registers, for any address; this one is valid besides.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(std::ptr::from_ref(value).cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = value;
-}
 
 /// The time-stamp counter, in cycles of its own constant rate.
 #[inline(always)]

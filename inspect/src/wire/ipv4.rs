@@ -3,7 +3,7 @@
 use super::ethernet::HEADER_LEN as NETWORK_OFFSET;
 use super::fragment;
 use super::transport::{self, Datagram};
-use super::{Checksums, Fragment, Headers, Malformed, Network, checksum, protocol, u32_at};
+use super::{Checksums, Fragment, Headers, Malformed, Network, checksum, protocol, u32_at, udp};
 
 /// Length of an IPv4 header without options, in bytes.
 pub(super) const HEADER_LEN: usize = 20;
@@ -57,20 +57,23 @@ pub(super) fn parse(frame: &[u8], checksums: Checksums, into: &mut Headers) -> R
     transport::parse(frame, &datagram, checksums, into)
 }
 
-/// As [`parse`], for a frame whose headers are those of a sound one but for length, identification and checksum; see
-/// [`super::Likeness`].
+/// Length of the shortest transport header that frames that are alike have, in bytes.
+pub(super) const ALIKE_TRANSPORT_LEN: usize = udp::HEADER_LEN;
+
+/// Whether a frame is sound whose headers are those of a sound one but for length, identification and checksum; see
+/// [`super::Likeness`]. If so, its headers are written.
 #[inline(always)]
-pub(super) fn parse_alike(frame: &[u8], checksums: Checksums, into: &mut Headers) -> Result<(), Malformed> {
+pub(super) fn accepts_alike(frame: &[u8], checksums: Checksums, into: &mut Headers) -> bool {
     let Some(head) = frame.get(NETWORK_OFFSET..).and_then(|bytes| bytes.first_chunk::<HEADER_LEN>()) else {
-        return Err(Malformed::Truncated);
+        return false;
     };
     let total_len = usize::from(u16::from_be_bytes([head[2], head[3]]));
     let end = NETWORK_OFFSET + total_len;
-    if end > frame.len() || total_len < HEADER_LEN {
-        return Err(Malformed::Ipv4TotalLength);
-    }
-    if !checksum::is_sound(checksum::sum_ipv4_header(head)) {
-        return Err(Malformed::Ipv4HeaderChecksum);
+    if end > frame.len()
+        || total_len < HEADER_LEN + ALIKE_TRANSPORT_LEN
+        || !checksum::is_sound(checksum::sum_ipv4_header(head))
+    {
+        return false;
     }
     let datagram = Datagram {
         network: Network::Ipv4,
@@ -80,7 +83,7 @@ pub(super) fn parse_alike(frame: &[u8], checksums: Checksums, into: &mut Headers
         hop_limit: head[8],
         has_fragment_header: false,
     };
-    transport::parse(frame, &datagram, checksums, into)
+    transport::accepts_common(frame, &datagram, checksums, into)
 }
 
 #[inline(always)]

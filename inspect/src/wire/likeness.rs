@@ -5,10 +5,13 @@
 //! what differs: lengths, both checksums, and the transport header.
 
 use super::ethernet::HEADER_LEN as NETWORK_OFFSET;
-use super::{Checksums, FRAME_LEN_MAX, Headers, Malformed, Network, Transport, ipv4, u32_at, u64_at};
+use super::{Checksums, FRAME_LEN_MAX, Headers, Network, Transport, ipv4};
 
 /// Where the transport header starts in frames that can be alike.
 const TRANSPORT_OFFSET: usize = NETWORK_OFFSET + ipv4::HEADER_LEN;
+
+/// What is read of a frame to begin with: the shortest transport header is there.
+const HEAD_LEN: usize = TRANSPORT_OFFSET + ipv4::ALIKE_TRANSPORT_LEN;
 
 /// What frames that are alike have in common: the Ethernet header, and of an IPv4 header without options all but its length,
 /// identification and checksum.
@@ -19,9 +22,17 @@ pub struct Likeness {
     middle: u32,
 }
 
+/// The eight bytes at `AT` as they stand: they are only compared.
 #[inline(always)]
-fn words(head: &[u8; TRANSPORT_OFFSET]) -> Likeness {
-    Likeness { words: [u64_at::<0>(head), u64_at::<8>(head), u64_at::<26>(head)], middle: u32_at::<20>(head) }
+fn word<const AT: usize>(head: &[u8; HEAD_LEN]) -> u64 {
+    let mut bytes = [0; 8];
+    bytes.copy_from_slice(&head[AT..AT + 8]);
+    u64::from_ne_bytes(bytes)
+}
+
+#[inline(always)]
+fn words(head: &[u8; HEAD_LEN]) -> Likeness {
+    Likeness { words: [word::<0>(head), word::<8>(head), word::<26>(head)], middle: word::<20>(head).to_le() as u32 }
 }
 
 impl Likeness {
@@ -37,17 +48,18 @@ impl Likeness {
         frame.first_chunk().filter(|_| can_be).map_or(Self::NONE, words)
     }
 
-    /// Reads the headers of `frame` if it is like the one that this is of: then what [`super::parse_into`] would say of it, for
-    /// less. Not for frames of captures.
+    /// Whether `frame` is like the one that this is of, and sound: then its headers are written, the same as by
+    /// [`super::parse_into`] for less. Of all others `into` means nothing, and [`super::parse_into`] says what they
+    /// are. Not for frames of captures.
     #[inline(always)]
-    pub fn parse_into(&self, frame: &[u8], checksums: Checksums, into: &mut Headers) -> Option<Result<(), Malformed>> {
-        let head = frame.first_chunk::<TRANSPORT_OFFSET>()?;
+    pub fn accepts(&self, frame: &[u8], checksums: Checksums, into: &mut Headers) -> bool {
+        let Some(head) = frame.first_chunk::<HEAD_LEN>() else { return false };
         let Self { words: [a, b, c], middle } = words(head);
         let differing =
             (a ^ self.words[0]) | (b ^ self.words[1]) | (c ^ self.words[2]) | u64::from(middle ^ self.middle);
-        if differing != 0 || middle == 0 || frame.len() > FRAME_LEN_MAX {
-            return None;
-        }
-        Some(ipv4::parse_alike(frame, checksums, into))
+        differing == 0
+            && self.middle != 0
+            && frame.len() <= FRAME_LEN_MAX
+            && ipv4::accepts_alike(frame, checksums, into)
     }
 }

@@ -63,7 +63,7 @@ fn find_flows(
         let (addresses, ports) = (packet.ipv4_addresses().expect("IPv4"), packet.ports().expect("UDP"));
         let (key, from_low) = TableKey::of_ipv4(addresses, ports, UDP, PortId(0), *egress);
         *keyed = (key, from_low, table.hash(&key));
-        table.prefetch(keyed.2);
+        table.prefetch(keyed.2, table.is_large());
     }
     let mut flows = [FlowId(0); BURST_MAX];
     for ((key, from_low, hash), flow) in keyed.iter().take(packets.len()).zip(&mut flows) {

@@ -131,12 +131,43 @@ impl HashSecret {
         self.spread(product(addresses, self.words[0], ports, self.words[1]))
     }
 
+    /// The part of [`HashSecret::hash_ipv4`] that keys share which differ in their transport ports only.
+    #[inline(always)]
+    pub(super) fn train(&self, key: &TableKey) -> TrainHash {
+        let addresses = key.addresses[0] & 0xffff_ffff | key.addresses[2] << 32;
+        let rest = (key.ports ^ u64::from(key.protocol) << 56) & !0xffff_ffff;
+        TrainHash { addresses: addresses.wrapping_add(self.words[0]), rest, word: self.words[1], finish: self.finish }
+    }
+
     /// Spreads a sum over all bits.
     #[inline(always)]
     fn spread(&self, sum: u128) -> u64 {
-        let folded = (sum as u64) ^ ((sum >> 64) as u64);
-        let spread = u128::from(folded) * u128::from(self.finish);
-        (spread as u64) ^ ((spread >> 64) as u64)
+        spread(sum, self.finish)
+    }
+}
+
+#[inline(always)]
+fn spread(sum: u128, finish: u64) -> u64 {
+    let folded = (sum as u64) ^ ((sum >> 64) as u64);
+    let spread = u128::from(folded) * u128::from(finish);
+    (spread as u64) ^ ((spread >> 64) as u64)
+}
+
+/// The hash of keys over IPv4 that differ in their transport ports only, but for these.
+#[derive(Clone, Copy)]
+pub(crate) struct TrainHash {
+    addresses: u64,
+    rest: u64,
+    word: u64,
+    finish: u64,
+}
+
+impl TrainHash {
+    /// The hash of the key with these transport ports, the low end's in the lower half.
+    #[inline(always)]
+    pub(crate) fn with_ports(&self, ports: u32) -> u64 {
+        let ports = (self.rest | u64::from(ports)).wrapping_add(self.word);
+        spread(u128::from(self.addresses) * u128::from(ports), self.finish)
     }
 }
 
@@ -195,6 +226,8 @@ mod tests {
         let key = |source, sport, protocol, egress| {
             let (key, _) = TableKey::of_ipv4((source, 0x0a00_0002), (sport, 80), protocol, PortId(1), PortId(egress));
             assert_eq!(secret.hash(&key), secret.hash_ipv4(&key));
+            let (first, _) = TableKey::of_ipv4((source, 0x0a00_0002), (1, 2), protocol, PortId(1), PortId(egress));
+            assert_eq!(secret.hash(&key), secret.train(&first).with_ports(key.ports as u32));
             secret.hash(&key)
         };
         let keys = [

@@ -1,12 +1,12 @@
 //! Finding a flow: what is fetched ahead, where it is looked for, and what the usual packet does there.
 
 use inspect::inspector::Direction;
-use inspect::stream::tcp_state::TcpPhase;
+use inspect::stream::tcp_state::{TcpPhase, TcpState};
 use inspect::wire::TcpView;
 
-use super::entry::{HALF_OPEN, OPEN};
-use super::{FlowId, FlowTable, LARGE, PROBE_MAX, TableKey};
-use crate::sys;
+use super::entry::{Entry, HALF_OPEN, OPEN};
+use super::{FlowId, FlowTable, LARGE, PROBE_MAX, TableKey, Timeouts, TrainHash};
+use crate::sys::HugeArray;
 
 const TCP: u8 = 6;
 const UDP: u8 = 17;
@@ -30,10 +30,10 @@ impl Usual {
 }
 
 impl FlowTable {
-    /// The hash of a key over IPv4.
+    /// The hash of keys over IPv4 that differ from this one in their transport ports only.
     #[inline(always)]
-    pub(crate) fn hash_ipv4(&self, key: &TableKey) -> u64 {
-        self.secret.hash_ipv4(key)
+    pub(crate) fn train_hash(&self, key: &TableKey) -> TrainHash {
+        self.secret.train(key)
     }
 
     /// The hash of a key, to be given to the other functions.
@@ -48,13 +48,14 @@ impl FlowTable {
     }
 
     /// Asks for what a look-up of this hash needs first, and answers the place where the flow stands if it is at home.
+    /// `is_large` is what [`FlowTable::is_large`] says.
     #[inline(always)]
-    pub fn prefetch(&self, hash: u64) -> u32 {
+    pub fn prefetch(&self, hash: u64, is_large: bool) -> u32 {
         let home = self.home(hash);
-        if self.len >= LARGE {
+        if is_large {
             self.tags.prefetch(home);
         } else {
-            sys::prefetch(&self.entries[home]);
+            self.entries.prefetch(home);
         }
         home as u32
     }
@@ -70,7 +71,7 @@ impl FlowTable {
     #[inline(always)]
     pub fn prefetch_again(&self, place: u32, hash: u64) -> u32 {
         let place = self.tags.guess(place as usize, hash);
-        sys::prefetch(&self.entries[place]);
+        self.entries.prefetch(place);
         place as u32
     }
 
@@ -82,11 +83,6 @@ impl FlowTable {
             return Some(FlowId(home as u32));
         }
         self.find_further_on(key, hash, home)
-    }
-
-    #[inline(never)]
-    fn find_elsewhere(&self, key: &TableKey, hash: u64) -> Option<FlowId> {
-        self.find(key, hash)
     }
 
     /// As [`Self::find`], where the home does not hold the flow.
@@ -115,44 +111,73 @@ impl FlowTable {
         segment: impl FnOnce() -> Option<(TcpView<'a>, usize)>,
         into: &mut Usual,
     ) -> bool {
-        let mut place = place as usize;
-        if !self.entries.get(place).is_some_and(|entry| entry.holds(key)) {
-            match self.find_elsewhere(key, hash) {
-                Some(id) => place = id.0 as usize,
-                None => return false,
-            }
+        let place = place as usize;
+        if self.entries.get(place).is_some_and(|entry| entry.holds(key)) {
+            let Self { entries, tcp, timeouts, .. } = self;
+            go_on((entries, tcp), place, key, from_low, (generation, now_ms as u32), timeouts, segment, into)
+        } else {
+            self.usual_elsewhere((key, hash), from_low, (generation, now_ms as u32), segment, into)
         }
-        let entry = &mut self.entries[place];
-        let now_ms = now_ms as u32;
-        if entry.generation != generation || (entry.expires_ms.wrapping_sub(now_ms) as i32) <= 0 {
-            return false;
-        }
-        let from_responder = from_low != (entry.originator_is_low != 0);
-        let (timeout_ms, is_established) = match (key.protocol, entry.state) {
-            (UDP, OPEN) => (self.timeouts.two_way_ms, true),
-            (UDP, HALF_OPEN) if !from_responder => (self.timeouts.one_way_ms, false),
-            (TCP, OPEN) => {
-                let (Some(state), Some((segment, payload_len))) = (self.tcp.get_mut(entry.tcp as usize), segment())
-                else {
-                    return false;
-                };
-                let direction = if from_responder { Direction::ToClient } else { Direction::ToServer };
-                if !state.goes_on(direction, &segment, payload_len) {
-                    return false;
-                }
-                (TcpPhase::Established.timeout_ms() as u32, true)
-            }
-            _ => return false,
-        };
-        let expires_ms = now_ms.wrapping_add(timeout_ms);
-        // Once a millisecond is often enough: a line that is only read need not be written back.
-        if entry.expires_ms != expires_ms {
-            entry.expires_ms = expires_ms;
-        }
-        into.id = FlowId(place as u32);
-        into.decider = entry.decider;
-        into.from_responder = from_responder;
-        into.is_established = is_established;
-        true
     }
+
+    /// As [`Self::usual`], where the flow does not stand where it was thought to.
+    #[inline(never)]
+    fn usual_elsewhere<'a>(
+        &mut self,
+        (key, hash): (&TableKey, u64),
+        from_low: bool,
+        now: (u32, u32),
+        segment: impl FnOnce() -> Option<(TcpView<'a>, usize)>,
+        into: &mut Usual,
+    ) -> bool {
+        let Some(FlowId(place)) = self.find(key, hash) else { return false };
+        let Self { entries, tcp, timeouts, .. } = self;
+        go_on((entries, tcp), place as usize, key, from_low, now, timeouts, segment, into)
+    }
+}
+
+/// [`FlowTable::usual`] for the flow at `place`, whose key this is. `now` is the generation that judges, and the time
+/// in milliseconds.
+#[inline(always)]
+#[allow(clippy::too_many_arguments)]
+fn go_on<'a>(
+    (entries, tcp): (&mut HugeArray<Entry>, &mut [TcpState]),
+    place: usize,
+    key: &TableKey,
+    from_low: bool,
+    (generation, now_ms): (u32, u32),
+    timeouts: &Timeouts,
+    segment: impl FnOnce() -> Option<(TcpView<'a>, usize)>,
+    into: &mut Usual,
+) -> bool {
+    let Some(entry) = entries.get_mut(place) else { return false };
+    if entry.generation != generation || (entry.expires_ms.wrapping_sub(now_ms) as i32) <= 0 {
+        return false;
+    }
+    let from_responder = from_low != (entry.originator_is_low != 0);
+    let (timeout_ms, is_established) = match (key.protocol, entry.state) {
+        (UDP, OPEN) => (timeouts.two_way_ms, true),
+        (UDP, HALF_OPEN) if !from_responder => (timeouts.one_way_ms, false),
+        (TCP, OPEN) => {
+            let (Some(state), Some((segment, payload_len))) = (tcp.get_mut(entry.tcp as usize), segment()) else {
+                return false;
+            };
+            let direction = if from_responder { Direction::ToClient } else { Direction::ToServer };
+            if !state.goes_on(direction, &segment, payload_len) {
+                return false;
+            }
+            (TcpPhase::Established.timeout_ms() as u32, true)
+        }
+        _ => return false,
+    };
+    let expires_ms = now_ms.wrapping_add(timeout_ms);
+    // Once a millisecond is often enough: a line that is only read need not be written back.
+    if entry.expires_ms != expires_ms {
+        entry.expires_ms = expires_ms;
+    }
+    into.id = FlowId(place as u32);
+    into.decider = entry.decider;
+    into.from_responder = from_responder;
+    into.is_established = is_established;
+    true
 }

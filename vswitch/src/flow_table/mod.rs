@@ -29,6 +29,7 @@ mod tags;
 
 pub use entry::FlowState;
 use entry::{Entry, FREE, FREE_ENTRY};
+pub(crate) use key::TrainHash;
 pub use key::{HashSecret, TableKey};
 pub use look_up::Usual;
 pub use records::{EndedFlow, FlowRecord};

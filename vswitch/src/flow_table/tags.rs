@@ -3,7 +3,7 @@
 //! A line of these says of 64 places which of them can hold a flow, so a flow that does not stand where its hash says costs one
 //! cache miss like any other, however far it was pushed on.
 
-use crate::sys::{self, HugeArray};
+use crate::sys::HugeArray;
 
 /// Tags that one step looks at: a word's worth.
 const STEP: usize = 8;
@@ -43,7 +43,7 @@ impl Tags {
     /// Fetches the tags from a place on into the cache.
     #[inline(always)]
     pub(super) fn prefetch(&self, place: usize) {
-        sys::prefetch(&self.0[place]);
+        self.0.prefetch(place);
     }
 
     #[inline(always)]

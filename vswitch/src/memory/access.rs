@@ -116,13 +116,15 @@ pub(crate) unsafe fn copy_in_summed(from: *const u8, to: &mut [u8]) -> FrameSum 
 /// As [`copy_in`], for `to`.
 #[inline(always)]
 pub(crate) unsafe fn copy_out(from: &[u8], to: *mut u8) {
-    // SAFETY: by contract; `from` is private memory, so the two do not overlap. Up to four vectors, the inner two over what the
-    // outer ones have of them, cost less than a call.
+    // SAFETY: by contract; `from` is private memory, so the two do not overlap. Two halves of the shortest frames, the
+    // second over what the first has of it, cost less than a call.
     unsafe {
-        if let Some((first, second)) = short_ends(from) {
-            let end = to.add(from.len());
-            to.cast::<[u8; 32]>().write_unaligned(*first);
-            end.sub(32).cast::<[u8; 32]>().write_unaligned(*second);
+        if (SHORT_HALF..=2 * SHORT_HALF).contains(&from.len()) {
+            let last = from.len() - SHORT_HALF;
+            let first: Half = from.as_ptr().cast::<Half>().read();
+            let second: Half = from.as_ptr().add(last).cast::<Half>().read();
+            to.cast::<Half>().write(first);
+            to.add(last).cast::<Half>().write(second);
         } else {
             ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
         }
@@ -130,16 +132,14 @@ pub(crate) unsafe fn copy_out(from: &[u8], to: *mut u8) {
     compiler_fence(Ordering::SeqCst);
 }
 
-/// The first and the last 32 bytes of 32 to 64: the shortest frames.
-#[inline(always)]
-fn short_ends(bytes: &[u8]) -> Option<(&[u8; 32], &[u8; 32])> {
-    if bytes.len() <= 64 { bytes.first_chunk().zip(bytes.last_chunk()) } else { None }
-}
+/// Frames of 32 to 64 bytes, the shortest ones, are copied in two halves.
+const SHORT_HALF: usize = 32;
+type Half = [u8; SHORT_HALF];
 
-/// Asks for the first `lines` cache lines from `at` on, to be read.
+/// Asks for the cache lines of the first `len` bytes from `at` on, `lines_max` at most, to be read.
 #[inline(always)]
-pub(crate) fn prefetch_read(at: *const u8, lines: usize) {
-    for_lines(lines, |line| {
+pub(crate) fn prefetch_read(at: *const u8, len: usize, lines_max: usize) {
+    for_lines(len, lines_max, |line| {
         let at = at.wrapping_add(line * LINE);
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a prefetch is a hint and faults on no address.
@@ -152,10 +152,10 @@ pub(crate) fn prefetch_read(at: *const u8, lines: usize) {
     });
 }
 
-/// Asks for the first `lines` cache lines from `at` on, to be written.
+/// Asks for the cache lines of the first `len` bytes from `at` on, `lines_max` at most, to be written.
 #[inline(always)]
-pub(crate) fn prefetch_write(at: *const u8, lines: usize) {
-    for_lines(lines, |line| {
+pub(crate) fn prefetch_write(at: *const u8, len: usize, lines_max: usize) {
+    for_lines(len, lines_max, |line| {
         let at = at.wrapping_add(line * LINE);
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a prefetch is a hint and faults on no address; processors without PREFETCHW run it as a no-op.
@@ -167,14 +167,13 @@ pub(crate) fn prefetch_write(at: *const u8, lines: usize) {
     });
 }
 
-/// Calls for each line; the shortest frames, of two lines with their header, without a loop.
+/// Calls for each line that so many bytes take; the shortest frames, of two lines with their header, without a loop.
 #[inline(always)]
-fn for_lines(lines: usize, mut each: impl FnMut(usize)) {
-    match lines {
-        2 => {
-            each(0);
-            each(1);
-        }
-        _ => (0..lines).for_each(each),
+fn for_lines(len: usize, lines_max: usize, mut each: impl FnMut(usize)) {
+    if (LINE + 1..=2 * LINE).contains(&len) {
+        each(0);
+        each(1);
+    } else {
+        (0..len.div_ceil(LINE).min(lines_max)).for_each(each);
     }
 }

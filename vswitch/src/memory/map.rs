@@ -25,6 +25,20 @@ pub struct Region {
     pub page_len: usize,
 }
 
+impl Region {
+    /// Address of `len` bytes at `guest` if the region holds them all, else null.
+    #[inline(always)]
+    pub(crate) fn locate(&self, guest: u64, len: u64) -> *mut u8 {
+        // An address below the region wraps to a huge offset, which fails the first comparison.
+        let offset = guest.wrapping_sub(self.guest);
+        if offset < self.len && len <= self.len - offset {
+            self.host.wrapping_add(offset as usize)
+        } else {
+            ptr::null_mut()
+        }
+    }
+}
+
 /// Why a guest's memory was not accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MapError {
@@ -119,14 +133,10 @@ impl GuestMap {
     /// hit last, kept by the caller.
     #[inline(always)]
     pub(crate) fn locate(&self, guest: u64, len: u64, hint: &mut usize) -> *mut u8 {
-        if let Some(region) = self.regions.get(*hint) {
-            // An address below the region wraps to a huge offset, which fails the first comparison.
-            let offset = guest.wrapping_sub(region.guest);
-            if offset < region.len && len <= region.len - offset {
-                return region.host.wrapping_add(offset as usize);
-            }
+        match self.regions.get(*hint).map_or(ptr::null_mut(), |region| region.locate(guest, len)) {
+            at if at.is_null() => self.locate_elsewhere(guest, len, hint),
+            at => at,
         }
-        self.locate_elsewhere(guest, len, hint)
     }
 
     #[cold]

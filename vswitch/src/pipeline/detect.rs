@@ -18,7 +18,7 @@ use crate::drop_reason::DropReason;
 use crate::event::EventKind;
 use crate::event_log::EventLog;
 use crate::flow_table::TableKey;
-use crate::frame::{Batch, PortId};
+use crate::frame::PortId;
 
 /// The kinds that are counted by the burst.
 const FLOODS: [AnomalyKind; 3] = [AnomalyKind::SynFlood, AnomalyKind::UdpFlood, AnomalyKind::IcmpFlood];
@@ -142,19 +142,19 @@ impl Pipeline {
 
     /// Shows the watch a burst. Answers the places of the frames that end here, as bits.
     #[inline(always)]
-    pub(super) fn watch(&mut self, turn: &Turn<'_>, batch: &Batch, sighted: &Sighted) -> u32 {
+    pub(super) fn watch(&mut self, turn: &Turn<'_>, sighted: &Sighted<'_>) -> u32 {
         match &turn.generation.detect {
-            Some(detect) => self.watch_burst(turn, detect, batch, sighted),
+            Some(detect) => self.watch_burst(turn, detect, sighted),
             None => 0,
         }
     }
 
-    fn watch_burst(&mut self, turn: &Turn<'_>, detect: &Detect, batch: &Batch, sighted: &Sighted) -> u32 {
+    fn watch_burst(&mut self, turn: &Turn<'_>, detect: &Detect, sighted: &Sighted<'_>) -> u32 {
         let Some(watching) = detect.watching(turn.ingress, turn.now_ms()) else { return 0 };
         let mut stopped = 0;
         let mut places = [0_u32; FLOODS.len()];
         for at in 0..sighted.frames.len() as u8 {
-            let packet = sighted.candidate(batch, at).packet();
+            let packet = sighted.candidate(at).packet();
             match sort(&packet) {
                 Sort::Other => {}
                 Sort::Flood(flood) => places[flood] |= 1 << at,
@@ -167,7 +167,7 @@ impl Pipeline {
         }
         for (kind, places) in FLOODS.into_iter().zip(places).filter(|(_, places)| *places != 0) {
             if let Some(excess) = watching.flood(kind, places.count_ones()) {
-                stopped |= self.flooded(turn, (detect, &watching), kind, excess, places, (batch, sighted));
+                stopped |= self.flooded(turn, (detect, &watching), kind, excess, places, sighted);
             }
         }
         stopped
@@ -202,13 +202,13 @@ impl Pipeline {
         kind: AnomalyKind,
         excess: Excess,
         places: u32,
-        (batch, sighted): (&Batch, &Sighted),
+        sighted: &Sighted<'_>,
     ) -> u32 {
         let mut over = places;
         for _ in excess.packets..places.count_ones() {
             over &= over - 1;
         }
-        let first = sighted.candidate(batch, over.trailing_zeros() as u8);
+        let first = sighted.candidate(over.trailing_zeros() as u8);
         let packet = first.packet();
         let mut events = Vec::new();
         watching.tell_flood(kind, excess, packet.destination(), &mut events);
@@ -219,7 +219,7 @@ impl Pipeline {
             return 0;
         }
         for at in (0..u32::BITS as u8).filter(|at| over & 1 << at != 0) {
-            self.stop(turn, &sighted.candidate(batch, at).packet(), kind);
+            self.stop(turn, &sighted.candidate(at).packet(), kind);
         }
         over
     }

@@ -10,7 +10,7 @@ use crate::counters::Cell;
 use crate::drop_reason::DropReason;
 use crate::flow_table::Usual;
 use crate::forward::{Egress, Outbound};
-use crate::frame::{Batch, PortId};
+use crate::frame::{BURST_MAX, PortId};
 use crate::inspection::{Candidate, Cleared, Judged};
 
 /// What is the same for all items of a line.
@@ -23,25 +23,28 @@ pub(super) struct Around<'a> {
 
 impl Pipeline {
     /// Stages 3 to 5 for up to a burst of items: flow and policy, inspection, forwarding. Leaves none of them.
-    pub(super) fn judge<E: Egress>(
-        &mut self,
-        turn: &Turn<'_>,
-        batch: &Batch,
-        sighted: &Sighted,
-        line: &mut Line,
-        egress: &mut E,
-    ) {
-        let mut outbound = Outbound::default();
-        let around = self.around(turn);
+    pub(super) fn judge<E: Egress>(&mut self, turn: &Turn<'_>, sighted: &Sighted<'_>, line: &mut Line, egress: &mut E) {
+        let len = std::mem::take(&mut line.len).min(BURST_MAX);
+        let (items, keyed) = (&line.items[..len], &mut line.keyed[..len]);
         if self.flows.is_large() {
-            for keyed in &mut line.keyed[..line.items.len()] {
+            for keyed in &mut *keyed {
                 keyed.place = self.flows.prefetch_again(keyed.place, keyed.hash);
             }
         }
-        for ((at, port), keyed) in line.items.iter().zip(&line.keyed) {
-            self.judge_one(turn, &around, *port, keyed, &sighted.candidate(batch, *at), &mut outbound, egress);
+        let mut outbound = Outbound::default();
+        let around = self.around(turn);
+        let items = items.iter().zip(&*keyed);
+        if around.is_all_unseen && !self.is_quarantine && !self.journal.counts() {
+            for ((at, port), keyed) in items {
+                let candidate = sighted.candidate(*at);
+                self.judge_one::<E, true>(turn, &around, *port, keyed, &candidate, &mut outbound, egress);
+            }
+        } else {
+            for ((at, port), keyed) in items {
+                let candidate = sighted.candidate(*at);
+                self.judge_one::<E, false>(turn, &around, *port, keyed, &candidate, &mut outbound, egress);
+            }
         }
-        line.items.clear();
         self.leave(turn, &outbound, egress);
     }
 
@@ -51,10 +54,11 @@ impl Pipeline {
         Around { hits: hits(turn), is_all_unseen: self.inspection.is_idle(&turn.generation.rules) }
     }
 
-    /// Stages 3 and 4 for one item, and where it leaves if it is cleared.
+    /// Stages 3 and 4 for one item, and where it leaves if it is cleared. `IS_STRAIGHT` leaves out what is asked only
+    /// while there is something to inspect, a port in quarantine, or flows to be counted.
     #[inline(always)]
     #[allow(clippy::too_many_arguments)]
-    pub(super) fn judge_one<'batch, E: Egress>(
+    pub(super) fn judge_one<'batch, E: Egress, const IS_STRAIGHT: bool>(
         &mut self,
         turn: &Turn<'_>,
         around: &Around<'_>,
@@ -65,14 +69,15 @@ impl Pipeline {
         egress: &mut E,
     ) {
         let mut usual = Usual::NONE;
-        if self.is_quarantine || !decide::usual(turn, candidate, keyed, &mut self.flows, &mut usual) {
+        let is_quarantine = !IS_STRAIGHT && self.is_quarantine;
+        if is_quarantine || !decide::usual(turn, candidate, keyed, &mut self.flows, &mut usual) {
             return self.judge_in_full(turn, port, keyed, candidate, outbound, egress);
         }
         if let Some(cell) = around.hits.get(usize::from(usual.decider)) {
             cell.add(1);
         }
         let slot = FlowSlot(usual.id.0);
-        if self.journal.counts() {
+        if !IS_STRAIGHT && self.journal.counts() {
             self.journal.count(&decide::usual_view(&usual), &candidate.packet(), turn.now_ms());
         }
         let profile = || {
@@ -80,7 +85,8 @@ impl Pipeline {
             let (from, to) = ends(turn, port, direction);
             &turn.generation.profiles.between(from, to).profile
         };
-        match self.inspection.clear_unseen(&turn.generation.rules, around.is_all_unseen, profile, candidate, slot) {
+        let is_unseen = IS_STRAIGHT || around.is_all_unseen;
+        match self.inspection.clear_unseen(&turn.generation.rules, is_unseen, profile, candidate, slot) {
             Some(cleared) => self.place(turn, port, keyed, cleared, outbound, egress),
             None => {
                 let view = decide::usual_view(&usual);

@@ -10,16 +10,16 @@ use arrayvec::ArrayVec;
 use inspect::fragments::FragmentTable;
 use inspect::inspector::FlowSlot;
 use inspect::record::Note;
-use inspect::wire::{self, Headers, Likeness, Malformed, Packet};
+use inspect::wire::{self, Checksums, Headers, Likeness, Malformed, Packet};
 
 use crate::counters::{WorkerCounters, file_counts};
 use crate::drop_reason::DropReason;
 use crate::event_log::EventLog;
 use crate::flow_table::{FlowId, FlowTable};
 use crate::forward::Egress;
-use crate::frame::{BURST_MAX, Batch, OffloadWord, PortId};
+use crate::frame::{BURST_MAX, Batch, ClaimedOffload, OffloadWord, PortId};
 use crate::generation::{Generation, PortView};
-use crate::inspection::{Candidate, Inspection};
+use crate::inspection::Inspection;
 use crate::mac_table::{LearnedCache, LearnedMacs};
 
 mod begin;
@@ -30,6 +30,7 @@ mod egress;
 mod fragments;
 mod journal;
 mod judge;
+mod line;
 mod offload;
 mod parcel;
 mod report;
@@ -38,14 +39,12 @@ mod storm;
 mod tests;
 mod train;
 
-use decide::Keyed;
-use egress::Route;
 use journal::{Journal, Why};
+use line::{Desk, Line, Sight, Sighted};
 pub use parcel::Parcel;
 use report::DropDetail;
 pub use storm::FLOOD_FRAMES_PER_S;
 use storm::StormControl;
-use train::Train;
 
 /// Frames from this UDP port are a DHCP server's.
 const DHCP_SERVER_PORT: u16 = 67;
@@ -71,46 +70,10 @@ impl Turn<'_> {
     }
 }
 
-/// Where a burst is laid out while it is walked; kept from burst to burst, for making it costs more than a small one.
-struct Desk {
-    sighted: Sighted,
-    line: Line,
-}
-
-impl Desk {
-    fn new() -> Box<Self> {
-        let sighted = Sighted { headers: [Headers::NONE; BURST_MAX], frames: ArrayVec::new(), alike: 0 };
-        Box::new(Self { sighted, line: Line { items: ArrayVec::new(), keyed: [Keyed::NONE; BURST_MAX] } })
-    }
-}
-
-impl std::fmt::Debug for Desk {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Desk")
-    }
-}
-
-/// The frames of a burst whose headers were read: where the headers are, and which frames they are of.
-struct Sighted {
-    headers: [Headers; BURST_MAX],
-    frames: ArrayVec<(u8, OffloadWord), BURST_MAX>,
-    /// Which of them are like the one before, as bits.
-    alike: u32,
-}
-
-impl Sighted {
-    #[inline(always)]
-    fn candidate<'batch>(&'batch self, batch: &'batch Batch, at: u8) -> Candidate<'batch> {
-        let (index, offload) = self.frames[usize::from(at)];
-        let headers = &self.headers[usize::from(at) % BURST_MAX];
-        Candidate { frame: &batch.frame(usize::from(index))[..headers.end as usize], headers, offload }
-    }
-}
-
-/// Sighted frames in line for the stateful stage, each with one port that it would leave by.
-struct Line {
-    items: ArrayVec<(u8, PortId), BURST_MAX>,
-    keyed: [Keyed; BURST_MAX],
+/// Reads the headers of a frame that is not like the one before it.
+#[inline(never)]
+fn parse_unlike(frame: &[u8], checksums: Checksums, into: &mut Headers) -> Result<(), Malformed> {
+    wire::parse_into(frame, checksums, into)
 }
 
 /// One worker's walk, with everything that it remembers between bursts.
@@ -202,102 +165,18 @@ impl Pipeline {
             return;
         }
         let mut desk = self.desk.take().unwrap_or_else(Desk::new);
-        self.parse(turn, batch, &mut desk.sighted);
-        let stopped = self.watch(turn, batch, &desk.sighted);
-        let Desk { sighted, line } = &mut *desk;
-        line.items.clear();
-        let mut train = Train::NONE;
-        for at in 0..sighted.frames.len() as u8 {
-            if sighted.alike & 1 << at == 0 {
-                train.end();
-            }
-            if stopped & 1 << at != 0 {
-                continue;
-            }
-            let keyed = &mut line.keyed[line.items.len() % BURST_MAX];
-            match train.take(&sighted.candidate(batch, at), &self.flows, keyed) {
-                Some(port) => self.line_up(turn, batch, sighted, at, port, line, egress),
-                None => self.look_up(turn, ingress, batch, sighted, at, line, &mut train, egress),
-            }
-        }
-        self.judge(turn, batch, sighted, line, egress);
+        let Desk { headers, line } = &mut *desk;
+        let mut frames = ArrayVec::new();
+        let alike = self.parse(turn, batch, headers, &mut frames);
+        let sighted = Sighted { headers, frames: &frames };
+        let stopped = self.watch(turn, &sighted);
+        self.look_up_all(turn, ingress, &sighted, (alike, stopped), line, egress);
+        self.judge(turn, &sighted, line, egress);
         if self.journal.has_news() {
             self.report_ended(turn);
         }
         debug_assert_eq!(self.entered, self.ended);
         self.desk = Some(desk);
-    }
-
-    /// Stages 1 and 2 for one frame that is not like the one before it.
-    #[inline(never)]
-    #[allow(clippy::too_many_arguments)]
-    fn look_up<E: Egress>(
-        &mut self,
-        turn: &Turn<'_>,
-        ingress: &PortView,
-        batch: &Batch,
-        sighted: &Sighted,
-        at: u8,
-        line: &mut Line,
-        train: &mut Train,
-        egress: &mut E,
-    ) {
-        let candidate = sighted.candidate(batch, at);
-        let packet = candidate.packet();
-        if let Err(reason) = self.secure(turn, ingress, &packet) {
-            return self.end(turn, None, &packet, reason, DropDetail::default());
-        }
-        if packet.headers().fragment.is_some() {
-            return self.take_fragment(turn, ingress, &packet, egress);
-        }
-        match egress::route(turn, &packet, &mut self.learned_cache, &self.learned, &mut self.storm) {
-            Route::One(port) => {
-                let keyed = &mut line.keyed[line.items.len() % BURST_MAX];
-                decide::key(turn, &packet, port, &self.flows, keyed);
-                train.start(&candidate, port, keyed);
-                self.line_up(turn, batch, sighted, at, port, line, egress);
-            }
-            Route::Flood(kind) => {
-                let ports = egress::flood(turn, kind, egress);
-                let copies = (ports.len() as u64).saturating_sub(1);
-                self.entered += copies;
-                self.counters.port(turn.ingress).flood_copies.add(copies);
-                if ports.is_empty() {
-                    self.end(turn, None, &packet, DropReason::NoEgress, DropDetail::default());
-                }
-                for port in ports {
-                    let keyed = &mut line.keyed[line.items.len() % BURST_MAX];
-                    decide::key(turn, &packet, port, &self.flows, keyed);
-                    self.line_up(turn, batch, sighted, at, port, line, egress);
-                }
-            }
-            Route::Nowhere(reason) => self.end(turn, None, &packet, reason, DropDetail::default()),
-        }
-    }
-
-    /// Puts an item in line whose key stands there, with its flow's entry on the way into the cache, and judges the line when
-    /// it is full.
-    #[inline(always)]
-    #[allow(clippy::too_many_arguments)]
-    fn line_up<E: Egress>(
-        &mut self,
-        turn: &Turn<'_>,
-        batch: &Batch,
-        sighted: &Sighted,
-        at: u8,
-        port: PortId,
-        line: &mut Line,
-        egress: &mut E,
-    ) {
-        let keyed = &mut line.keyed[line.items.len() % BURST_MAX];
-        if let Some(worker) = parcel::judge_elsewhere(keyed, egress) {
-            return self.hand_over(turn, (worker, port), keyed, &sighted.candidate(batch, at), egress);
-        }
-        keyed.place = self.flows.prefetch(keyed.hash);
-        line.items.push((at, port));
-        if line.items.is_full() {
-            self.judge(turn, batch, sighted, line, egress);
-        }
     }
 
     /// Closes the books on a burst whose walk panicked: every frame that had not ended is dropped. If inspection panicked, what
@@ -341,40 +220,47 @@ impl Pipeline {
         }
     }
 
-    /// Stage 0: read the headers. What stands behind a datagram nobody has looked at, and it goes no further.
+    /// Stage 0: read the headers. What stands behind a datagram nobody has looked at, and it goes no further. Answers
+    /// which of the frames are like the one before, as bits.
     #[inline(always)]
-    fn parse(&mut self, turn: &Turn<'_>, batch: &Batch, sighted: &mut Sighted) {
-        sighted.frames.clear();
-        sighted.alike = 0;
-        let mut likeness = Likeness::NONE;
+    fn parse<'batch>(
+        &mut self,
+        turn: &Turn<'_>,
+        batch: &'batch Batch,
+        headers: &mut [Headers; BURST_MAX],
+        frames: &mut ArrayVec<Sight<'batch>, BURST_MAX>,
+    ) -> u32 {
+        let (mut likeness, mut alike) = (Likeness::NONE, 0);
+        let has_claims = batch.has_claims();
         for index in 0..batch.len() {
-            let (frame, claimed) = (batch.frame(index), batch.claimed(index));
-            let at = sighted.frames.len() % BURST_MAX;
-            let headers = &mut sighted.headers[at];
+            let frame = batch.frame(index);
+            let claimed = if has_claims { batch.claimed(index) } else { ClaimedOffload::default() };
             let checksums = offload::checksums(claimed, batch.sum(index));
-            let (is_alike, parsed) = match likeness.parse_into(frame, checksums, headers) {
-                Some(parsed) => (true, parsed),
-                None => (false, wire::parse_into(frame, checksums, headers)),
-            };
-            let cause = match parsed {
-                Ok(()) if !batch.has_claims() => Ok(OffloadWord::NONE),
-                Ok(()) => offload::validate(claimed, headers).map(OffloadWord::from).ok_or(None),
-                Err(malformed) => Err(Some(malformed)),
-            };
-            match cause {
-                Ok(offload) => {
-                    sighted.alike |= u32::from(is_alike) << at;
-                    if !is_alike {
-                        likeness = Likeness::of(frame, headers);
+            let headers = &mut headers[frames.len() % BURST_MAX];
+            let is_alike = likeness.accepts(frame, checksums, headers);
+            if !is_alike && let Err(malformed) = parse_unlike(frame, checksums, headers) {
+                likeness = Likeness::NONE;
+                self.drop_unseen(turn, frame, Some(malformed));
+                continue;
+            }
+            let mut offload = OffloadWord::NONE;
+            if has_claims {
+                match offload::validate(claimed, headers) {
+                    Some(valid) => offload = valid.into(),
+                    None => {
+                        likeness = Likeness::NONE;
+                        self.drop_unseen(turn, frame, None);
+                        continue;
                     }
-                    sighted.frames.push((index as u8, offload));
-                }
-                Err(malformed) => {
-                    likeness = Likeness::NONE;
-                    self.drop_unseen(turn, frame, malformed);
                 }
             }
+            if !is_alike {
+                likeness = Likeness::of(frame, headers);
+            }
+            alike |= u32::from(is_alike) << frames.len();
+            frames.push((&frame[..headers.end as usize], offload));
         }
+        alike
     }
 
     /// Ends a frame that is malformed, or whose header claims what does not fit it.

@@ -229,8 +229,9 @@ impl Pipeline {
         self.entered = run.iter().map(Waiting::frame_count).sum();
         self.ended = 0;
         let is_quarantined = self.is_quarantined(turn);
+        let is_large = self.flows.is_large();
         for waiting in run {
-            self.flows.prefetch(waiting.keyed.hash);
+            self.flows.prefetch(waiting.keyed.hash, is_large);
         }
         let mut outbound = Outbound::default();
         let around = self.around(turn);
@@ -245,7 +246,9 @@ impl Pipeline {
                     let frame = &parcel.bytes[*start as usize..(*start + *len) as usize];
                     let candidate = Candidate { frame, headers, offload: *offload };
                     match let_again(self, &candidate.packet()) {
-                        Ok(()) => self.judge_one(turn, &around, *port, keyed, &candidate, &mut outbound, egress),
+                        Ok(()) => {
+                            self.judge_one::<E, false>(turn, &around, *port, keyed, &candidate, &mut outbound, egress)
+                        }
                         Err(reason) => {
                             self.end(turn, Some(*port), &candidate.packet(), reason, DropDetail::default());
                         }

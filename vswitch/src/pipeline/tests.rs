@@ -9,6 +9,7 @@ use zones::rule::Action;
 use zones::source::PolicySource;
 use zones::zone::{Port, Zone};
 
+use super::decide::Keyed;
 use super::*;
 use crate::flow_table::{HashSecret, Timeouts};
 use crate::forward::QueueIndex;

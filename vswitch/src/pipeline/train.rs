@@ -7,7 +7,7 @@
 
 use super::DHCP_SERVER_PORT;
 use super::decide::{Keyed, Subject};
-use crate::flow_table::{FlowTable, TableKey};
+use crate::flow_table::{TableKey, TrainHash};
 use crate::frame::PortId;
 use crate::inspection::Candidate;
 
@@ -19,15 +19,21 @@ const PORTS_AT: usize = 34;
 pub(super) struct Train {
     is_running: bool,
     /// The port that it leaves by.
-    egress: PortId,
+    pub(super) egress: PortId,
     from_low: bool,
     /// Its key, of which only the transport ports are not shared.
-    key: TableKey,
+    pub(super) key: TableKey,
 }
 
 impl Train {
     /// No train yet.
     pub(super) const NONE: Self = Self { is_running: false, egress: PortId(0), from_low: false, key: TableKey::ZERO };
+
+    /// Whether there is one.
+    #[inline(always)]
+    pub(super) fn is_running(&self) -> bool {
+        self.is_running
+    }
 
     /// Ends the train: the next packet is not like the last.
     #[inline(always)]
@@ -46,20 +52,20 @@ impl Train {
         }
     }
 
-    /// Writes what a packet that is like the last one is to the stateful stage, and answers the port that it leaves by; `None` if
-    /// it must be looked up.
+    /// Writes what a packet that is like the last one is to the stateful stage, for a train that is running; `false` if
+    /// it must be looked up. `hash` is that of the train's key.
     #[inline(always)]
-    pub(super) fn take(&self, candidate: &Candidate<'_>, flows: &FlowTable, into: &mut Keyed) -> Option<PortId> {
-        let ports = candidate.frame.get(PORTS_AT..)?.first_chunk::<4>()?;
+    pub(super) fn take(&self, frame: &[u8], hash: &TrainHash, into: &mut Keyed) -> bool {
+        let Some(ports) = frame.get(PORTS_AT..).and_then(|bytes| bytes.first_chunk::<4>()) else { return false };
         let ports = u32::from_be_bytes(*ports);
-        if !self.is_running || ports >> 16 == u32::from(DHCP_SERVER_PORT) {
-            return None;
+        if ports >> 16 == u32::from(DHCP_SERVER_PORT) {
+            return false;
         }
         // The hosts' addresses differ, so which end is the low one does not depend on the ports.
         let ports = if self.from_low { ports.rotate_left(16) } else { ports };
         into.key = TableKey { ports: self.key.ports & !0xffff_ffff | u64::from(ports), ..self.key };
-        into.hash = flows.hash_ipv4(&into.key);
+        into.hash = hash.with_ports(ports);
         into.subject = Subject::Flow { from_low: self.from_low };
-        Some(self.egress)
+        true
     }
 }

@@ -125,8 +125,8 @@ unsafe fn copy_vectors(from: *const u8, to: *mut u8, len: usize) -> u64 {
         let (ones, flip) = (_mm_set1_epi16(1), _mm_set1_epi16(i16::MIN));
         let first = _mm_and_si128(take(from, to), _mm_set_epi16(-1, 0, 0, 0, 0, 0, 0, 0));
         let mut sum = _mm_madd_epi16(_mm_xor_si128(first, flip), ones);
-        let mut at = 16;
-        while at + 16 <= len {
+        let (mut at, whole) = (16, len & !15);
+        while at != whole {
             let words: __m128i = take(from.add(at), to.add(at));
             sum = _mm_add_epi32(sum, _mm_madd_epi16(_mm_xor_si128(words, flip), ones));
             at += 16;

@@ -5,6 +5,7 @@
 //! the fast case; chains, indirect tables and buffers that cross regions go through [`chain::walk`].
 
 use arrayvec::ArrayVec;
+use inspect::wire::FrameSum;
 
 use super::chain::{self, Direction, Segment, TableCopy};
 use super::features::Features;
@@ -26,7 +27,7 @@ const BURST_LEN: usize = 12 * 1024;
 struct Staged {
     head: u16,
     descriptor: Descriptor,
-    /// Where its only buffer lies; null for what needs a walk.
+    /// Where its only buffer lies, which holds a header and a frame; null for what needs a walk.
     at: *const u8,
 }
 
@@ -79,64 +80,88 @@ impl FromGuest {
             return Ok(());
         }
         let mut staged = ArrayVec::<Staged, BURST_MAX>::new();
-        let mut len = 0;
+        let is_plain = self.stage(count, &mut staged)?;
+        match (is_plain, self.claims) {
+            (true, false) => self.copy_plain::<false>(&staged, batch),
+            (true, true) => self.copy_plain::<true>(&staged, batch),
+            (false, _) => self.copy_each(&staged, batch)?,
+        }
+        self.ring.check_memory()?;
+        self.ring.publish()
+    }
+
+    /// Reads the first descriptors of up to `count` entries and asks for their payload. Answers whether each is a whole
+    /// frame in one buffer.
+    #[inline(always)]
+    fn stage(&self, count: usize, staged: &mut ArrayVec<Staged, BURST_MAX>) -> Result<bool, PortFault> {
+        let mut glance = self.ring.glance();
+        let header_len = self.header_len;
+        let (mut len, mut is_plain) = (0, true);
         for ahead in 0..count {
-            let entry = self.stage(ahead as u16)?;
-            len += entry.descriptor.len as usize;
-            staged.push(entry);
+            let (head, descriptor) = glance.peek(ahead as u16)?;
+            let frame_len = (descriptor.len as usize).wrapping_sub(header_len);
+            let mut at = std::ptr::null_mut();
+            if descriptor.flags & (Descriptor::NEXT | Descriptor::WRITE | Descriptor::INDIRECT) == 0
+                && (FRAME_LEN_MIN..=FRAME_LEN_MAX).contains(&frame_len)
+            {
+                at = glance.locate(descriptor.addr, descriptor.len);
+                if at.is_null() {
+                    at = self.ring.locate(descriptor.addr, descriptor.len);
+                    glance = self.ring.glance();
+                }
+                access::prefetch_read(at.wrapping_add(header_len), descriptor.len as usize, PREFETCH_LINES);
+            }
+            is_plain &= !at.is_null();
+            staged.push(Staged { head, descriptor, at });
+            len += descriptor.len as usize;
             if len >= BURST_LEN {
                 break;
             }
         }
-        for entry in &staged {
+        Ok(is_plain)
+    }
+
+    /// Takes entries of which each is a whole frame in one buffer, as far as the batch has room.
+    #[inline(always)]
+    fn copy_plain<const CLAIMS: bool>(&mut self, staged: &[Staged], batch: &mut Batch) {
+        let (glance, header_len) = (self.ring.glance(), self.header_len);
+        let frame_len = |entry: &Staged| entry.descriptor.len as usize - header_len;
+        let count = batch.fill(staged, frame_len, |index, entry, space| {
+            glance.complete(index as u16, entry.head, 0);
+            // SAFETY: it was staged with the address of a buffer of this length.
+            unsafe { copy_frame::<CLAIMS>(entry.at, header_len, space) }
+        });
+        self.ring.take_completed(count as u16);
+    }
+
+    /// Takes entries of any kind, as far as the batch has room.
+    #[cold]
+    fn copy_each(&mut self, staged: &[Staged], batch: &mut Batch) -> Result<(), PortFault> {
+        for entry in staged {
             match self.copy(entry, batch)? {
                 Taken::Done => self.ring.complete(entry.head, 0),
                 Taken::NoRoom => break,
             }
             self.ring.take(1);
         }
-        self.ring.check_memory()?;
-        self.ring.publish()
+        Ok(())
     }
 
-    #[inline(always)]
-    fn stage(&mut self, ahead: u16) -> Result<Staged, PortFault> {
-        let (head, descriptor) = self.ring.peek(ahead)?;
-        let plain = descriptor.flags & (Descriptor::NEXT | Descriptor::WRITE | Descriptor::INDIRECT) == 0;
-        let at = if plain { self.ring.locate(descriptor.addr, descriptor.len).cast_const() } else { std::ptr::null() };
-        if !at.is_null() {
-            let lines = (descriptor.len as usize).div_ceil(64).min(PREFETCH_LINES);
-            access::prefetch_read(at.wrapping_add(self.header_len), lines);
-        }
-        Ok(Staged { head, descriptor, at })
-    }
-
-    #[inline(always)]
     fn copy(&mut self, entry: &Staged, batch: &mut Batch) -> Result<Taken, PortFault> {
-        let len = entry.descriptor.len as usize;
-        let frame_len = len.wrapping_sub(self.header_len);
-        if entry.at.is_null() || len < self.header_len || !(FRAME_LEN_MIN..=FRAME_LEN_MAX).contains(&frame_len) {
+        if entry.at.is_null() {
             return self.copy_pieces(entry, batch);
         }
+        let frame_len = entry.descriptor.len as usize - self.header_len;
         let Some(space) = batch.space(frame_len) else {
             return Ok(Taken::NoRoom);
         };
-        let claimed = if self.claims {
-            let mut header = [0; HEADER_LEN_MAX];
-            // SAFETY: the buffer was located with its `len` bytes, of which the header takes the first.
-            unsafe { access::copy_in(entry.at, &mut header[..self.header_len]) };
-            net_header::claimed(&header)
-        } else {
-            ClaimedOffload::default()
-        };
-        let at = entry.at.wrapping_add(self.header_len);
-        let sum = if net_header::leaves_checksum(claimed) {
-            // SAFETY: the buffer was located with its `len` bytes, of which the frame takes the last `frame_len`.
-            unsafe { access::copy_in(at, space) };
-            None
-        } else {
-            // SAFETY: as above.
-            Some(unsafe { access::copy_in_summed(at, space) })
+        // SAFETY: it was staged with the address of a buffer of this length.
+        let (claimed, sum) = unsafe {
+            if self.claims {
+                copy_frame::<true>(entry.at, self.header_len, space)
+            } else {
+                copy_frame::<false>(entry.at, self.header_len, space)
+            }
         };
         batch.push_summed(frame_len, claimed, sum);
         Ok(Taken::Done)
@@ -172,6 +197,35 @@ impl FromGuest {
         let claimed = if self.claims { net_header::claimed(&header) } else { ClaimedOffload::default() };
         batch.push(frame_len as usize, claimed);
         Ok(Taken::Done)
+    }
+}
+
+/// Copies a frame out of a buffer, and sums it up if its header does not leave that to others. Answers what the header
+/// claims, if it can claim anything, and the sum.
+///
+/// # Safety
+/// At `at` are mapped `header_len` bytes of header, at most [`HEADER_LEN_MAX`], and as many more as `space` has.
+#[inline(always)]
+unsafe fn copy_frame<const CLAIMS: bool>(
+    at: *const u8,
+    header_len: usize,
+    space: &mut [u8],
+) -> (ClaimedOffload, Option<FrameSum>) {
+    let mut claimed = ClaimedOffload::default();
+    if CLAIMS {
+        let mut header = [0; HEADER_LEN_MAX];
+        // SAFETY: by contract.
+        unsafe { access::copy_in(at, &mut header[..header_len]) };
+        claimed = net_header::claimed(&header);
+    }
+    let at = at.wrapping_add(header_len);
+    // SAFETY: by contract.
+    unsafe {
+        if net_header::leaves_checksum(claimed) {
+            access::copy_in(at, space);
+            return (claimed, None);
+        }
+        (claimed, Some(access::copy_in_summed(at, space)))
     }
 }
 

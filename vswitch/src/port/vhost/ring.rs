@@ -7,11 +7,13 @@
 //! Entries are always given back in the order in which they were offered. So the used index alone tells where a ring stands,
 //! which is what lets a guest go on after the switch was restarted.
 
+use std::cell::Cell;
+use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 use super::call::Call;
-use crate::memory::{GuestMap, access};
+use crate::memory::{GuestMap, Region, access};
 use crate::port::PortFault;
 
 /// Largest ring, in descriptors. QEMU allows no more for virtio-net.
@@ -77,12 +79,66 @@ pub(crate) struct Ring {
     next_used: u16,
     published: u16,
     event_idx: bool,
-    hint: usize,
+    /// The region that the last buffer was in.
+    hint: Cell<usize>,
 }
 
 // SAFETY: the raw pointers lead into memory that `map` keeps mapped; a ring has one owner at a time, and what the guest does
 // to that memory meanwhile is expected by every access.
 unsafe impl Send for Ring {}
+
+/// Where a ring lies and stood at one moment, and the region that the last buffer was in: what a loop over its entries
+/// keeps in registers. (Whatever is written to memory between two entries could be the ring's own fields, for all that
+/// the compiler knows.)
+#[derive(Clone, Copy)]
+pub(crate) struct Glance<'ring> {
+    descriptors: *const Descriptor,
+    /// The first entry of the available ring.
+    avail: *const u16,
+    /// The first element of the used ring.
+    used: *mut u8,
+    mask: u16,
+    next_avail: u16,
+    next_used: u16,
+    region: Region,
+    ring: PhantomData<&'ring Ring>,
+}
+
+impl Glance<'_> {
+    /// Reads the `ahead`th of the entries not taken yet: the index of its first descriptor, and that descriptor.
+    #[inline(always)]
+    pub(crate) fn peek(&self, ahead: u16) -> Result<(u16, Descriptor), PortFault> {
+        let slot = self.next_avail.wrapping_add(ahead) & self.mask;
+        // SAFETY: the available ring was located with its `size` entries, and `slot` is below `size`.
+        let head = unsafe { access::load(self.avail.add(usize::from(slot))) };
+        Ok((head, self.descriptor(head)?))
+    }
+
+    /// Reads one descriptor of the table.
+    #[inline(always)]
+    fn descriptor(&self, index: u16) -> Result<Descriptor, PortFault> {
+        if index > self.mask {
+            return Err(PortFault { word: "descriptor_index" });
+        }
+        // SAFETY: the table was located for `size` descriptors, is aligned, and the index is below `size`.
+        Ok(unsafe { access::load(self.descriptors.add(usize::from(index))) })
+    }
+
+    /// Address of `len` guest bytes at `guest`, null unless the region holds them all: then [`Ring::locate`] knows.
+    #[inline(always)]
+    pub(crate) fn locate(&self, guest: u64, len: u32) -> *mut u8 {
+        self.region.locate(guest, len.into())
+    }
+
+    /// Writes the used element of an entry, which is the `ahead`th from where the ring stood; see [`Ring::complete`].
+    #[inline(always)]
+    pub(crate) fn complete(&self, ahead: u16, head: u16, len: u32) {
+        let slot = usize::from(self.next_used.wrapping_add(ahead) & self.mask);
+        let element = u64::from(head) | u64::from(len) << 32;
+        // SAFETY: the used ring was located with its `size` elements, and `slot` is below `size`.
+        unsafe { access::store_unaligned(self.used.add(slot * USED_ELEMENT_LEN as usize), element) };
+    }
+}
 
 impl Ring {
     /// Validates a ring: sizes, alignment (section 2.7), and that each of its three areas lies within one region.
@@ -115,7 +171,7 @@ impl Ring {
             next_used: setup.position,
             published: setup.position,
             event_idx,
-            hint,
+            hint: Cell::new(hint),
         };
         ring.sleep_not();
         Ok(ring)
@@ -182,20 +238,13 @@ impl Ring {
     /// Reads the `ahead`th of the entries not yet taken: the index of its first descriptor, and that descriptor.
     #[inline(always)]
     pub(crate) fn peek(&self, ahead: u16) -> Result<(u16, Descriptor), PortFault> {
-        let slot = self.next_avail.wrapping_add(ahead) & self.mask;
-        // SAFETY: the available ring holds `size` entries behind its two header words, and `slot` is below `size`.
-        let head = unsafe { access::load(self.avail.add(2 + usize::from(slot))) };
-        Ok((head, self.descriptor(head)?))
+        self.glance().peek(ahead)
     }
 
     /// Reads one descriptor of the table.
     #[inline(always)]
     pub(crate) fn descriptor(&self, index: u16) -> Result<Descriptor, PortFault> {
-        if index > self.mask {
-            return Err(PortFault { word: "descriptor_index" });
-        }
-        // SAFETY: the table was located for `size` descriptors, is aligned, and the index is below `size`.
-        Ok(unsafe { access::load(self.descriptors.add(usize::from(index))) })
+        self.glance().descriptor(index)
     }
 
     /// Takes `count` entries: they were read.
@@ -205,22 +254,42 @@ impl Ring {
         self.next_avail = self.next_avail.wrapping_add(count);
     }
 
+    /// What it takes to read many entries, as values.
+    #[inline(always)]
+    pub(crate) fn glance(&self) -> Glance<'_> {
+        let region = self.map.regions().get(self.hint.get()).copied();
+        Glance {
+            descriptors: self.descriptors,
+            avail: self.avail.wrapping_add(2),
+            used: self.used.wrapping_add(4),
+            mask: self.mask,
+            next_avail: self.next_avail,
+            next_used: self.next_used,
+            region: region.unwrap_or(Region { guest: 0, len: 0, host: std::ptr::null_mut(), page_len: 0 }),
+            ring: PhantomData,
+        }
+    }
+
+    /// Takes `count` entries that were read, and whose used elements were written by [`Glance::complete`].
+    #[inline(always)]
+    pub(crate) fn take_completed(&mut self, count: u16) {
+        self.take(count);
+        self.next_used = self.next_used.wrapping_add(count);
+    }
+
     /// Address of `len` guest bytes at `guest`, null unless one region holds them all.
     #[inline(always)]
-    pub(crate) fn locate(&mut self, guest: u64, len: u32) -> *mut u8 {
-        self.map.locate(guest, u64::from(len), &mut self.hint)
+    pub(crate) fn locate(&self, guest: u64, len: u32) -> *mut u8 {
+        let mut hint = self.hint.get();
+        let at = self.map.locate(guest, u64::from(len), &mut hint);
+        self.hint.set(hint);
+        at
     }
 
     /// Writes the used element of the entry whose first descriptor is `head`, `len` bytes written; not published yet.
     #[inline(always)]
     pub(crate) fn complete(&mut self, head: u16, len: u32) {
-        let slot = usize::from(self.next_used & self.mask);
-        let element = u64::from(head) | u64::from(len) << 32;
-        // SAFETY: the used ring was located for `size` elements behind its 4-byte header, and `slot` is below `size`.
-        unsafe {
-            let at = self.used.add(4 + slot * USED_ELEMENT_LEN as usize);
-            access::store_unaligned(at, element);
-        }
+        self.glance().complete(0, head, len);
         self.next_used = self.next_used.wrapping_add(1);
     }
 

@@ -5,6 +5,8 @@
 //! burst's frames are published together. The header is built here (see [`net_header`]); memory is written in three kinds of
 //! places and nowhere else: offered buffers, used elements and the used ring's own words.
 
+use std::ops::Range;
+
 use inspect::limits::SEGMENTS_PER_FRAME_MAX;
 use inspect::wire::segment::Segments;
 use inspect::wire::{Headers, checksum};
@@ -15,8 +17,12 @@ use super::net_header::{self, Handing, NetHeader};
 use super::ring::{Descriptor, Ring};
 use crate::drop_reason::DropReason;
 use crate::frame::{FRAME_LEN_MAX, Offload, OffloadWord};
-use crate::memory::access::{self, Unaligned};
+use crate::memory::access;
 use crate::port::{PortFault, Refusals};
+
+mod plain;
+
+use plain::{is_plain, write_header};
 
 /// Receive buffers that one frame may be spread over. A super-segment in the smallest buffers that Linux posts (1,526 bytes)
 /// takes 43; more than 64 means buffers made small on purpose, which cost us more than they carry.
@@ -24,7 +30,6 @@ pub(crate) const BUFFERS_PER_FRAME_MAX: usize = 64;
 
 /// Cache lines of a receive buffer that are asked for ahead of the copy; the processor's own prefetcher has caught on by then.
 const PREFETCH_LINES: usize = 8;
-const LINE: usize = 64;
 
 /// Pieces of chained buffers kept at once: a burst of the longest chains by half. With fewer free than one chain may take, no
 /// more buffers are read ahead, so a guest cannot make us remember a million pieces.
@@ -96,13 +101,29 @@ impl ToGuest {
         frame: impl Fn(usize) -> Outgoing<'a>,
         refused: &mut Refusals,
     ) -> Result<(), PortFault> {
-        let at_hand = self.read_ahead(count)?;
-        for (index, buffer) in self.posted[self.cursor..].iter().take(at_hand.min(count)).enumerate() {
-            // No more lines than will be written: each one is taken away from the guest's cache.
-            let lines = (self.header_len + frame(index).frame.len()).div_ceil(LINE).min(PREFETCH_LINES);
-            access::prefetch_write(buffer.at, lines);
+        let written = if self.posted.is_empty() { self.transmit_plain(count, &frame)? } else { 0 };
+        if written < count {
+            self.transmit_rest(written..count, &frame, refused)?;
         }
-        for index in 0..count {
+        self.ring.check_memory()?;
+        self.ring.publish()
+    }
+
+    /// Sends frames of any kind into buffers of any kind.
+    #[cold]
+    #[inline(never)]
+    fn transmit_rest<'a>(
+        &mut self,
+        indices: Range<usize>,
+        frame: &impl Fn(usize) -> Outgoing<'a>,
+        refused: &mut Refusals,
+    ) -> Result<(), PortFault> {
+        let at_hand = self.read_ahead(indices.len())?;
+        for (index, buffer) in indices.clone().zip(self.posted[self.cursor..].iter().take(at_hand)) {
+            // No more lines than will be written: each one is taken away from the guest's cache.
+            access::prefetch_write(buffer.at, self.header_len + frame(index).frame.len(), PREFETCH_LINES);
+        }
+        for index in indices {
             let outgoing = frame(index);
             let flags = net_header::complete_flags(outgoing.headers, self.features);
             if outgoing.offload == OffloadWord::NONE && self.write_plain(outgoing.frame, NetHeader::complete(flags)) {
@@ -113,8 +134,7 @@ impl ToGuest {
             }
         }
         self.forget_used();
-        self.ring.check_memory()?;
-        self.ring.publish()
+        Ok(())
     }
 
     /// Reads buffers until `wanted` are at hand or no more are offered; answers how many are.
@@ -141,9 +161,12 @@ impl ToGuest {
     #[inline(always)]
     fn read(&mut self, ahead: u16) -> Result<(), PortFault> {
         let (head, descriptor) = self.ring.peek(ahead)?;
-        if descriptor.flags & (Descriptor::NEXT | Descriptor::WRITE | Descriptor::INDIRECT) == Descriptor::WRITE
-            && descriptor.len as usize >= self.header_len
-        {
+        self.keep(head, descriptor)
+    }
+
+    /// Keeps the buffer that starts with a descriptor.
+    fn keep(&mut self, head: u16, descriptor: Descriptor) -> Result<(), PortFault> {
+        if is_plain(&descriptor) && descriptor.len as usize >= self.header_len {
             let at = self.ring.locate(descriptor.addr, descriptor.len);
             if !at.is_null() {
                 self.posted.push(Posted { at, capacity: descriptor.len, head, pieces_start: 0, pieces_count: 0 });
@@ -185,9 +208,11 @@ impl ToGuest {
         }
         let (at, head) = (buffer.at, buffer.head);
         self.cursor += 1;
-        self.write_header(at, header.with_buffers(1));
-        // SAFETY: the buffer was located with `capacity` bytes, of which the header took the first.
-        unsafe { access::copy_out(frame, at.add(self.header_len)) };
+        // SAFETY: the buffer was located with `capacity` bytes, of which the header takes the first.
+        unsafe {
+            write_header(self.header_len, at, header.with_buffers(1));
+            access::copy_out(frame, at.add(self.header_len));
+        }
         self.ring.complete(head, need as u32);
         true
     }
@@ -204,27 +229,6 @@ impl ToGuest {
     /// Writes one frame under a header, or refuses it and leaves the buffers for the next.
     fn write(&mut self, frame: &[u8], header: NetHeader) -> Result<Result<(), DropReason>, PortFault> {
         if self.write_plain(frame, header) { Ok(Ok(())) } else { self.write_spread(frame, header) }
-    }
-
-    /// Writes the header at the start of a buffer. Where the right header stands already (buffers are used again and again)
-    /// the guest's cache line is left alone. What is read here decides nothing but that.
-    #[inline(always)]
-    fn write_header(&self, at: *mut u8, header: NetHeader) {
-        if self.header_len != net_header::HEADER_LEN_MAX {
-            let bytes = header.bytes();
-            // SAFETY: each posted buffer holds at least the header.
-            return unsafe { access::copy_out(&bytes[..self.header_len], at) };
-        }
-        let (low, high) = (at.cast::<Unaligned<u64>>(), at.wrapping_add(8).cast::<Unaligned<u32>>());
-        // SAFETY: each posted buffer holds at least the 12 bytes of the header; `Unaligned` needs no alignment.
-        unsafe {
-            if access::load(low).0 != header.low {
-                access::store(low, Unaligned(header.low));
-            }
-            if access::load(high).0 != header.high {
-                access::store(high, Unaligned(header.high));
-            }
-        }
     }
 
     /// The general case: several buffers, buffers in pieces, and all refusals.
