@@ -312,6 +312,22 @@ impl Batch {
         &self.arena[slot.start as usize..(slot.start + slot.len) as usize]
     }
 
+    /// The bytes of frame `index`, if there is one.
+    pub fn get(&self, index: usize) -> Option<&[u8]> {
+        (index < self.len).then(|| self.frame(index))
+    }
+
+    /// The frames from `index` on, each with its sum, where that was taken as it was written.
+    #[inline(always)]
+    pub fn frames_from(&self, index: usize) -> impl Iterator<Item = (&[u8], Option<FrameSum>)> {
+        let (arena, mut summed): (&[u8], _) = (&self.arena, self.summed >> (index % BURST_MAX));
+        self.slots[..self.len][index..].iter().map(move |slot| {
+            let sum = (summed & 1 != 0).then_some(slot.sum);
+            summed >>= 1;
+            (&arena[slot.start as usize..(slot.start + slot.len) as usize], sum)
+        })
+    }
+
     /// Whether any frame's header claims anything.
     #[inline(always)]
     pub fn has_claims(&self) -> bool {

@@ -115,7 +115,7 @@ pub(super) fn accepts_common(frame: &[u8], datagram: &Datagram, checksums: Check
     datagram.protocol == protocol::TCP && accepts_tcp(frame, datagram, segment, checksums, into)
 }
 
-#[inline(always)]
+#[inline(never)]
 fn accepts_tcp(frame: &[u8], datagram: &Datagram, segment: &[u8], checksums: Checksums, into: &mut Headers) -> bool {
     let Ok(len) = tcp::check(segment) else { return false };
     if checksums.verifies_tcp() && datagram.check_sum(frame, segment, checksums).is_err() {

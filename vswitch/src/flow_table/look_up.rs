@@ -66,8 +66,8 @@ impl FlowTable {
         self.len >= LARGE
     }
 
-    /// Asks for what else a look-up needs, for a `place` that [`FlowTable::prefetch`] answered, and answers where the flow stands
-    /// if anywhere near.
+    /// Asks for what else a look-up needs, for a `place` that [`FlowTable::prefetch`] answered, and answers where the
+    /// flow stands if anywhere near.
     #[inline(always)]
     pub fn prefetch_again(&self, place: u32, hash: u64) -> u32 {
         let place = self.tags.guess(place as usize, hash);
@@ -111,28 +111,19 @@ impl FlowTable {
         segment: impl FnOnce() -> Option<(TcpView<'a>, usize)>,
         into: &mut Usual,
     ) -> bool {
-        let place = place as usize;
-        if self.entries.get(place).is_some_and(|entry| entry.holds(key)) {
-            let Self { entries, tcp, timeouts, .. } = self;
-            go_on((entries, tcp), place, key, from_low, (generation, now_ms as u32), timeouts, segment, into)
-        } else {
-            self.usual_elsewhere((key, hash), from_low, (generation, now_ms as u32), segment, into)
+        let mut place = place as usize;
+        if !self.entries.get(place).is_some_and(|entry| entry.holds(key)) {
+            place = self.find_elsewhere(key, hash);
         }
+        let Self { entries, tcp, timeouts, .. } = self;
+        let now = (generation, now_ms as u32);
+        go_on((entries, tcp), place, key, from_low, now, timeouts, segment, into)
     }
 
-    /// As [`Self::usual`], where the flow does not stand where it was thought to.
+    /// As [`Self::find`], where the flow does not stand where it was thought to; a place that there is not if there is no flow.
     #[inline(never)]
-    fn usual_elsewhere<'a>(
-        &mut self,
-        (key, hash): (&TableKey, u64),
-        from_low: bool,
-        now: (u32, u32),
-        segment: impl FnOnce() -> Option<(TcpView<'a>, usize)>,
-        into: &mut Usual,
-    ) -> bool {
-        let Some(FlowId(place)) = self.find(key, hash) else { return false };
-        let Self { entries, tcp, timeouts, .. } = self;
-        go_on((entries, tcp), place as usize, key, from_low, now, timeouts, segment, into)
+    fn find_elsewhere(&self, key: &TableKey, hash: u64) -> usize {
+        self.find(key, hash).map_or(usize::MAX, |id| id.0 as usize)
     }
 }
 

@@ -121,10 +121,8 @@ pub(crate) unsafe fn copy_out(from: &[u8], to: *mut u8) {
     unsafe {
         if (SHORT_HALF..=2 * SHORT_HALF).contains(&from.len()) {
             let last = from.len() - SHORT_HALF;
-            let first: Half = from.as_ptr().cast::<Half>().read();
-            let second: Half = from.as_ptr().add(last).cast::<Half>().read();
-            to.cast::<Half>().write(first);
-            to.add(last).cast::<Half>().write(second);
+            ptr::copy_nonoverlapping(from.as_ptr(), to, SHORT_HALF);
+            ptr::copy_nonoverlapping(from.as_ptr().add(last), to.add(last), SHORT_HALF);
         } else {
             ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
         }
@@ -134,7 +132,6 @@ pub(crate) unsafe fn copy_out(from: &[u8], to: *mut u8) {
 
 /// Frames of 32 to 64 bytes, the shortest ones, are copied in two halves.
 const SHORT_HALF: usize = 32;
-type Half = [u8; SHORT_HALF];
 
 /// Asks for the cache lines of the first `len` bytes from `at` on, `lines_max` at most, to be read.
 #[inline(always)]

@@ -149,22 +149,22 @@ impl Flows<'_> {
     }
 }
 
-/// Takes note of a packet in the usual course of its flow, and writes what is known of it; `false` for all others, which are for
-/// [`decide`]. (An option of a structure would be put together in memory.)
+/// Takes note of a packet in the usual course of its flow, and writes what is known of it; `false` for all others,
+/// which are for [`decide`]. (An option of a structure would be put together in memory.)
 #[inline(always)]
-pub(super) fn usual(
-    turn: &Turn<'_>,
-    candidate: &Candidate<'_>,
+pub(super) fn usual<'batch>(
+    (generation, now_ms): (u32, u64),
+    candidate: &impl Fn() -> Candidate<'batch>,
     keyed: &Keyed,
     flows: &mut FlowTable,
     into: &mut Usual,
 ) -> bool {
     let Subject::Flow { from_low } = keyed.subject else { return false };
     let segment = || {
-        let packet = candidate.packet();
+        let packet = candidate().packet();
         packet.tcp().map(|segment| (segment, packet.payload().len()))
     };
-    flows.usual((&keyed.key, keyed.hash, keyed.place), from_low, turn.generation.number, turn.now_ms(), segment, into)
+    flows.usual((&keyed.key, keyed.hash, keyed.place), from_low, generation, now_ms, segment, into)
 }
 
 /// What inspection is told of the flow of such a packet.

@@ -15,6 +15,9 @@ use crate::inspection::{Candidate, Cleared, Judged};
 
 /// What is the same for all items of a line.
 pub(super) struct Around<'a> {
+    /// The generation that judges.
+    generation: u32,
+    now_ms: u64,
     /// Where the deciders' decisions are counted.
     hits: &'a [Cell],
     /// Whether inspection has nothing to say of any packet; see [`crate::inspection::Inspection::is_idle`].
@@ -36,13 +39,13 @@ impl Pipeline {
         let items = items.iter().zip(&*keyed);
         if around.is_all_unseen && !self.is_quarantine && !self.journal.counts() {
             for ((at, port), keyed) in items {
-                let candidate = sighted.candidate(*at);
-                self.judge_one::<E, true>(turn, &around, *port, keyed, &candidate, &mut outbound, egress);
+                let candidate = || sighted.candidate(*at);
+                self.judge_one::<E, true>(turn, &around, *port, keyed, candidate, &mut outbound, egress);
             }
         } else {
             for ((at, port), keyed) in items {
-                let candidate = sighted.candidate(*at);
-                self.judge_one::<E, false>(turn, &around, *port, keyed, &candidate, &mut outbound, egress);
+                let candidate = || sighted.candidate(*at);
+                self.judge_one::<E, false>(turn, &around, *port, keyed, candidate, &mut outbound, egress);
             }
         }
         self.leave(turn, &outbound, egress);
@@ -51,7 +54,12 @@ impl Pipeline {
     /// What is the same for all items of a line.
     #[inline(always)]
     pub(super) fn around<'a>(&self, turn: &Turn<'a>) -> Around<'a> {
-        Around { hits: hits(turn), is_all_unseen: self.inspection.is_idle(&turn.generation.rules) }
+        Around {
+            generation: turn.generation.number,
+            now_ms: turn.now_ms(),
+            hits: hits(turn),
+            is_all_unseen: self.inspection.is_idle(&turn.generation.rules),
+        }
     }
 
     /// Stages 3 and 4 for one item, and where it leaves if it is cleared. `IS_STRAIGHT` leaves out what is asked only
@@ -64,15 +72,18 @@ impl Pipeline {
         around: &Around<'_>,
         port: PortId,
         keyed: &Keyed,
-        candidate: &Candidate<'batch>,
+        candidate: impl Fn() -> Candidate<'batch>,
         outbound: &mut Outbound<'batch>,
         egress: &mut E,
     ) {
         let mut usual = Usual::NONE;
         let is_quarantine = !IS_STRAIGHT && self.is_quarantine;
-        if is_quarantine || !decide::usual(turn, candidate, keyed, &mut self.flows, &mut usual) {
-            return self.judge_in_full(turn, port, keyed, candidate, outbound, egress);
+        let now = (around.generation, around.now_ms);
+        if is_quarantine || !decide::usual(now, &candidate, keyed, &mut self.flows, &mut usual) {
+            // Made anew here: where it can be pointed to, it is in memory.
+            return self.judge_in_full(turn, port, keyed, &candidate(), outbound, egress);
         }
+        let candidate = &candidate();
         if let Some(cell) = around.hits.get(usize::from(usual.decider)) {
             cell.add(1);
         }

@@ -104,7 +104,7 @@ impl Pipeline {
 
     /// Stages 1 and 2 for frames that are like the one before each of them, as far as they were told the same: puts
     /// them in line. Answers how many they are.
-    #[inline(always)]
+    #[inline(never)]
     fn follow<E: Egress>(
         &mut self,
         turn: &Turn<'_>,
@@ -114,29 +114,28 @@ impl Pipeline {
         line: &mut Line,
         egress: &mut E,
     ) -> usize {
-        let (from, mut len) = (places.start, line.len);
-        let frames = &sighted.frames[places];
-        let frames = &frames[..frames.len().min(BURST_MAX - len)];
         let hash = self.flows.train_hash(&train.key);
         let is_large = self.flows.is_large();
-        let mut followed = frames.len();
-        for (index, (frame, _)) in frames.iter().enumerate() {
-            let keyed = &mut line.keyed[len % BURST_MAX];
+        let mut free = line.keyed[line.len..].iter_mut().zip(&mut line.items[line.len..]);
+        let mut next = free.next();
+        let (mut followed, mut lined_up) = (0, 0);
+        for (at, (frame, _)) in (places.start..).zip(&sighted.frames[places]) {
+            let Some((keyed, item)) = &mut next else { break };
             if !train.take(frame, &hash, keyed) {
-                followed = index;
                 break;
             }
-            let at = (from + index) as u8;
+            followed += 1;
             if let Some(worker) = parcel::judge_elsewhere(keyed, egress) {
-                self.hand_over(turn, (worker, train.egress), keyed, &sighted.candidate(at), egress);
+                self.hand_over(turn, (worker, train.egress), keyed, &sighted.candidate(at as u8), egress);
                 continue;
             }
             keyed.place = self.flows.prefetch(keyed.hash, is_large);
-            line.items[len % BURST_MAX] = (at, train.egress);
-            len += 1;
+            **item = (at as u8, train.egress);
+            next = free.next();
+            lined_up += 1;
         }
-        line.len = len;
-        if len == BURST_MAX {
+        line.len += lined_up;
+        if line.len == BURST_MAX {
             self.judge(turn, sighted, line, egress);
         }
         followed

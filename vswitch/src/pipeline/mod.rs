@@ -10,7 +10,7 @@ use arrayvec::ArrayVec;
 use inspect::fragments::FragmentTable;
 use inspect::inspector::FlowSlot;
 use inspect::record::Note;
-use inspect::wire::{self, Checksums, Headers, Likeness, Malformed, Packet};
+use inspect::wire::{self, FrameSum, Headers, Likeness, Malformed, Packet};
 
 use crate::counters::{WorkerCounters, file_counts};
 use crate::drop_reason::DropReason;
@@ -70,10 +70,42 @@ impl Turn<'_> {
     }
 }
 
-/// Reads the headers of a frame that is not like the one before it.
+/// Reads the headers of frames from `index` on, as long as they are sound and like the one that `likeness` is of.
+/// `CLAIMS`: whether any frame claims anything. Answers how many they are.
 #[inline(never)]
-fn parse_unlike(frame: &[u8], checksums: Checksums, into: &mut Headers) -> Result<(), Malformed> {
-    wire::parse_into(frame, checksums, into)
+fn parse_alike<'batch, const CLAIMS: bool>(
+    likeness: &Likeness,
+    batch: &'batch Batch,
+    index: usize,
+    headers: &mut [Headers; BURST_MAX],
+    frames: &mut ArrayVec<Sight<'batch>, BURST_MAX>,
+) -> usize {
+    let first = frames.len();
+    let (likeness, headers) = (*likeness, headers[first..].iter_mut());
+    frames.extend((index..).zip(batch.frames_from(index)).zip(headers).map_while(
+        |((index, (frame, sum)), headers)| {
+            let claimed = if CLAIMS { batch.claimed(index) } else { ClaimedOffload::default() };
+            if !likeness.accepts(frame, offload::checksums(claimed, sum), headers) {
+                return None;
+            }
+            Some((&frame[..headers.end as usize], OffloadWord::from(offload::validate(claimed, headers)?)))
+        },
+    ));
+    frames.len() - first
+}
+
+/// Reads the headers of one frame and holds what it claims against them.
+///
+/// # Errors
+/// What is wrong with the frame; `None` if its claims do not fit it.
+#[inline(never)]
+fn parse_one(
+    frame: &[u8],
+    (claimed, sum): (ClaimedOffload, Option<FrameSum>),
+    into: &mut Headers,
+) -> Result<OffloadWord, Option<Malformed>> {
+    wire::parse_into(frame, offload::checksums(claimed, sum), into).map_err(Some)?;
+    offload::validate(claimed, into).map(OffloadWord::from).ok_or(None)
 }
 
 /// One worker's walk, with everything that it remembers between bursts.
@@ -232,33 +264,30 @@ impl Pipeline {
     ) -> u32 {
         let (mut likeness, mut alike) = (Likeness::NONE, 0);
         let has_claims = batch.has_claims();
-        for index in 0..batch.len() {
-            let frame = batch.frame(index);
-            let claimed = if has_claims { batch.claimed(index) } else { ClaimedOffload::default() };
-            let checksums = offload::checksums(claimed, batch.sum(index));
+        let mut index = 0;
+        while index < batch.len() {
+            let first = frames.len();
+            let run = if has_claims {
+                parse_alike::<true>(&likeness, batch, index, headers, frames)
+            } else {
+                parse_alike::<false>(&likeness, batch, index, headers, frames)
+            };
+            alike |= (((1_u64 << run) - 1) << first) as u32;
+            index += run;
+            let Some(frame) = batch.get(index) else { break };
+            let (claimed, sum) = (batch.claimed(index), batch.sum(index));
+            index += 1;
             let headers = &mut headers[frames.len() % BURST_MAX];
-            let is_alike = likeness.accepts(frame, checksums, headers);
-            if !is_alike && let Err(malformed) = parse_unlike(frame, checksums, headers) {
-                likeness = Likeness::NONE;
-                self.drop_unseen(turn, frame, Some(malformed));
-                continue;
-            }
-            let mut offload = OffloadWord::NONE;
-            if has_claims {
-                match offload::validate(claimed, headers) {
-                    Some(valid) => offload = valid.into(),
-                    None => {
-                        likeness = Likeness::NONE;
-                        self.drop_unseen(turn, frame, None);
-                        continue;
-                    }
+            match parse_one(frame, (claimed, sum), headers) {
+                Ok(offload) => {
+                    likeness = Likeness::of(frame, headers);
+                    frames.push((&frame[..headers.end as usize], offload));
+                }
+                Err(malformed) => {
+                    likeness = Likeness::NONE;
+                    self.drop_unseen(turn, frame, malformed);
                 }
             }
-            if !is_alike {
-                likeness = Likeness::of(frame, headers);
-            }
-            alike |= u32::from(is_alike) << frames.len();
-            frames.push((&frame[..headers.end as usize], offload));
         }
         alike
     }

@@ -247,7 +247,8 @@ impl Pipeline {
                     let candidate = Candidate { frame, headers, offload: *offload };
                     match let_again(self, &candidate.packet()) {
                         Ok(()) => {
-                            self.judge_one::<E, false>(turn, &around, *port, keyed, &candidate, &mut outbound, egress)
+                            let candidate = || candidate;
+                            self.judge_one::<E, false>(turn, &around, *port, keyed, candidate, &mut outbound, egress);
                         }
                         Err(reason) => {
                             self.end(turn, Some(*port), &candidate.packet(), reason, DropDetail::default());

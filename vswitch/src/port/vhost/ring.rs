@@ -121,7 +121,11 @@ impl Glance<'_> {
             return Err(PortFault { word: "descriptor_index" });
         }
         // SAFETY: the table was located for `size` descriptors, is aligned, and the index is below `size`.
-        Ok(unsafe { access::load(self.descriptors.add(usize::from(index))) })
+        let [addr, rest] = unsafe {
+            let at = self.descriptors.add(usize::from(index)).cast::<u64>();
+            [access::load(at), access::load(at.add(1))]
+        };
+        Ok(Descriptor { addr, len: rest as u32, flags: (rest >> 32) as u16, next: (rest >> 48) as u16 })
     }
 
     /// Address of `len` guest bytes at `guest`, null unless the region holds them all: then [`Ring::locate`] knows.
