@@ -196,6 +196,22 @@ pub enum Detail<'a> {
     },
     /// A DHCP message.
     Dhcp(DhcpDetail<'a>),
+    /// An FTP command that a data connection is agreed by (RFC 959 section 3.2, RFC 2428).
+    FtpPort {
+        /// The client listens (PORT, EPRT), rather than the server (PASV, EPSV).
+        is_active: bool,
+        /// The port that is listened on, where it is known by now.
+        port: Option<u16>,
+    },
+    /// Who authenticates by NTLMSSP over SMB, beside name and domain (MS-NLMP section 2.2.1.3).
+    Ntlmssp {
+        /// The name of the client's machine.
+        host: Cow<'a, [u8]>,
+        /// Its system's major and minor version and build, and the revision of NTLMSSP.
+        version: Option<(u8, u8, u16, u8)>,
+    },
+    /// What an SMB server answers. Nothing more will be said of its request.
+    SmbAnswer(SmbAnswer),
 }
 
 /// What a DNS record says.
@@ -218,18 +234,52 @@ pub struct DhcpDetail<'a> {
     pub operation: u8,
     /// `xid`, which the answer repeats.
     pub id: u32,
-    /// `chaddr`, the client's Ethernet address.
-    pub client_mac: [u8; 6],
+    /// `chaddr`, the client's hardware address: as many bytes as `hlen` says, 16 at most.
+    pub client_hardware: Cow<'a, [u8]>,
     /// `ciaddr`, the address that the client has.
     pub client: u32,
     /// `yiaddr`, the address that the client is given.
     pub assigned: u32,
-    /// Option 53.
-    pub kind: Option<u8>,
-    /// Option 50.
-    pub requested: Option<u32>,
-    /// Option 12.
-    pub host_name: Option<Cow<'a, [u8]>>,
+    /// `siaddr`, the server that is next to be asked.
+    pub next_server: u32,
+    /// `giaddr`, the relay that has passed the message on.
+    pub relay: u32,
+    /// Options by their code, in the order of the message: those of [`DhcpDetail::TOLD`], the last of each.
+    pub options: Vec<(u8, Cow<'a, [u8]>)>,
+}
+
+impl DhcpDetail<'_> {
+    /// The options that are told (RFC 2132): subnet mask, routers, name servers, host name, requested address, kind of the
+    /// message, wanted parameters, vendor class, client identifier.
+    pub const TOLD: [u8; 9] = [1, 3, 6, 12, 50, 53, 55, 60, 61];
+}
+
+/// How an SMB server answers a request (MS-CIFS section 2.2.3.1, MS-SMB2 section 2.2.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SmbAnswer {
+    /// 1 or 2: how the message is laid out.
+    pub version: u8,
+    /// The dialect that was agreed: a word of SMB 1, a number of SMB 2 as text; `unknown` before that.
+    pub dialect: &'static str,
+    /// The command.
+    pub command: u16,
+    /// What became of it.
+    pub status: SmbStatus,
+    /// The session, by the server's number.
+    pub session: u64,
+    /// The share, by the server's number.
+    pub tree: u32,
+    /// What kind of share it is, of a TREE_CONNECT of SMB 2: 1 disk, 2 pipe, 3 printer.
+    pub share_type: Option<u8>,
+}
+
+/// What became of an SMB request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SmbStatus {
+    /// NTSTATUS (MS-ERREF section 2.3).
+    Nt(u32),
+    /// Class and code (MS-CIFS section 2.2.2.4), of servers from before Windows NT.
+    Dos(u8, u16),
 }
 
 impl Detail<'_> {
@@ -249,17 +299,21 @@ impl Detail<'_> {
                 Detail::DnsAnswer { name: keep(name), kind: *kind, ttl: *ttl, data }
             }
             Detail::Dhcp(dhcp) => Detail::Dhcp(DhcpDetail {
-                host_name: dhcp.host_name.as_deref().map(keep),
-                ..DhcpDetail { host_name: None, ..*dhcp }
+                client_hardware: keep(&dhcp.client_hardware),
+                options: dhcp.options.iter().map(|(code, value)| (*code, keep(value))).collect(),
+                ..*dhcp
             }),
+            Detail::FtpPort { is_active, port } => Detail::FtpPort { is_active: *is_active, port: *port },
+            Detail::Ntlmssp { host, version } => Detail::Ntlmssp { host: keep(host), version: *version },
+            Detail::SmbAnswer(answer) => Detail::SmbAnswer(*answer),
         }
     }
 
     /// Bytes of its texts.
     pub(crate) fn byte_count(&self) -> usize {
         match self {
-            Detail::DnsHeader { .. } => 0,
-            Detail::DnsQuestion { name, .. } => name.len(),
+            Detail::DnsHeader { .. } | Detail::FtpPort { .. } | Detail::SmbAnswer(_) => 0,
+            Detail::DnsQuestion { name, .. } | Detail::Ntlmssp { host: name, .. } => name.len(),
             Detail::DnsAnswer { name, data, .. } => {
                 name.len()
                     + match data {
@@ -267,7 +321,7 @@ impl Detail<'_> {
                         DnsData::Name(text) | DnsData::Text(text) => text.len(),
                     }
             }
-            Detail::Dhcp(dhcp) => dhcp.host_name.as_ref().map_or(0, |name| name.len()),
+            Detail::Dhcp(dhcp) => dhcp.options.iter().map(|(_, value)| value.len()).sum(),
         }
     }
 }

@@ -54,7 +54,9 @@ pub(crate) fn is_noted(buffer: Buffer) -> bool {
             | Buffer::SshProto
             | Buffer::SshSoftware
             | Buffer::SshHassh
+            | Buffer::SshHasshString
             | Buffer::SshHasshServer
+            | Buffer::SshHasshServerString
             | Buffer::SmtpHelo
             | Buffer::SmtpMailFrom
             | Buffer::SmtpRcptTo
@@ -64,6 +66,7 @@ pub(crate) fn is_noted(buffer: Buffer) -> bool {
             | Buffer::EmailSubject
             | Buffer::EmailDate
             | Buffer::EmailMessageId
+            | Buffer::EmailXMailer
             | Buffer::FtpCommand
             | Buffer::FtpCommandData
             | Buffer::FtpReply
@@ -79,9 +82,8 @@ pub(crate) fn is_noted(buffer: Buffer) -> bool {
 fn protocol_of(number: Number) -> Option<AppProtocol> {
     match number {
         Number::TlsVersion | Number::TlsNotBefore | Number::TlsNotAfter => Some(AppProtocol::Tls),
-        Number::SmbVersion => Some(AppProtocol::Smb),
         Number::DhcpLeaseTime | Number::DhcpRenewalTime | Number::DhcpRebindingTime => Some(AppProtocol::Dhcp),
-        Number::DnsOpcode | Number::DnsRcode | Number::DnsRrtype | Number::TlsCertChainLen => None,
+        Number::DnsOpcode | Number::DnsRcode | Number::DnsRrtype | Number::TlsCertChainLen | Number::SmbVersion => None,
     }
 }
 
@@ -91,8 +93,24 @@ fn is_over(transaction: &Transaction, side: Direction) -> bool {
         // An answer follows.
         AppProtocol::Http1 | AppProtocol::Tls | AppProtocol::Ssh => transaction.is_over == [true; 2],
         AppProtocol::Ftp => side == Direction::ToClient,
+        // Its answer is a detail.
+        AppProtocol::Smb => false,
         _ => true,
     }
+}
+
+/// Keeps a field of a transaction, as far as there is room.
+fn keep_field(open: &mut Transaction, side: Direction, buffer: Buffer, bytes: &[u8]) {
+    let kept = &bytes[..bytes.len().min(NOTE_FIELD_BYTES_MAX)];
+    if open.fields.len() >= NOTE_FIELDS_MAX || open.bytes.len() + kept.len() > NOTE_BYTES_MAX {
+        open.has_more = true;
+        return;
+    }
+    // Both are below NOTE_BYTES_MAX.
+    let start = open.bytes.len() as u32;
+    open.bytes.extend_from_slice(kept);
+    let is_cut = kept.len() < bytes.len();
+    open.fields.push(FieldPlace { buffer, side, start, end: open.bytes.len() as u32, is_cut });
 }
 
 impl Observed {
@@ -117,7 +135,11 @@ impl Observed {
                     open.body_bytes[side as usize] += bytes.len() as u64;
                 }
             }
-            Buffer::FileName if self.wanted.files => {
+            Buffer::FileName => {
+                self.attachment(number, side, bytes);
+                if !self.wanted.files {
+                    return;
+                }
                 self.names.retain(|&(of, by, _)| (of, by) != (number, side));
                 if self.names.len() >= NOTE_FILES_MAX {
                     self.names.remove(0);
@@ -126,19 +148,17 @@ impl Observed {
             }
             buffer if self.wants(buffer) => {
                 let Some(protocol) = buffer.protocol() else { return };
-                let open = self.transaction(protocol, number);
-                let kept = &bytes[..bytes.len().min(NOTE_FIELD_BYTES_MAX)];
-                if open.fields.len() >= NOTE_FIELDS_MAX || open.bytes.len() + kept.len() > NOTE_BYTES_MAX {
-                    open.has_more = true;
-                    return;
-                }
-                // Both are below NOTE_BYTES_MAX.
-                let start = open.bytes.len() as u32;
-                open.bytes.extend_from_slice(kept);
-                let is_cut = kept.len() < bytes.len();
-                open.fields.push(FieldPlace { buffer, side, start, end: open.bytes.len() as u32, is_cut });
+                keep_field(self.transaction(protocol, number), side, buffer, bytes);
             }
             _ => {}
+        }
+    }
+
+    /// The name of a mail's attachment is a field of the mail.
+    fn attachment(&mut self, number: u32, side: Direction, name: &[u8]) {
+        let mut open = self.open.iter_mut().rev();
+        if let Some(mail) = open.find(|open| open.protocol == AppProtocol::Smtp && open.number == number) {
+            keep_field(mail, side, Buffer::FileName, name);
         }
     }
 
@@ -154,10 +174,13 @@ impl Observed {
         let protocol = match detail {
             Detail::DnsHeader { .. } | Detail::DnsQuestion { .. } | Detail::DnsAnswer { .. } => AppProtocol::Dns,
             Detail::Dhcp(_) => AppProtocol::Dhcp,
+            Detail::FtpPort { .. } => AppProtocol::Ftp,
+            Detail::Ntlmssp { .. } | Detail::SmbAnswer(_) => AppProtocol::Smb,
         };
         if !self.tells_of(protocol) {
             return;
         }
+        let is_last = matches!(detail, Detail::SmbAnswer(_));
         let open = self.transaction(protocol, transaction);
         let detail = detail.kept(NOTE_FIELD_BYTES_MAX);
         let held: usize = open.details.iter().map(Detail::byte_count).sum();
@@ -165,6 +188,12 @@ impl Observed {
             open.has_more = true;
         } else {
             open.details.push(detail);
+        }
+        if is_last {
+            let over = self.open.iter().rposition(|open| open.number == transaction && open.protocol == protocol);
+            if let Some(over) = over.map(|index| self.open.remove(index)) {
+                self.note(Note::Transaction(over));
+            }
         }
     }
 

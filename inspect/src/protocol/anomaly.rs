@@ -141,6 +141,8 @@ anomalies! {
     SshInvalidRecord = "ssh.invalid_record";
     /// An SMTP reply that is not one.
     SmtpInvalidReply = "smtp.invalid_reply";
+    /// A second name of an SMTP client, or a second sender of one mail.
+    SmtpDuplicateFields = "smtp.duplicate_fields";
     /// An SMTP command line beyond its limit.
     SmtpCommandLineTooLong = "smtp.max_command_line_len_exceeded";
     /// An SMTP reply line beyond its limit.

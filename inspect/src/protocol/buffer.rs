@@ -209,11 +209,11 @@ buffers! {
     SshHasshServer = "ssh.hassh.server", SSH, Server, Once;
     /// The server's algorithm lists.
     SshHasshServerString = "ssh.hassh.server.string", SSH, Server, Once;
-    /// Name given with HELO or EHLO.
+    /// Name given with HELO or EHLO, the first of a connection; each of its mails has it.
     SmtpHelo = "smtp.helo", SMTP, Client, Once;
-    /// Address given with MAIL FROM.
+    /// Path given with MAIL FROM, with the brackets that it has.
     SmtpMailFrom = "smtp.mail_from", SMTP, Client, Once;
-    /// Address given with RCPT TO.
+    /// Path given with RCPT TO, with the brackets that it has.
     SmtpRcptTo = "smtp.rcpt_to", SMTP, Client, Many;
     /// Mail header field `From`.
     EmailFrom = "email.from", SMTP, Client, Once;

@@ -10,10 +10,10 @@ use crate::record::{Detail, DhcpDetail};
 /// BOOTP header, and the magic cookie behind it.
 const HEADER_BYTES: usize = 240;
 
+/// The room for a hardware address.
+const HARDWARE_BYTES_MAX: usize = 16;
+
 const PAD: u8 = 0;
-const HOST_NAME: u8 = 12;
-const REQUESTED: u8 = 50;
-const KIND: u8 = 53;
 const LEASE_TIME: u8 = 51;
 const RENEWAL_TIME: u8 = 58;
 const REBINDING_TIME: u8 = 59;
@@ -94,22 +94,20 @@ fn header(bytes: &[u8]) -> Option<DhcpDetail<'_>> {
     Some(DhcpDetail {
         operation: bytes[0],
         id: word(4),
-        client_mac: std::array::from_fn(|at| bytes[28 + at]),
+        client_hardware: bytes[28..28 + usize::from(bytes[2]).min(HARDWARE_BYTES_MAX)].into(),
         client: word(12),
         assigned: word(16),
-        kind: None,
-        requested: None,
-        host_name: None,
+        next_server: word(20),
+        relay: word(24),
+        options: Vec::new(),
     })
 }
 
 /// What an option adds to it. Of an option that is repeated, the last counts.
 fn option<'a>(detail: &mut DhcpDetail<'a>, code: u8, value: &'a [u8]) {
-    match (code, value) {
-        (KIND, &[kind]) => detail.kind = Some(kind),
-        (REQUESTED, &[a, b, c, d]) => detail.requested = Some(u32::from_be_bytes([a, b, c, d])),
-        (HOST_NAME, name) => detail.host_name = Some(name.into()),
-        _ => {}
+    if DhcpDetail::TOLD.contains(&code) {
+        detail.options.retain(|&(known, _)| known != code);
+        detail.options.push((code, value.into()));
     }
 }
 

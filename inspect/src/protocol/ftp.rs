@@ -11,18 +11,24 @@ use super::parser::{Parse, Progress};
 use super::settings::Settings;
 use super::sink::{Expectation, Piece, Sink, Stage};
 use crate::inspector::Direction;
+use crate::record::Detail;
+use std::collections::VecDeque;
 
 /// Bytes of a command or reply line; Suricata's default.
 const LINE_BYTES_MAX: usize = 4096;
+
+/// Commands that wait for replies. RFC 959 wants a client to wait for each, and those who do not send some few at once; of more,
+/// the oldest goes without its reply.
+const COMMANDS_MAX: usize = 32;
 
 /// The FTP of one control connection.
 #[derive(Debug)]
 pub(super) struct Ftp {
     next: u32,
     lines: [Lines; 2],
-    /// The transaction that replies belong to, once there is one.
-    current: Option<u32>,
-    pending: Pending,
+    /// The transactions that have no reply yet, or only a part of it, and what it may mean: replies come in the order of the
+    /// commands.
+    waiting: VecDeque<(u32, Pending)>,
     /// The code of a reply of several lines (`123-`), until its last line.
     multiline: Option<[u8; 3]>,
 }
@@ -38,19 +44,17 @@ enum Pending {
 
 impl Ftp {
     pub(super) fn new(first_transaction: u32) -> Self {
-        Ftp {
-            next: first_transaction,
-            lines: Default::default(),
-            current: None,
-            pending: Pending::Nothing,
-            multiline: None,
-        }
+        Ftp { next: first_transaction, lines: Default::default(), waiting: VecDeque::new(), multiline: None }
     }
 
-    fn allocate(&mut self) -> u32 {
+    /// Begins a transaction that waits for a reply.
+    fn begin(&mut self, pending: Pending) -> u32 {
         let transaction = self.next;
         self.next = self.next.wrapping_add(1);
-        self.current = Some(transaction);
+        if self.waiting.len() >= COMMANDS_MAX {
+            self.waiting.pop_front();
+        }
+        self.waiting.push_back((transaction, pending));
         transaction
     }
 
@@ -58,9 +62,16 @@ impl Ftp {
         if line.is_empty() {
             return;
         }
-        let transaction = self.allocate();
         let side = Direction::ToServer;
         let (verb, argument) = split_word(line);
+        let is = |name: &[u8]| verb.eq_ignore_ascii_case(name);
+        let is_tls = is(b"AUTH") && (argument.eq_ignore_ascii_case(b"TLS") || argument.eq_ignore_ascii_case(b"SSL"));
+        let transaction = self.begin(match () {
+            () if is(b"PASV") => Pending::Passive,
+            () if is(b"EPSV") => Pending::ExtendedPassive,
+            () if is_tls => Pending::Tls,
+            () => Pending::Nothing,
+        });
         for (buffer, bytes) in [(Buffer::FtpCommand, verb), (Buffer::FtpCommandData, argument)] {
             if !bytes.is_empty() {
                 sink.buffer(transaction, side, buffer, Piece::WHOLE, bytes);
@@ -69,22 +80,15 @@ impl Ftp {
         if is_cut {
             sink.anomaly(transaction, side, Anomaly::FtpCommandTooLong);
         }
-        let is = |name: &[u8]| verb.eq_ignore_ascii_case(name);
-        self.pending = Pending::Nothing;
-        if is(b"PORT") {
-            if let Some((address, port)) = host_port(argument) {
+        if is(b"PORT") || is(b"EPRT") {
+            let announced = if is(b"PORT") { host_port(argument) } else { extended_port(argument) };
+            if let Some((address, port)) = announced {
                 sink.expect(Expectation { listener: Direction::ToClient, address: Some(address), port });
             }
-        } else if is(b"EPRT") {
-            if let Some((address, port)) = extended_port(argument) {
-                sink.expect(Expectation { listener: Direction::ToClient, address: Some(address), port });
-            }
-        } else if is(b"PASV") {
-            self.pending = Pending::Passive;
-        } else if is(b"EPSV") {
-            self.pending = Pending::ExtendedPassive;
-        } else if is(b"AUTH") && (argument.eq_ignore_ascii_case(b"TLS") || argument.eq_ignore_ascii_case(b"SSL")) {
-            self.pending = Pending::Tls;
+            let port = announced.map(|(_, port)| port);
+            sink.detail(transaction, &Detail::FtpPort { is_active: true, port });
+        } else if is(b"PASV") || is(b"EPSV") {
+            sink.detail(transaction, &Detail::FtpPort { is_active: false, port: None });
         }
         sink.stage(transaction, side, Stage::Complete);
     }
@@ -92,10 +96,10 @@ impl Ftp {
     /// Takes a reply line; gives whether TLS begins behind it.
     fn reply(&mut self, line: &[u8], is_cut: bool, sink: &mut dyn Sink) -> bool {
         let side = Direction::ToClient;
-        let transaction = match self.current {
-            Some(transaction) => transaction,
-            // The greeting answers no command.
-            None => self.allocate(),
+        let (transaction, is_awaited) = match self.waiting.front() {
+            Some(&(transaction, _)) => (transaction, true),
+            // The greeting answers no command, nor does a word of farewell.
+            None => (self.begin(Pending::Nothing), false),
         };
         if is_cut {
             sink.anomaly(transaction, side, Anomaly::FtpReplyTooLong);
@@ -121,25 +125,39 @@ impl Ftp {
             (Some(_), _, _) => return false,
             (None, _, _) => {}
         }
-        let Some(code) = code else { return false };
-        match (self.pending, &code) {
-            (Pending::Passive, b"227") => {
-                let start = text.iter().position(u8::is_ascii_digit).unwrap_or(text.len());
-                if let Some((address, port)) = host_port(&text[start..]) {
-                    sink.expect(Expectation { listener: Direction::ToServer, address: Some(address), port });
-                }
-            }
-            (Pending::ExtendedPassive, b"229") => {
-                if let Some(port) = passive_port(text) {
-                    sink.expect(Expectation { listener: Direction::ToServer, address: None, port });
-                }
-            }
-            (Pending::Tls, b"234") => return true,
-            (Pending::Nothing | Pending::Passive | Pending::ExtendedPassive | Pending::Tls, _) => {}
+        if self.heed(code, text, sink) {
+            return true;
         }
-        // A preliminary reply (1yz) is followed by another.
-        if code[0] != b'1' {
+        // A preliminary reply (1yz) is followed by another. A line without a code is no reply: no command loses its own to it.
+        if code.map_or(!is_awaited, |code| code[0] != b'1') {
+            self.waiting.pop_front();
             sink.stage(transaction, side, Stage::Complete);
+        }
+        false
+    }
+
+    /// Does what the last line of a reply asks for; gives whether TLS begins behind it. What it answers is found among all
+    /// commands that wait, so that a reply too many does not hide a data connection.
+    fn heed(&mut self, code: Option<[u8; 3]>, text: &[u8], sink: &mut dyn Sink) -> bool {
+        let pending = match code.as_ref() {
+            Some(b"227") => Pending::Passive,
+            Some(b"229") => Pending::ExtendedPassive,
+            Some(b"234") => Pending::Tls,
+            Some(_) | None => return false,
+        };
+        let Some(place) = self.waiting.iter().position(|&(_, waiting)| waiting == pending) else { return false };
+        let announced = match pending {
+            Pending::Passive => {
+                let start = text.iter().position(u8::is_ascii_digit).unwrap_or(text.len());
+                host_port(&text[start..]).map(|(address, port)| (Some(address), port))
+            }
+            Pending::ExtendedPassive => passive_port(text).map(|port| (None, port)),
+            Pending::Tls => return true,
+            Pending::Nothing => None,
+        };
+        if let Some((address, port)) = announced {
+            sink.expect(Expectation { listener: Direction::ToServer, address, port });
+            sink.detail(self.waiting[place].0, &Detail::FtpPort { is_active: false, port: Some(port) });
         }
         false
     }
@@ -275,6 +293,33 @@ mod tests {
              |0< ftp.reply[FTP ready]|0< Complete|1> ftp.command[USER]|1> ftp.command_data[joe]|1> Complete\
              |1< ftp.completion_code[331]|1< ftp.reply[who?]|1< Complete|2> ftp.command[NOOP]|2> Complete\
              |2< ftp.completion_code[150]|2< ftp.reply[wait]|2< ftp.completion_code[226]|2< ftp.reply[done]|2< Complete",
+        );
+    }
+
+    #[test]
+    fn replies_belong_to_the_commands_in_their_order() {
+        let many = b"NOOP\r\n".repeat(COMMANDS_MAX + 1);
+        check_stream_for(
+            &[
+                Case(ToServer, b"USER joe\r\nPASV\r\nQUIT\r\n"),
+                Case(ToClient, b"331 who?\r\n227 Entering (10,0,0,2,8,2).\r\n221-so\r\n221 long\r\n421 late\r\n"),
+                Case(ToServer, &many),
+                Case(ToClient, b"no code\r\n200 ok\r\n"),
+            ],
+            &["ftp.reply", "expect"],
+            "0< ftp.reply[who?]|1< ftp.reply[Entering (10,0,0,2,8,2).]|expect(>,2050)|2< ftp.reply[so]|2< ftp.reply[long]\
+             |3< ftp.reply[late]|5< ftp.reply[no code]|5< ftp.reply[ok]",
+        );
+        // One reply more than there are commands.
+        check_stream_for(
+            &[
+                Case(ToServer, b"USER a\r\nPASV\r\n"),
+                Case(ToClient, b"stray\r\n331 ok\r\n200 ok\r\n227 Entering (10,0,0,2,8,2).\r\n"),
+                Case(ToServer, b"NOOP\r\nPASV\r\n"),
+                Case(ToClient, b"227 Entering (10,0,0,2,8,3).\r\n"),
+            ],
+            &["expect"],
+            "expect(>,2051)",
         );
     }
 

@@ -1,11 +1,15 @@
 //! Transactions, anomalies and files in Suricata's words.
 
-use std::net::Ipv4Addr;
+mod dhcp;
+mod ftp;
+mod mail;
+mod smb;
+mod ssh;
 
 use inspect::file_hashes::Digests;
 use inspect::inspector::{Direction, FileEvent};
 use inspect::protocol::{Anomaly, AppProtocol, Buffer, FileProgress, Number};
-use inspect::record::{Detail, DhcpDetail, DnsData, FileNote, Transaction};
+use inspect::record::{Detail, DnsData, FileNote, Transaction};
 use serde_json::{Map, Value, json};
 
 use super::settings::EventType;
@@ -29,17 +33,17 @@ pub fn transaction(transaction: &Transaction) -> Object {
         AppProtocol::Http1 => put(http(transaction)),
         AppProtocol::Tls => put(tls(transaction)),
         AppProtocol::Dns => put(dns(transaction)),
-        AppProtocol::Dhcp => put(dhcp(transaction)),
-        AppProtocol::Ssh => put(ssh(transaction)),
+        AppProtocol::Dhcp => put(dhcp::object(transaction)),
+        AppProtocol::Ssh => put(ssh::object(transaction)),
         AppProtocol::Smtp => {
-            put(smtp(transaction));
-            let email = email(transaction);
+            put(mail::smtp(transaction));
+            let email = mail::email(transaction);
             if !email.is_empty() {
                 record.insert("email".to_owned(), email.into());
             }
         }
-        AppProtocol::Ftp => put(ftp(transaction)),
-        AppProtocol::Smb => put(smb(transaction)),
+        AppProtocol::Ftp => put(ftp::object(transaction)),
+        AppProtocol::Smb => put(smb::object(transaction)),
         AppProtocol::Http2
         | AppProtocol::FtpData
         | AppProtocol::Imap
@@ -205,7 +209,7 @@ fn dns(transaction: &Transaction) -> Object {
                 }
                 answers.push(answer);
             }
-            Detail::Dhcp(_) => {}
+            Detail::Dhcp(_) | Detail::FtpPort { .. } | Detail::Ntlmssp { .. } | Detail::SmbAnswer(_) => {}
         }
     }
     for (key, list) in [("queries", queries), ("answers", answers)] {
@@ -251,114 +255,6 @@ fn dns_type(kind: u16) -> String {
         other => return format!("TYPE{other}"),
     };
     name.to_owned()
-}
-
-fn dhcp(transaction: &Transaction) -> Object {
-    let mut dhcp = Filling::of(transaction);
-    for detail in &transaction.details {
-        let Detail::Dhcp(DhcpDetail { operation, id, client_mac, client, assigned, kind, requested, host_name }) =
-            detail
-        else {
-            continue;
-        };
-        dhcp.put("type", if *operation == 1 { "request" } else { "reply" });
-        dhcp.put("id", *id);
-        dhcp.put("client_mac", super::parts::mac_text(*client_mac));
-        dhcp.put("assigned_ip", Ipv4Addr::from(*assigned).to_string());
-        if *client != 0 {
-            dhcp.put("client_ip", Ipv4Addr::from(*client).to_string());
-        }
-        if let Some(kind) = kind {
-            dhcp.put("dhcp_type", dhcp_type(*kind));
-        }
-        if let Some(requested) = requested {
-            dhcp.put("requested_ip", Ipv4Addr::from(*requested).to_string());
-        }
-        if let Some(name) = host_name {
-            dhcp.put("hostname", text(name));
-        }
-    }
-    let times = [
-        ("lease_time", Number::DhcpLeaseTime),
-        ("renewal_time", Number::DhcpRenewalTime),
-        ("rebinding_time", Number::DhcpRebindingTime),
-    ];
-    for (key, number) in times {
-        if let Some(seconds) = transaction.number(number) {
-            dhcp.put(key, seconds);
-        }
-    }
-    dhcp.object
-}
-
-fn dhcp_type(kind: u8) -> String {
-    let names = ["discover", "offer", "request", "decline", "ack", "nak", "release", "inform"];
-    let name = usize::from(kind).checked_sub(1).and_then(|index| names.get(index));
-    name.map_or_else(|| kind.to_string(), |name| (*name).to_owned())
-}
-
-fn ssh(transaction: &Transaction) -> Object {
-    let mut ssh = Object::new();
-    for (key, side) in [("client", Direction::ToServer), ("server", Direction::ToClient)] {
-        let mut end = Filling::of(transaction);
-        end.of_side("proto_version", Buffer::SshProto, Some(side));
-        end.of_side("software_version", Buffer::SshSoftware, Some(side));
-        let hassh = if side == Direction::ToServer { Buffer::SshHassh } else { Buffer::SshHasshServer };
-        if let Some(hash) = end.text(hassh, None) {
-            end.put("hassh", json!({ "hash": hash }));
-        }
-        if !end.object.is_empty() {
-            ssh.insert(key.to_owned(), end.object.into());
-        }
-    }
-    ssh
-}
-
-fn smtp(transaction: &Transaction) -> Object {
-    let mut smtp = Filling::of(transaction);
-    smtp.first("helo", Buffer::SmtpHelo);
-    smtp.first("mail_from", Buffer::SmtpMailFrom);
-    smtp.all("rcpt_to", Buffer::SmtpRcptTo, None);
-    smtp.object
-}
-
-fn email(transaction: &Transaction) -> Object {
-    let mut email = Filling::of(transaction);
-    email.first("from", Buffer::EmailFrom);
-    email.all("to", Buffer::EmailTo, None);
-    email.all("cc", Buffer::EmailCc, None);
-    email.first("subject", Buffer::EmailSubject);
-    email.first("date", Buffer::EmailDate);
-    email.first("message_id", Buffer::EmailMessageId);
-    email.object
-}
-
-fn ftp(transaction: &Transaction) -> Object {
-    let mut ftp = Filling::of(transaction);
-    ftp.first("command", Buffer::FtpCommand);
-    ftp.first("command_data", Buffer::FtpCommandData);
-    ftp.all("completion_code", Buffer::FtpCompletionCode, None);
-    ftp.all("reply", Buffer::FtpReply, None);
-    let has_reply = ftp.object.contains_key("completion_code") || ftp.object.contains_key("reply");
-    ftp.put("reply_received", if has_reply { "yes" } else { "no" });
-    ftp.object
-}
-
-fn smb(transaction: &Transaction) -> Object {
-    let mut smb = Filling::of(transaction);
-    smb.put("id", transaction.number);
-    if let Some(version) = transaction.number(Number::SmbVersion) {
-        smb.put("version", version);
-    }
-    smb.first("share", Buffer::SmbShare);
-    smb.first("named_pipe", Buffer::SmbNamedPipe);
-    let mut ntlmssp = Filling::of(transaction);
-    ntlmssp.first("user", Buffer::SmbNtlmsspUser);
-    ntlmssp.first("domain", Buffer::SmbNtlmsspDomain);
-    if !ntlmssp.object.is_empty() {
-        smb.put("ntlmssp", ntlmssp.object);
-    }
-    smb.object
 }
 
 /// The protocol and the `anomaly` object of an anomaly.

@@ -7,6 +7,7 @@ mod evasions;
 mod files;
 mod flows;
 mod profiles;
+mod protocol_records;
 mod random;
 mod reasons;
 mod records;

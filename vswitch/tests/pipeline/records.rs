@@ -21,16 +21,16 @@ fn rules(text: &str) -> RuleSet {
     loaded.rules
 }
 
-fn only(types: &[EventType]) -> EveSettings {
+pub fn only(types: &[EventType]) -> EveSettings {
     EveSettings { types: EventTypes::of(types), ..EveSettings::default() }
 }
 
-fn bench(rules: RuleSet, settings: EveSettings) -> Bench {
+pub fn bench(rules: RuleSet, settings: EveSettings) -> Bench {
     Bench::telling(policy(Vec::new()), rules, 64, settings)
 }
 
 /// The records of what happened since the last call; flow ids, which are drawn at random, are left out.
-fn take_records(bench: &Bench, settings: &EveSettings) -> Vec<Value> {
+pub fn take_records(bench: &Bench, settings: &EveSettings) -> Vec<Value> {
     let mut out = Vec::new();
     // As the log's thread does it.
     let is_wanted = |kind: Option<EventType>| kind.is_some_and(|kind| settings.types.contains(kind));
@@ -47,14 +47,14 @@ fn take_records(bench: &Bench, settings: &EveSettings) -> Vec<Value> {
 }
 
 /// A TCP connection between web1 and db1 that has just been opened.
-struct Connection<'b> {
-    bench: &'b mut Bench,
+pub struct Connection<'b> {
+    pub bench: &'b mut Bench,
     /// Next sequence numbers, of web1 and of db1.
     seq: [u32; 2],
 }
 
 impl<'b> Connection<'b> {
-    fn open(bench: &'b mut Bench) -> Self {
+    pub fn open(bench: &'b mut Bench) -> Self {
         let client = emit::tcp((ip(11), 40_000), (ip(21), 5_432));
         let server = emit::tcp((ip(21), 5_432), (ip(11), 40_000));
         bench.assert_arrives(WEB1, &addressed(client.seq(100).syn(), 11, 21), &[DB1]);
@@ -65,7 +65,7 @@ impl<'b> Connection<'b> {
     }
 
     /// web1 says something.
-    fn ask(&mut self, text: impl AsRef<[u8]>) {
+    pub fn ask(&mut self, text: impl AsRef<[u8]>) {
         let [seq, ack] = self.seq;
         let segment = emit::tcp((ip(11), 40_000), (ip(21), 5_432)).seq(seq).ack(ack).payload(text.as_ref());
         self.seq[0] += text.as_ref().len() as u32;
@@ -73,7 +73,7 @@ impl<'b> Connection<'b> {
     }
 
     /// db1 says something.
-    fn answer(&mut self, text: impl AsRef<[u8]>) {
+    pub fn answer(&mut self, text: impl AsRef<[u8]>) {
         let [ack, seq] = self.seq;
         let segment = emit::tcp((ip(21), 5_432), (ip(11), 40_000)).seq(seq).ack(ack).payload(text.as_ref());
         self.seq[1] += text.as_ref().len() as u32;
@@ -86,7 +86,7 @@ const RESPONSE: &str =
     "HTTP/1.1 302 Found\r\nContent-Type: text/html\r\nLocation: /login\r\nContent-Length: 4\r\n\r\nbody";
 
 /// What every record of a flow from web1 to db1 says.
-fn common(event_type: &str, tuple: Value) -> Value {
+pub fn common(event_type: &str, tuple: Value) -> Value {
     let mut record = json!({
         "timestamp": "1970-01-01T00:00:01.000000+0000",
         "in_iface": "web1",
@@ -102,7 +102,7 @@ fn common(event_type: &str, tuple: Value) -> Value {
     record
 }
 
-fn merge(record: &mut Value, more: Value) {
+pub fn merge(record: &mut Value, more: Value) {
     let Value::Object(more) = more else { panic!("an object") };
     record.as_object_mut().expect("an object").extend(more);
 }
@@ -115,7 +115,7 @@ fn http() -> Value {
     })
 }
 
-const TCP: fn() -> Value = || json!({"src_port": 40_000, "dest_port": 5_432, "proto": "TCP"});
+pub const TCP: fn() -> Value = || json!({"src_port": 40_000, "dest_port": 5_432, "proto": "TCP"});
 
 #[test]
 fn an_http_transaction_is_told_as_suricata_tells_it() {

@@ -2,6 +2,7 @@
 
 use super::files::Handle;
 use crate::inspector::Direction;
+use crate::record::{SmbAnswer, SmbStatus};
 
 /// A message's head.
 #[derive(Debug, PartialEq, Eq)]
@@ -13,17 +14,55 @@ pub(super) struct Head {
     /// Where the next message of a compound begins.
     pub(super) next_at: Option<usize>,
     pub(super) meaning: Meaning,
+    /// Of an answer that is not to be followed by another.
+    pub(super) answer: Option<SmbAnswer>,
+}
+
+/// What answers say of the dialect as long as none is agreed.
+pub(super) const NO_DIALECT: &str = "unknown";
+
+/// The dialects of SMB 1 (MS-CIFS section 3.2.4.2.2, MS-SMB section 2.2.4.5.1).
+const DIALECTS_1: [&str; 10] = [
+    "PC NETWORK PROGRAM 1.0",
+    "XENIX CORE",
+    "MICROSOFT NETWORKS 1.03",
+    "LANMAN1.0",
+    "Windows for Workgroups 3.1a",
+    "LM1.2X002",
+    "LANMAN2.1",
+    "NT LM 0.12",
+    "SMB 2.002",
+    "SMB 2.???",
+];
+
+/// Dialects that a client may offer; clients offer some ten.
+const OFFERED_MAX: usize = 64;
+
+/// The dialects of SMB 2 (MS-SMB2 section 2.2.4).
+fn dialect_2(number: u16) -> &'static str {
+    match number {
+        0x0202 => "2.02",
+        0x0210 => "2.10",
+        0x02ff => "2.??",
+        0x0300 => "3.00",
+        0x0302 => "3.02",
+        0x0311 => "3.11",
+        _ => NO_DIALECT,
+    }
 }
 
 /// What a message is about.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Meaning {
     Encrypted,
+    /// The dialects that a client of SMB 1 offers, in its order.
+    Offer(Vec<&'static str>),
+    /// The one of them that the server takes.
+    Choice(usize),
+    /// The dialect of SMB 2 that the server takes.
+    Agreed(&'static str),
     Connect(Vec<u8>),
-    Authenticate {
-        user: Vec<u8>,
-        domain: Vec<u8>,
-    },
+    Authenticate(Credentials),
     Create(Vec<u8>),
     Created(Handle),
     Close(Handle),
@@ -46,8 +85,27 @@ pub(super) enum Meaning {
     Other,
 }
 
+/// What an NTLMSSP AUTHENTICATE message says about who sends it (MS-NLMP section 2.2.1.3).
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Credentials {
+    pub(super) user: Vec<u8>,
+    pub(super) domain: Vec<u8>,
+    pub(super) host: Vec<u8>,
+    /// Of its system: major, minor, build; and the revision of NTLMSSP.
+    pub(super) version: Option<(u8, u8, u16, u8)>,
+}
+
+const NTLMSSP_UNICODE: u32 = 1;
+const NTLMSSP_VERSION: u32 = 0x0200_0000;
+
 const SMB1_HEADER_BYTES: usize = 32;
 const SMB2_HEADER_BYTES: usize = 64;
+
+/// An answer says that another will follow.
+const STATUS_PENDING: u32 = 0x103;
+
+const FLAG_ASYNC: u32 = 2;
+const TREE_CONNECT: u16 = 3;
 
 /// Little-endian numbers at places that may be beyond the end.
 struct Numbers<'a>(&'a [u8]);
@@ -93,7 +151,7 @@ impl Head {
             b"\xffSMB" => read_1(side, bytes),
             b"\xfeSMB" => read_2(side, bytes),
             b"\xfdSMB" | b"\xfcSMB" => {
-                Some(Head { version: 3, message_id: 0, next_at: None, meaning: Meaning::Encrypted })
+                Some(Head { version: 3, message_id: 0, next_at: None, meaning: Meaning::Encrypted, answer: None })
             }
             _ => None,
         }
@@ -107,7 +165,21 @@ fn read_1(side: Direction, bytes: &[u8]) -> Option<Head> {
     // Process and multiplex id.
     let message_id = u64::from(numbers.u16(26)?) << 16 | u64::from(numbers.u16(30)?);
     let meaning = meaning_1(side, command, is_unicode, &numbers).unwrap_or(Meaning::Other);
-    Some(Head { version: 1, message_id, next_at: None, meaning })
+    let has_nt_status = numbers.u16(10)? & 0x4000 != 0;
+    let answer = (side == Direction::ToClient).then_some(SmbAnswer {
+        version: 1,
+        dialect: NO_DIALECT,
+        command: command.into(),
+        status: if has_nt_status {
+            SmbStatus::Nt(numbers.u32(5)?)
+        } else {
+            SmbStatus::Dos(numbers.u8(5)?, numbers.u16(7)?)
+        },
+        session: numbers.u16(28)?.into(),
+        tree: numbers.u16(24)?.into(),
+        share_type: None,
+    });
+    Some(Head { version: 1, message_id, next_at: None, meaning, answer })
 }
 
 /// The parameter words begin behind their count; the bytes behind those, behind theirs.
@@ -124,6 +196,14 @@ fn meaning_1(side: Direction, command: u8, is_unicode: bool, numbers: &Numbers<'
         }
     };
     Some(match (command, is_request) {
+        // NEGOTIATE: names that end in a NUL, each behind a 2.
+        (0x72, true) => {
+            let names = numbers.0.get(bytes_at..)?.split(|&byte| byte == 0).take(OFFERED_MAX);
+            let known =
+                |name: &[u8]| DIALECTS_1.into_iter().find(|known| name.strip_prefix(b"\x02") == Some(known.as_bytes()));
+            Meaning::Offer(names.map(|name| known(name).unwrap_or(NO_DIALECT)).collect())
+        }
+        (0x72, false) => Meaning::Choice(numbers.u16(words)?.into()),
         // TREE_CONNECT_ANDX: the path follows the password.
         (0x75, true) => Meaning::Connect(text(bytes_at + usize::from(numbers.u16(words + 6)?))),
         // SESSION_SETUP_ANDX
@@ -163,9 +243,21 @@ fn read_2(side: Direction, bytes: &[u8]) -> Option<Head> {
     let message_id = numbers.u64(24)?;
     let is_failure = side == Direction::ToClient && numbers.u32(8)? != 0;
     let meaning = if is_failure { None } else { meaning_2(side, command, &numbers) };
+    let (flags, status) = (numbers.u32(16)?, numbers.u32(8)?);
+    let is_final = side == Direction::ToClient && status != STATUS_PENDING;
+    let answer = is_final.then_some(SmbAnswer {
+        version: 2,
+        dialect: NO_DIALECT,
+        command,
+        status: SmbStatus::Nt(status),
+        session: numbers.u64(40)?,
+        // What is answered later has another number in its place.
+        tree: if flags & FLAG_ASYNC == 0 { numbers.u32(36)? } else { 0 },
+        share_type: if command == TREE_CONNECT { numbers.u8(SMB2_HEADER_BYTES + 2) } else { None },
+    });
     // A command shorter than its header would stand still.
     let next_at = (next >= SMB2_HEADER_BYTES).then_some(next);
-    Some(Head { version: 2, message_id, next_at, meaning: meaning.unwrap_or(Meaning::Other) })
+    Some(Head { version: 2, message_id, next_at, meaning: meaning.unwrap_or(Meaning::Other), answer })
 }
 
 fn meaning_2(side: Direction, command: u16, numbers: &Numbers<'_>) -> Option<Meaning> {
@@ -176,10 +268,11 @@ fn meaning_2(side: Direction, command: u16, numbers: &Numbers<'_>) -> Option<Mea
         Some(narrow(numbers.0.get(start..end)?))
     };
     Some(match (command, side == Direction::ToServer) {
+        // NEGOTIATE
+        (0, false) => Meaning::Agreed(dialect_2(numbers.u16(body + 4)?)),
         // SESSION_SETUP
         (1, true) => authenticate(numbers)?,
-        // TREE_CONNECT
-        (3, true) => Meaning::Connect(wide(body + 4, body + 6)?),
+        (TREE_CONNECT, true) => Meaning::Connect(wide(body + 4, body + 6)?),
         // CREATE
         (5, true) => Meaning::Create(wide(body + 44, body + 46)?),
         (5, false) => Meaning::Created(numbers.handle(body + 64)?),
@@ -205,15 +298,22 @@ fn meaning_2(side: Direction, command: u16, numbers: &Numbers<'_>) -> Option<Mea
     })
 }
 
-/// An NTLMSSP AUTHENTICATE message anywhere in a session setup (MS-NLMP section 2.2.1.3).
+/// An NTLMSSP AUTHENTICATE message anywhere in a session setup.
 fn authenticate(numbers: &Numbers<'_>) -> Option<Meaning> {
     let at = memchr::memmem::find(numbers.0, b"NTLMSSP\0\x03\0\0\0")?;
     let message = Numbers(&numbers.0[at..]);
-    let is_unicode = message.u32(60)? & 1 != 0;
+    let flags = message.u32(60)?;
+    let is_unicode = flags & NTLMSSP_UNICODE != 0;
     let field = |at: usize| -> Option<Vec<u8>> {
         let (length, start) = (usize::from(message.u16(at)?), message.u32(at + 4)? as usize);
         let bytes = message.0.get(start..start.checked_add(length)?)?;
         Some(if is_unicode { narrow(bytes) } else { bytes.to_vec() })
     };
-    Some(Meaning::Authenticate { domain: field(28)?, user: field(36)? })
+    let version = || Some((message.u8(64)?, message.u8(65)?, message.u16(66)?, message.u8(71)?));
+    Some(Meaning::Authenticate(Credentials {
+        domain: field(28)?,
+        user: field(36)?,
+        host: field(44).unwrap_or_default(),
+        version: if flags & NTLMSSP_VERSION == 0 { None } else { version() },
+    }))
 }

@@ -11,13 +11,18 @@ mod files;
 mod head;
 
 use self::files::{Files, Handle};
-use self::head::{Head, Meaning};
+use self::head::{Credentials, Head, Meaning, NO_DIALECT};
 use super::anomaly::Anomaly;
 use super::buffer::Buffer;
 use super::parser::{Parse, Progress};
 use super::settings::Settings;
 use super::sink::{Number, Piece, Sink, Stage};
 use crate::inspector::Direction;
+use crate::record::{Detail, SmbAnswer};
+use std::collections::VecDeque;
+
+/// Requests that are told with their answers; the oldest goes without. Clients connect and authenticate one at a time.
+const ASKED_MAX: usize = 32;
 
 /// Bytes of a message that are kept to be understood. Names take up to 64 KiB in theory and some hundred in practice.
 const HEAD_BYTES_MAX: usize = 4096;
@@ -34,6 +39,11 @@ pub(super) struct Smb {
     version: u8,
     halves: [Half; 2],
     files: Files,
+    /// Message and transaction of requests that are told with their answers.
+    asked: VecDeque<(u64, u32)>,
+    /// The dialects that the client offers, and the one that was agreed.
+    offer: Vec<&'static str>,
+    dialect: &'static str,
 }
 
 /// One side of the connection.
@@ -86,7 +96,15 @@ impl From<Encrypted> for End {
 
 impl Smb {
     pub(super) fn new(first_transaction: u32) -> Self {
-        Smb { next: first_transaction, version: 0, halves: Default::default(), files: Files::default() }
+        Smb {
+            next: first_transaction,
+            version: 0,
+            halves: Default::default(),
+            files: Files::default(),
+            asked: VecDeque::new(),
+            offer: Vec::new(),
+            dialect: NO_DIALECT,
+        }
     }
 
     fn allocate(&mut self) -> u32 {
@@ -191,35 +209,30 @@ impl Smb {
             sink.anomaly(self.next, side, Anomaly::SmbMalformedData);
             return Err(Broken.into());
         };
-        let Head { version, message_id, next_at, meaning } = head;
+        let Head { version, message_id, next_at, meaning, answer } = head;
         self.halves[side as usize].next_at = next_at;
         self.halves[side as usize].data = None;
         if self.version != version {
             self.version = version;
             sink.number(self.next, side, Number::SmbVersion, u64::from(version));
         }
-        let mut tell = |this: &mut Self, buffer, bytes: &[u8]| {
-            let transaction = this.allocate();
-            if !bytes.is_empty() {
-                sink.buffer(transaction, Direction::ToServer, buffer, Piece::WHOLE, bytes);
-            }
-            sink.stage(transaction, Direction::ToServer, Stage::Complete);
-        };
         match meaning {
             Meaning::Encrypted => return Err(Encrypted.into()),
             Meaning::Other => {}
+            Meaning::Offer(offer) => self.offer = offer,
+            Meaning::Choice(index) => self.dialect = self.offer.get(index).copied().unwrap_or(NO_DIALECT),
+            Meaning::Agreed(dialect) => self.dialect = dialect,
             Meaning::Connect(share) => {
                 let is_pipe = share.to_ascii_uppercase().ends_with(b"IPC$");
-                tell(self, if is_pipe { Buffer::SmbNamedPipe } else { Buffer::SmbShare }, &share);
+                self.request(
+                    message_id,
+                    &[(if is_pipe { Buffer::SmbNamedPipe } else { Buffer::SmbShare }, share)],
+                    sink,
+                );
             }
-            Meaning::Authenticate { user, domain } => {
-                let transaction = self.allocate();
-                for (buffer, bytes) in [(Buffer::SmbNtlmsspUser, user), (Buffer::SmbNtlmsspDomain, domain)] {
-                    if !bytes.is_empty() {
-                        sink.buffer(transaction, Direction::ToServer, buffer, Piece::WHOLE, &bytes);
-                    }
-                }
-                sink.stage(transaction, Direction::ToServer, Stage::Complete);
+            Meaning::Authenticate(Credentials { user, domain, host, version }) => {
+                sink.detail(self.next, &Detail::Ntlmssp { host: host.into(), version });
+                self.request(message_id, &[(Buffer::SmbNtlmsspUser, user), (Buffer::SmbNtlmsspDomain, domain)], sink);
             }
             Meaning::Create(name) => self.files.asked_to_open(message_id, name),
             Meaning::Created(handle) => self.files.opened(message_id, handle),
@@ -234,11 +247,34 @@ impl Smb {
                 }
             }
         }
+        if let Some(answer) = answer {
+            self.answer(message_id, answer, sink);
+        }
         Ok(())
     }
-}
 
-impl Smb {
+    /// Tells a request, whose answer is to be told too if anybody listens.
+    fn request(&mut self, message_id: u64, texts: &[(Buffer, Vec<u8>)], sink: &mut dyn Sink) {
+        let transaction = self.allocate();
+        for (buffer, bytes) in texts.iter().filter(|(_, bytes)| !bytes.is_empty()) {
+            sink.buffer(transaction, Direction::ToServer, *buffer, Piece::WHOLE, bytes);
+        }
+        sink.stage(transaction, Direction::ToServer, Stage::Complete);
+        if sink.wants_details() {
+            if self.asked.len() >= ASKED_MAX {
+                self.asked.pop_front();
+            }
+            self.asked.push_back((message_id, transaction));
+        }
+    }
+
+    fn answer(&mut self, message_id: u64, answer: SmbAnswer, sink: &mut dyn Sink) {
+        let Some(place) = self.asked.iter().position(|&(asked, _)| asked == message_id) else { return };
+        if let Some((_, transaction)) = self.asked.remove(place) {
+            sink.detail(transaction, &Detail::SmbAnswer(SmbAnswer { dialect: self.dialect, ..answer }));
+        }
+    }
+
     /// Nothing more will come of any file.
     fn close_files(&mut self, sink: &mut dyn Sink) {
         for side in [Direction::ToServer, Direction::ToClient] {

@@ -70,6 +70,11 @@ pub(super) struct Smtp {
     is_mid_line: bool,
     mail: Option<Box<Mail>>,
     waiting: VecDeque<Command>,
+    /// What the client calls itself; of several names the first. Every transaction is told it.
+    helo: Vec<u8>,
+    /// The current transaction has been told the name, and the sender of its mail.
+    has_helo: bool,
+    has_sender: bool,
     has_greeting: bool,
     has_told_no_welcome: bool,
 }
@@ -90,6 +95,9 @@ impl Smtp {
             is_mid_line: false,
             mail: None,
             waiting: VecDeque::new(),
+            helo: Vec::new(),
+            has_helo: false,
+            has_sender: false,
             has_greeting: false,
             has_told_no_welcome: false,
         }
@@ -176,7 +184,7 @@ impl Smtp {
         if self.is_used {
             sink.stage(self.transaction, CLIENT, Stage::Complete);
             self.transaction = self.transaction.wrapping_add(1);
-            self.is_used = false;
+            (self.is_used, self.has_helo, self.has_sender) = (false, false, false);
         }
     }
 
@@ -188,18 +196,23 @@ impl Smtp {
         let (verb, argument) = split_word(line);
         let starts = |text: &[u8]| line.len() >= text.len() && line[..text.len()].eq_ignore_ascii_case(text);
         let is = |text: &[u8]| verb.eq_ignore_ascii_case(text);
-        let mut give = |buffer, bytes: &[u8]| {
-            if !bytes.is_empty() {
-                sink.buffer(self.transaction, CLIENT, buffer, Piece::WHOLE, bytes);
-            }
-        };
         let mut command = Command::Other;
         if is(b"HELO") || is(b"EHLO") {
-            give(Buffer::SmtpHelo, argument);
+            if self.helo.is_empty() {
+                self.helo = split_word(argument).0.to_vec();
+                self.tell_name(sink);
+            } else {
+                sink.anomaly(self.transaction, CLIENT, Anomaly::SmtpDuplicateFields);
+            }
         } else if starts(b"MAIL FROM:") {
-            give(Buffer::SmtpMailFrom, address(&line[10..]));
+            if std::mem::replace(&mut self.has_sender, true) {
+                sink.anomaly(self.transaction, CLIENT, Anomaly::SmtpDuplicateFields);
+            } else {
+                self.tell_name(sink);
+                give(self.transaction, Buffer::SmtpMailFrom, path(&line[10..]), sink);
+            }
         } else if starts(b"RCPT TO:") {
-            give(Buffer::SmtpRcptTo, address(&line[8..]));
+            give(self.transaction, Buffer::SmtpRcptTo, path(&line[8..]), sink);
         } else if is(b"DATA") {
             command = Command::Data;
             self.state = State::Mail { is_granted: false };
@@ -217,6 +230,13 @@ impl Smtp {
         }
         self.waiting.push_back(command);
         Ok(())
+    }
+
+    /// Tells the client's name, once for each transaction.
+    fn tell_name(&mut self, sink: &mut dyn Sink) {
+        if !std::mem::replace(&mut self.has_helo, true) {
+            give(self.transaction, Buffer::SmtpHelo, &self.helo, sink);
+        }
     }
 
     /// BDAT (RFC 3030): a number of bytes, and perhaps LAST.
@@ -282,13 +302,16 @@ impl Smtp {
     }
 }
 
-/// The address in `<a@b> PARAMETERS`, without its brackets.
-fn address(text: &[u8]) -> &[u8] {
-    let text = text.trim_ascii();
-    match text.strip_prefix(b"<") {
-        Some(rest) => &rest[..rest.iter().position(|&byte| byte == b'>').unwrap_or(rest.len())],
-        None => split_word(text).0,
+fn give(transaction: u32, buffer: Buffer, bytes: &[u8], sink: &mut dyn Sink) {
+    if !bytes.is_empty() {
+        sink.buffer(transaction, CLIENT, buffer, Piece::WHOLE, bytes);
     }
+}
+
+/// The path in `<a@b> PARAMETERS`, with its brackets, as rules and readers of records know it from Suricata.
+fn path(text: &[u8]) -> &[u8] {
+    let text = text.trim_ascii();
+    text.split(|&byte| byte == b' ').next().unwrap_or(text)
 }
 
 impl Parse for Smtp {
@@ -354,8 +377,19 @@ mod tests {
                 Case(CLIENT, b"Subject: hi\r\n there\r\nFrom: f\r\n\r\ntext\r\n..dot\r\n.\r\nQUIT\r\n"),
                 Case(SERVER, b"250 ok\r\n221 bye\r\n"),
             ],
-            "0> smtp.helo[me]|0> smtp.mail_from[a@b]|0> smtp.rcpt_to[c@d]|0> email.subject[hi there]|0> email.from[f]\
+            "0> smtp.helo[me]|0> smtp.mail_from[<a@b>]|0> smtp.rcpt_to[<c@d>]|0> email.subject[hi there]|0> email.from[f]\
              |0> Complete|1> Complete",
+        );
+    }
+
+    #[test]
+    fn each_mail_is_told_its_clients_first_name() {
+        let mail = b"MAIL FROM:a@b\r\nMAIL FROM:<x>\r\nDATA\r\n.\r\n";
+        check_stream_for(
+            &[HELLO, Case(CLIENT, b"EHLO me too\r\nHELO you\r\n"), Case(CLIENT, mail), Case(CLIENT, mail)],
+            &["smtp.helo", "smtp.mail_from", "anomaly"],
+            "0> smtp.helo[me]|0> !smtp.duplicate_fields|0> smtp.mail_from[a@b]|0> !smtp.duplicate_fields\
+             |1> smtp.helo[me]|1> smtp.mail_from[a@b]|1> !smtp.duplicate_fields",
         );
     }
 
@@ -382,7 +416,7 @@ mod tests {
                 Case(CLIENT, b"EHLO m\r\nBDAT 12\r\nSubject: hi\nBDAT 16 LAST\r\nFrom: me\r\n\r\nbodyMAIL FROM:<x>\r\nBDAT y\r\n"),
             ],
             &["email.subject", "email.from", "smtp.mail_from", "anomaly"],
-            "0> email.subject[hi]|0> email.from[me]|1> smtp.mail_from[x]|1> !smtp.invalid_bdat",
+            "0> email.subject[hi]|0> email.from[me]|1> smtp.mail_from[<x>]|1> !smtp.invalid_bdat",
         );
     }
 
@@ -396,7 +430,7 @@ mod tests {
                 Case(CLIENT, b"MAIL FROM:<x>\r\n"),
             ],
             &["smtp.mail_from", "anomaly"],
-            "0< !smtp.data_command_rejected|0> smtp.mail_from[x]",
+            "0< !smtp.data_command_rejected|0> smtp.mail_from[<x>]",
         );
     }
 
