@@ -133,11 +133,10 @@ pub(crate) unsafe fn copy_out(from: &[u8], to: *mut u8) {
 /// Frames of 32 to 64 bytes, the shortest ones, are copied in two halves.
 const SHORT_HALF: usize = 32;
 
-/// Asks for the cache lines of the first `len` bytes from `at` on, `lines_max` at most, to be read.
+/// Asks for the cache lines of the first `len` bytes from `at` on, about `lines_max` at most, to be read.
 #[inline(always)]
 pub(crate) fn prefetch_read(at: *const u8, len: usize, lines_max: usize) {
-    for_lines(len, lines_max, |line| {
-        let at = at.wrapping_add(line * LINE);
+    for_lines(at, len, lines_max, |at| {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a prefetch is a hint and faults on no address.
         unsafe {
@@ -149,11 +148,11 @@ pub(crate) fn prefetch_read(at: *const u8, len: usize, lines_max: usize) {
     });
 }
 
-/// Asks for the cache lines of the first `len` bytes from `at` on, `lines_max` at most, to be written.
+/// Asks for the cache lines of the first `len` bytes from `at` on, about `lines_max` at most, to be written. Each is
+/// taken away from the guest's cache.
 #[inline(always)]
 pub(crate) fn prefetch_write(at: *const u8, len: usize, lines_max: usize) {
-    for_lines(len, lines_max, |line| {
-        let at = at.wrapping_add(line * LINE);
+    for_lines(at, len, lines_max, |at| {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: a prefetch is a hint and faults on no address; processors without PREFETCHW run it as a no-op.
         unsafe {
@@ -164,13 +163,27 @@ pub(crate) fn prefetch_write(at: *const u8, len: usize, lines_max: usize) {
     });
 }
 
-/// Calls for each line that so many bytes take; the shortest frames, of two lines with their header, without a loop.
+/// Asks for the lines of a receive buffer: those of the frame to be written, and that of the header before it, where it
+/// is another one, to be read: the right header is usually there already, and then the line can stay in the guest's
+/// cache as well.
 #[inline(always)]
-fn for_lines(len: usize, lines_max: usize, mut each: impl FnMut(usize)) {
-    if (LINE + 1..=2 * LINE).contains(&len) {
-        each(0);
-        each(1);
+pub(crate) fn prefetch_receive_buffer(at: *const u8, header_len: usize, frame_len: usize, lines_max: usize) {
+    let frame = at.wrapping_add(header_len);
+    if (at as usize ^ frame as usize) >= LINE {
+        prefetch_read(at, 1, 1);
+    }
+    prefetch_write(frame, frame_len, lines_max);
+}
+
+/// Calls for each line that so many bytes touch; for short frames without a loop.
+#[inline(always)]
+fn for_lines(at: *const u8, len: usize, lines_max: usize, mut each: impl FnMut(*const u8)) {
+    if len <= LINE {
+        each(at);
+        each(at.wrapping_add(len.saturating_sub(1)));
     } else {
-        (0..len.div_ceil(LINE).min(lines_max)).for_each(each);
+        let start = at as usize & (LINE - 1);
+        (0..(start + len).div_ceil(LINE).min(lines_max))
+            .for_each(|line| each(at.wrapping_add(line * LINE).wrapping_sub(start)));
     }
 }

@@ -79,6 +79,7 @@ impl FromGuest {
         if count == 0 {
             return Ok(());
         }
+        self.ring.prefetch(count);
         let mut staged = ArrayVec::<Staged, BURST_MAX>::new();
         let is_plain = self.stage(count, &mut staged)?;
         match (is_plain, self.claims) {
@@ -109,7 +110,10 @@ impl FromGuest {
                     at = self.ring.locate(descriptor.addr, descriptor.len);
                     glance = self.ring.glance();
                 }
-                access::prefetch_read(at.wrapping_add(header_len), descriptor.len as usize, PREFETCH_LINES);
+                // The header is not looked at, unless it can claim something.
+                let (at, len) =
+                    if self.claims { (at, descriptor.len as usize) } else { (at.wrapping_add(header_len), frame_len) };
+                access::prefetch_read(at, len, PREFETCH_LINES);
             }
             is_plain &= !at.is_null();
             staged.push(Staged { head, descriptor, at });
@@ -131,7 +135,12 @@ impl FromGuest {
             // SAFETY: it was staged with the address of a buffer of this length.
             unsafe { copy_frame::<CLAIMS>(entry.at, header_len, space) }
         });
+        if let Some(last) = staged[..count].last() {
+            self.ring.note_head(count as u16 - 1, last.head);
+        }
         self.ring.take_completed(count as u16);
+        // By the next burst they are there.
+        self.ring.prefetch(usize::from(self.ring.known()).min(BURST_MAX));
     }
 
     /// Takes entries of any kind, as far as the batch has room.

@@ -81,6 +81,9 @@ pub(crate) struct Ring {
     event_idx: bool,
     /// The region that the last buffer was in.
     hint: Cell<usize>,
+    /// Whether the last entry of the last plain burst named the descriptor with its own index, as a driver's do that uses its
+    /// descriptors in turn: then the next ones will.
+    is_in_turn: bool,
 }
 
 // SAFETY: the raw pointers lead into memory that `map` keeps mapped; a ring has one owner at a time, and what the guest does
@@ -176,6 +179,7 @@ impl Ring {
             published: setup.position,
             event_idx,
             hint: Cell::new(hint),
+            is_in_turn: false,
         };
         ring.sleep_not();
         Ok(ring)
@@ -272,6 +276,34 @@ impl Ring {
             region: region.unwrap_or(Region { guest: 0, len: 0, host: std::ptr::null_mut(), page_len: 0 }),
             ring: PhantomData,
         }
+    }
+
+    /// Notes which descriptor the `ahead`th of the entries not taken yet named; see [`Ring::prefetch`].
+    #[inline(always)]
+    pub(crate) fn note_head(&mut self, ahead: u16, head: u16) {
+        self.is_in_turn = self.next_avail.wrapping_add(ahead) & self.mask == head;
+    }
+
+    /// Asks for what the next `count` entries take: their descriptors, if it can be told where they are, and the used
+    /// elements. All at once, for one after the other each of these lines would be waited for.
+    #[inline(always)]
+    pub(crate) fn prefetch(&self, count: usize) {
+        if count == 0 {
+            return;
+        }
+        let slots = usize::from(self.mask) + 1;
+        let run = |first: u16| {
+            let first = usize::from(first & self.mask);
+            (first, count.min(slots - first))
+        };
+        if self.is_in_turn {
+            let (first, count) = run(self.next_avail);
+            let at = self.descriptors.wrapping_add(first).cast();
+            access::prefetch_read(at, count * DESCRIPTOR_LEN as usize, slots);
+        }
+        let (first, count) = run(self.next_used);
+        let at = self.used.wrapping_add(4 + first * USED_ELEMENT_LEN as usize);
+        access::prefetch_write(at, count * USED_ELEMENT_LEN as usize, slots);
     }
 
     /// Takes `count` entries that were read, and whose used elements were written by [`Glance::complete`].

@@ -120,8 +120,7 @@ impl ToGuest {
     ) -> Result<(), PortFault> {
         let at_hand = self.read_ahead(indices.len())?;
         for (index, buffer) in indices.clone().zip(self.posted[self.cursor..].iter().take(at_hand)) {
-            // No more lines than will be written: each one is taken away from the guest's cache.
-            access::prefetch_write(buffer.at, self.header_len + frame(index).frame.len(), PREFETCH_LINES);
+            access::prefetch_receive_buffer(buffer.at, self.header_len, frame(index).frame.len(), PREFETCH_LINES);
         }
         for index in indices {
             let outgoing = frame(index);

@@ -23,6 +23,7 @@ impl ToGuest {
         if known < count {
             known = usize::from(self.ring.offered()?);
         }
+        self.ring.prefetch(count.min(known));
         let mut staged = ArrayVec::<(*mut u8, u16), BURST_MAX>::new();
         let (glance, header_len) = (self.ring.glance(), self.header_len);
         let mut unusual = None;
@@ -38,7 +39,7 @@ impl ToGuest {
                 unusual = Some((head, descriptor));
                 break;
             }
-            access::prefetch_write(at, need, PREFETCH_LINES);
+            access::prefetch_receive_buffer(at, header_len, outgoing.frame.len(), PREFETCH_LINES);
             staged.push((at, head));
         }
         if let Some((head, descriptor)) = unusual {
@@ -57,8 +58,13 @@ impl ToGuest {
             }
             glance.complete(index as u16, *head, (header_len + outgoing.frame.len()) as u32);
         }
+        if let Some((_, head)) = staged.last() {
+            self.ring.note_head(staged.len() as u16 - 1, *head);
+        }
         self.ring.take_completed(staged.len() as u16);
         self.ring.take(unusual.is_some().into());
+        // By the next burst they are there.
+        self.ring.prefetch(usize::from(self.ring.known()).min(BURST_MAX));
         Ok(staged.len())
     }
 }
