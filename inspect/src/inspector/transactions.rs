@@ -280,9 +280,14 @@ impl Transactions {
         self.is_overrun = false;
     }
 
+    /// Where a side stands, if it is open. What a parser tells of is mostly the newest one.
+    #[inline]
+    fn place(&self, number: u32, side: Direction) -> Option<usize> {
+        self.sides.iter().rposition(|open| open.number == number && open.side == side)
+    }
+
     fn side(&mut self, number: u32, side: Direction, pool: &mut Pool) -> &mut TransactionSide {
-        let known = self.sides.iter().rposition(|open| open.number == number && open.side == side);
-        let index = known.unwrap_or_else(|| {
+        let index = self.place(number, side).unwrap_or_else(|| {
             if self.sides.len() >= TRANSACTION_SIDES_MAX {
                 pool.keep(self.sides.remove(0));
                 self.is_overrun = true;
@@ -358,8 +363,7 @@ impl Sink for Collector<'_> {
         {
             observed.complete(transaction, side);
         }
-        let open = self.transactions.sides.iter().any(|open| open.number == transaction && open.side == side);
-        if open || self.rules.asks_for_values() && !self.is_for_files {
+        if self.transactions.place(transaction, side).is_some() || self.rules.asks_for_values() && !self.is_for_files {
             let side = self.transactions.side(transaction, side, self.pool);
             side.stage = side.stage.max(Some(stage));
         }
@@ -397,6 +401,14 @@ impl Sink for Collector<'_> {
             // What may be made whatever it costs leaves signatures the work that they were allowed.
             self.work.max += units;
         }
+    }
+
+    fn spare_bytes(&mut self) -> Vec<u8> {
+        self.pool.bytes()
+    }
+
+    fn give_back(&mut self, bytes: Vec<u8>) {
+        self.pool.keep_bytes(bytes);
     }
 
     fn wants_hashes(&self) -> Option<HashesWanted> {

@@ -183,6 +183,12 @@ pub trait Sink {
     }
     /// So much work has been done, in the same units.
     fn worked(&mut self, _units: u64) {}
+    /// Empty bytes to make a buffer in, perhaps with room: to be given back.
+    fn spare_bytes(&mut self) -> Vec<u8> {
+        Vec::new()
+    }
+    /// Takes back what [`Sink::spare_bytes`] gave, whatever is in it.
+    fn give_back(&mut self, _bytes: Vec<u8>) {}
     /// A further connection belongs to this one.
     fn expect(&mut self, _expectation: Expectation) {}
 }

@@ -206,7 +206,7 @@ impl RuleSet {
 
     /// Whether any signature asks anything of a buffer.
     pub(crate) fn asks_for(&self, buffer: Buffer) -> bool {
-        self.selection.buffer_group(buffer).is_some_and(|group| group.is_used)
+        self.selection.uses(buffer)
     }
 
     /// Whether any signature asks for numbers, events or absent buffers of transactions.

@@ -20,6 +20,8 @@ pub(crate) struct Selection {
     packets: Vec<PacketGroup>,
     /// By `Buffer as usize`.
     buffers: Vec<BufferGroup>,
+    /// Of which buffers any signature asks anything, so that their bytes must be kept.
+    used: Used,
     /// Those that ask for numbers, events or absent buffers of a transaction, and for no buffer.
     pub(crate) without_buffer: Box<[u32]>,
     /// Whether any asks for numbers, events or absent buffers.
@@ -31,6 +33,16 @@ pub(crate) struct Selection {
     /// The same and what payload of TCP to clients is searched for, for segments that are all body, as most are. The
     /// numbers of signatures that look into bodies are marked with [`Selection::OF_BODY`].
     pub(crate) response_streams: Prefilter,
+}
+
+/// A mark per buffer.
+#[derive(Debug)]
+struct Used([bool; Buffer::COUNT]);
+
+impl Default for Used {
+    fn default() -> Self {
+        Self([false; Buffer::COUNT])
+    }
 }
 
 /// Signatures for packets of one transport in one direction.
@@ -110,8 +122,6 @@ pub(crate) struct BufferGroup {
     pub(crate) dotted: bool,
     /// Those without a pattern.
     pub(crate) always: Box<[u32]>,
-    /// Whether any signature asks anything of the buffer, so that its bytes must be kept.
-    pub(crate) is_used: bool,
 }
 
 /// What a signature is selected by.
@@ -177,10 +187,11 @@ impl Selection {
             group.prefilter = builder.build(before.buffers.get(place).map(|group| &group.prefilter));
             group.always = always.into();
         }
+        let mut used = Used::default();
         for condition in
             rules.signatures.iter().filter_map(|signature| signature.app.as_ref()).flat_map(|app| &app.buffers)
         {
-            buffers[condition.buffer as usize].is_used = true;
+            used.0[condition.buffer as usize] = true;
         }
         let reads_streams =
             rules.signatures.iter().any(|signature| signature.scope.stream && !signature.payload.is_empty());
@@ -193,6 +204,7 @@ impl Selection {
             packets,
             asks_values,
             buffers,
+            used,
             without_buffer: without_buffer.into(),
             reads_streams,
             response_files: files.build(Some(&before.response_files)),
@@ -203,6 +215,12 @@ impl Selection {
     #[inline]
     pub(crate) fn packet_group(&self, id: GroupId) -> Option<&PacketGroup> {
         self.packets.get(usize::from(id.0))
+    }
+
+    /// Whether any signature asks anything of a buffer.
+    #[inline]
+    pub(crate) fn uses(&self, buffer: Buffer) -> bool {
+        self.used.0[buffer as usize]
     }
 
     pub(crate) fn buffer_group(&self, buffer: Buffer) -> Option<&BufferGroup> {

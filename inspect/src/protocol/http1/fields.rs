@@ -112,6 +112,12 @@ impl<'a> Reader<'a> {
     /// Reads a value with its continuation lines; gives the place behind its line end too.
     fn value(&self, start: usize) -> Result<(Cow<'a, [u8]>, usize), Short> {
         let (first, end) = self.line(start)?;
+        // Nearly every line: its end is an ordinary one, and what follows neither continues it nor is an end too.
+        if let [b'\r', b'\n', next, ..] = self.bytes[end..]
+            && !matches!(next, b' ' | b'\t' | 0 | b'\r')
+        {
+            return Ok((Cow::Borrowed(trim(first)), end + 2));
+        }
         let Some(mut fold) = self.fold(end)? else {
             let after = end + self.any_end(end)?;
             return Ok((Cow::Borrowed(trim(first)), after));
@@ -266,8 +272,15 @@ impl<'a> Reader<'a> {
 }
 
 /// White space in C's sense.
+#[inline(always)]
 pub(super) fn is_space(byte: u8) -> bool {
-    matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | 0x0b | 0x0c)
+    byte == b' ' || is_odd_space(byte)
+}
+
+/// White space other than a blank: tab, LF, VT, FF and CR.
+#[inline(always)]
+pub(super) fn is_odd_space(byte: u8) -> bool {
+    byte.wrapping_sub(b'\t') < 5
 }
 
 /// Removes white space from both ends.
@@ -278,9 +291,26 @@ pub(super) fn trim(bytes: &[u8]) -> &[u8] {
 }
 
 /// A byte of a token (RFC 2616 section 2.2).
+#[inline(always)]
 pub(super) fn is_token(byte: u8) -> bool {
-    byte.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?={}".contains(&byte)
+    TOKEN_BYTES[usize::from(byte)]
 }
+
+const TOKEN_BYTES: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut byte = b'!';
+    while byte <= b'~' {
+        table[byte as usize] = true;
+        byte += 1;
+    }
+    let separators = b"()<>@,;:\\\"/[]?={}";
+    let mut index = 0;
+    while index < separators.len() {
+        table[separators[index] as usize] = false;
+        index += 1;
+    }
+    table
+};
 
 /// Equal but for case, NUL bytes in `bytes` left out: receivers written in C drop or ignore them.
 pub(super) fn is_named(bytes: &[u8], name: &[u8]) -> bool {

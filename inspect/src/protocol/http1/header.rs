@@ -2,7 +2,8 @@
 
 use std::borrow::Cow;
 
-use super::fields::{Field, Next, Reader, is_named, is_space, is_token};
+use super::fields::{Field, Next, Reader, is_space, is_token};
+use super::names::{Known, Name};
 use super::{Broken, FIELD_BYTES_MAX, FIELDS_MAX};
 use crate::inspector::Direction;
 use crate::protocol::anomaly::Anomaly;
@@ -10,12 +11,14 @@ use crate::protocol::buffer::Buffer;
 use crate::protocol::sink::{Piece, Sink};
 
 /// One message's header fields.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Header<'a> {
     fields: Vec<Field<'a>>,
-    /// A hash of each name: a header of a thousand fields is compared with itself.
-    hashes: Vec<u32>,
+    known: Known<'a>,
 }
+
+/// Fields that most messages do not have more of.
+const USUAL_FIELDS: usize = 16;
 
 /// How far a header block has come.
 pub(super) enum Block {
@@ -42,11 +45,6 @@ pub(super) fn measure(side: Direction, bytes: &[u8], from: usize, is_whole: bool
     }
 }
 
-fn hash(name: &[u8]) -> u32 {
-    name.iter()
-        .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193))
-}
-
 /// A number with anything but digits before it and anything after it, as lax receivers read `Content-Length`.
 pub(super) fn content_length(value: &[u8]) -> Option<u64> {
     let start = value.iter().position(u8::is_ascii_digit)?;
@@ -70,7 +68,7 @@ impl<'a> Header<'a> {
 
     /// Reads a whole block. `report` hears of what is wrong, each thing once.
     fn read(side: Direction, block: &'a [u8], report: &mut dyn FnMut(Anomaly)) -> Result<Self, Anomaly> {
-        let mut header = Header::default();
+        let mut header = Header { fields: Vec::with_capacity(USUAL_FIELDS), known: Known::with_capacity(USUAL_FIELDS) };
         let mut reader = Reader::new(side, block, 0, true);
         let mut reported = Vec::new();
         let mut report_once = |anomaly: Anomaly| {
@@ -96,13 +94,7 @@ impl<'a> Header<'a> {
         if field.is_misfolded {
             report(pick(Anomaly::HttpInvalidRequestFolding, Anomaly::HttpInvalidResponseFolding));
         }
-        let hash = hash(field.name);
-        let known = self
-            .hashes
-            .iter()
-            .zip(&self.fields)
-            .position(|(&other, known)| other == hash && known.name.eq_ignore_ascii_case(field.name));
-        match known {
+        match self.known.place_of(field.name, |place| self.fields[place].name) {
             Some(place) => {
                 report(pick(Anomaly::HttpRequestHeaderRepetition, Anomaly::HttpResponseHeaderRepetition));
                 let value = &mut self.fields[place].value;
@@ -120,17 +112,15 @@ impl<'a> Header<'a> {
             None if self.fields.len() >= FIELDS_MAX => {
                 return Err(pick(Anomaly::HttpRequestTooManyHeaders, Anomaly::HttpResponseTooManyHeaders));
             }
-            None => {
-                self.hashes.push(hash);
-                self.fields.push(field);
-            }
+            None => self.fields.push(field),
         }
         Ok(())
     }
 
-    /// The value of a field; `name` in lower case.
-    pub(super) fn value(&self, name: &[u8]) -> Option<&[u8]> {
-        self.fields.iter().find(|field| is_named(field.name, name)).map(|field| &*field.value)
+    /// The value of a field.
+    pub(super) fn value(&self, name: Name) -> Option<&[u8]> {
+        let place = self.known.find(name, |place| self.fields[place].name)?;
+        Some(&*self.fields[place].value)
     }
 
     /// Delivers every buffer that is made of fields. `line` is the first line without its end, `raw` the block as sent.
@@ -140,7 +130,8 @@ impl<'a> Header<'a> {
                 sink.buffer(transaction, side, buffer, Piece::WHOLE, bytes);
             }
         };
-        let mut text = Vec::with_capacity(raw.len() + line.len() + 8);
+        let mut text = sink.spare_bytes();
+        text.reserve(raw.len() + line.len() + 8);
         if sink.wants(Buffer::HttpStart) {
             text.extend_from_slice(line);
             text.extend_from_slice(b"\r\n");
@@ -169,8 +160,9 @@ impl<'a> Header<'a> {
             text.extend_from_slice(b"\r\n");
             give(sink, Buffer::HttpHeaderNames, &text);
         }
-        for field in &self.fields {
-            if let Some(buffer) = buffer_of(side, field.name) {
+        sink.give_back(text);
+        for (place, field) in self.fields.iter().enumerate() {
+            if let Some(buffer) = self.known.buffer_of(side, place, field.name) {
                 give(sink, buffer, &field.value);
             }
         }
@@ -186,13 +178,14 @@ impl<'a> Header<'a> {
         if !sink.wants(buffer) {
             return;
         }
-        let mut text = Vec::new();
+        let mut text = sink.spare_bytes();
         for field in &self.fields {
             text.clear();
             push_field(&mut text, field);
             text.truncate(text.len() - 2);
             sink.buffer(transaction, side, buffer, Piece::WHOLE, &text);
         }
+        sink.give_back(text);
     }
 }
 
@@ -201,30 +194,6 @@ fn push_field(text: &mut Vec<u8>, field: &Field<'_>) {
     text.extend_from_slice(b": ");
     text.extend_from_slice(&field.value);
     text.extend_from_slice(b"\r\n");
-}
-
-/// The buffer that a field's value is delivered as.
-fn buffer_of(side: Direction, name: &[u8]) -> Option<Buffer> {
-    const REQUEST: [(&[u8], Buffer); 9] = [
-        (b"user-agent", Buffer::HttpUserAgent),
-        (b"cookie", Buffer::HttpCookie),
-        (b"content-type", Buffer::HttpContentType),
-        (b"content-length", Buffer::HttpContentLen),
-        (b"accept", Buffer::HttpAccept),
-        (b"accept-language", Buffer::HttpAcceptLang),
-        (b"accept-encoding", Buffer::HttpAcceptEnc),
-        (b"referer", Buffer::HttpReferer),
-        (b"connection", Buffer::HttpConnection),
-    ];
-    const RESPONSE: [(&[u8], Buffer); 5] = [
-        (b"set-cookie", Buffer::HttpCookie),
-        (b"content-type", Buffer::HttpContentType),
-        (b"content-length", Buffer::HttpContentLen),
-        (b"location", Buffer::HttpLocation),
-        (b"server", Buffer::HttpServer),
-    ];
-    let table: &[(&[u8], Buffer)] = if side == Direction::ToServer { &REQUEST } else { &RESPONSE };
-    table.iter().find(|(known, _)| is_named(name, known)).map(|&(_, buffer)| buffer)
 }
 
 /// Splits at white space: what comes before, and the rest without it.

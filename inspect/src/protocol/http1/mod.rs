@@ -21,6 +21,7 @@ mod fields;
 mod gzip;
 mod header;
 mod multipart;
+mod names;
 mod request;
 mod response;
 #[cfg(test)]
@@ -424,7 +425,7 @@ impl Parse for Http1 {
 /// The encodings that a `Content-Encoding` names, in the order of application. Unknown ones are passed over: a browser
 /// that does not know one shows the bytes as they are.
 fn encodings(header: &Header<'_>, layers_max: u32, report: &mut dyn FnMut(Anomaly)) -> Vec<Encoding> {
-    let Some(value) = header.value(b"content-encoding") else {
+    let Some(value) = header.value(names::CONTENT_ENCODING) else {
         return Vec::new();
     };
     let mut found = Vec::new();

@@ -1,12 +1,12 @@
 //! Requests.
 
 use super::body::Body;
-use super::fields::{is_space, mentions, trim};
+use super::fields::{is_odd_space, is_space, mentions, trim};
 use super::header::{self, Header, Taken, TakenBlock, content_length, word};
-use super::multipart;
 use super::uri::{Target, is_host_name, normalise_host, split_host};
 use super::{
     Broken, CONNECT_BYTES_MAX, Http1, Method, PATH_BYTES_MAX, PIPELINE_MAX, State, Waiting, encodings, is_whole_range,
+    multipart, names,
 };
 use crate::inspector::Direction;
 use crate::protocol::anomaly::Anomaly;
@@ -34,13 +34,12 @@ impl<'a> RequestLine<'a> {
         let has_leading_space = line.first().is_some_and(|&byte| is_space(byte));
         let (method, rest) = word(text);
         let delimiter = &text[method.len()..text.len() - rest.len()];
-        let split = |ends: &dyn Fn(u8) -> bool| {
-            rest.iter().rposition(|&byte| ends(byte)).map(|at| (trim(&rest[..at]), trim(&rest[at + 1..])))
-        };
-        let (target, protocol) = split(&|byte| byte == b' ').unwrap_or((rest, &[]));
-        let has_odd_target_delimiter = target.iter().any(|&byte| is_space(byte) && byte != b' ');
+        let split_at = |at: usize| (trim(&rest[..at]), trim(&rest[at + 1..]));
+        let (target, protocol) = memchr::memrchr(b' ', rest).map_or((rest, &[][..]), split_at);
+        // All bytes are looked at, many at a time: most targets have none.
+        let has_odd_target_delimiter = target.iter().fold(false, |any, &byte| any | is_odd_space(byte));
         let (target, protocol) = if has_odd_target_delimiter && protocol.is_empty() {
-            split(&is_space).unwrap_or((target, protocol))
+            rest.iter().rposition(|&byte| is_space(byte)).map_or((target, protocol), split_at)
         } else {
             (target, protocol)
         };
@@ -157,27 +156,27 @@ impl Http1 {
         self.request.body = None;
         self.request.line = line.to_vec();
         let parts = RequestLine::parse(line);
-        let mut give = |buffer, bytes: &[u8]| {
-            if !bytes.is_empty() {
-                sink.buffer(transaction, SIDE, buffer, Piece::WHOLE, bytes);
-            }
-        };
         let method = match parts.method {
             b"CONNECT" => Method::Connect,
             b"HEAD" => Method::Head,
             _ => Method::Other,
         };
         let target = if method == Method::Connect { Target::default() } else { Target::parse(parts.target) };
-        let mut uri = Vec::with_capacity(parts.target.len());
-        target.normalise(&mut uri);
-        give(Buffer::HttpRequestLine, line);
-        give(Buffer::HttpMethod, parts.method);
-        give(Buffer::HttpUri, &uri);
-        give(Buffer::HttpUriRaw, parts.target);
-        give(Buffer::HttpProtocol, parts.protocol);
-        let mut path = target.normalised_path();
-        path.truncate(PATH_BYTES_MAX);
-        path.shrink_to_fit();
+        let mut uri = sink.spare_bytes();
+        let path_length = target.normalise(&mut uri);
+        let path = uri[..path_length.min(PATH_BYTES_MAX)].to_vec();
+        for (buffer, bytes) in [
+            (Buffer::HttpRequestLine, line),
+            (Buffer::HttpMethod, parts.method),
+            (Buffer::HttpUri, &uri),
+            (Buffer::HttpUriRaw, parts.target),
+            (Buffer::HttpProtocol, parts.protocol),
+        ] {
+            if !bytes.is_empty() {
+                sink.buffer(transaction, SIDE, buffer, Piece::WHOLE, bytes);
+            }
+        }
+        sink.give_back(uri);
         self.waiting.push_back(Waiting { transaction, method, path, has_continued: false });
         for (is_so, anomaly) in [
             (parts.has_leading_space, Anomaly::HttpRequestLineLeadingWhitespace),
@@ -225,8 +224,8 @@ impl Http1 {
         sink: &mut dyn Sink,
     ) -> Result<(), Broken> {
         let transaction = self.request.transaction;
-        let length = header.value(b"content-length");
-        self.request.state = if let Some(coding) = header.value(b"transfer-encoding") {
+        let length = header.value(names::CONTENT_LENGTH);
+        self.request.state = if let Some(coding) = header.value(names::TRANSFER_ENCODING) {
             if !mentions(coding, b"chunked") {
                 sink.anomaly(transaction, SIDE, Anomaly::HttpInvalidRequestTransferEncoding);
                 return Err(Broken);
@@ -251,7 +250,7 @@ impl Http1 {
         let mut body = Body::new(transaction, SIDE);
         let mut report = |anomaly| sink.anomaly(transaction, SIDE, anomaly);
         body.packed_with(&encodings(header, settings.encoding_layers_max, &mut report));
-        let boundary = header.value(b"content-type").and_then(multipart::boundary);
+        let boundary = header.value(names::CONTENT_TYPE).and_then(multipart::boundary);
         match boundary {
             Some(boundary) => body.is_form(boundary),
             None if matches!(parts.method, b"POST" | b"PUT") => {
@@ -260,7 +259,7 @@ impl Http1 {
             }
             None => {}
         }
-        if header.value(b"content-range").is_some_and(|range| !is_whole_range(range)) {
+        if header.value(names::CONTENT_RANGE).is_some_and(|range| !is_whole_range(range)) {
             body.is_part();
         }
         self.request.body = (self.request.state != State::Tail).then_some(body);
@@ -316,21 +315,22 @@ fn deliver_host(transaction: u32, parts: &RequestLine<'_>, header: &Header<'_>, 
         }
         _ => Target::parse(parts.target),
     };
-    let field = header.value(b"host");
+    let field = header.value(names::HOST);
     let in_field = field.map(|field| split_host(field).0);
-    let mut give = |buffer, bytes: &[u8]| {
+    let mut host = sink.spare_bytes();
+    match (target.host, in_field) {
+        (Some(name), _) => normalise_host(name, &mut host),
+        (None, Some(name)) => host.extend(name.iter().map(u8::to_ascii_lowercase)),
+        (None, None) => {}
+    }
+    for (buffer, bytes) in
+        [(Buffer::HttpHost, &host[..]), (Buffer::HttpHostRaw, field.or(target.host).unwrap_or_default())]
+    {
         if !bytes.is_empty() {
             sink.buffer(transaction, SIDE, buffer, Piece::WHOLE, bytes);
         }
-    };
-    let mut host = Vec::new();
-    match (target.host, in_field) {
-        (Some(name), _) => normalise_host(name, &mut host),
-        (None, Some(name)) => host = name.to_ascii_lowercase(),
-        (None, None) => {}
     }
-    give(Buffer::HttpHost, &host);
-    give(Buffer::HttpHostRaw, field.or(target.host).unwrap_or_default());
+    sink.give_back(host);
     let mut object = |is_so, anomaly| {
         if is_so {
             sink.anomaly(transaction, SIDE, anomaly);
@@ -345,7 +345,7 @@ fn deliver_host(transaction: u32, parts: &RequestLine<'_>, header: &Header<'_>, 
 
 fn check_authorization(transaction: u32, header: &Header<'_>, sink: &mut dyn Sink) {
     const KNOWN: [&[u8]; 3] = [b"basic", b"digest", b"bearer"];
-    if let Some(value) = header.value(b"authorization")
+    if let Some(value) = header.value(names::AUTHORIZATION)
         && !KNOWN.iter().any(|known| value.len() >= known.len() && value[..known.len()].eq_ignore_ascii_case(known))
     {
         sink.anomaly(transaction, SIDE, Anomaly::HttpRequestAuthUnrecognized);

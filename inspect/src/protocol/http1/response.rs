@@ -4,6 +4,7 @@ use super::body::Body;
 use super::fields::{is_space, mentions, trim};
 use super::header::{self, Header, Taken, TakenBlock, content_length, word};
 use super::multipart::parameter;
+use super::names;
 use super::{Broken, Http1, Method, Outcome, State, Waiting, encodings, is_whole_range};
 use crate::inspector::Direction;
 use crate::protocol::anomaly::Anomaly;
@@ -232,8 +233,8 @@ impl Http1 {
         }
         let line = std::mem::take(&mut self.response.line);
         let parts = StatusLine::parse(&line);
-        let length = header.value(b"content-length");
-        let has_body_fields = length.is_some() || header.value(b"transfer-encoding").is_some();
+        let length = header.value(names::CONTENT_LENGTH);
+        let has_body_fields = length.is_some() || header.value(names::TRANSFER_ENCODING).is_some();
         if parts.code() == Some(100) && (!has_body_fields || length.and_then(content_length) == Some(0)) {
             if let Some(waiting) = self.waiting.front_mut() {
                 if waiting.has_continued {
@@ -280,8 +281,8 @@ impl Http1 {
         sink: &mut dyn Sink,
     ) -> Result<(), Broken> {
         let transaction = self.response.transaction;
-        let length = header.value(b"content-length");
-        let coding = header.value(b"transfer-encoding");
+        let length = header.value(names::CONTENT_LENGTH);
+        let coding = header.value(names::TRANSFER_ENCODING);
         let code = parts.code().unwrap_or(0);
         let is_bodiless = matches!(code, 100..=199 | 204 | 304) && length.is_none() && coding.is_none();
         self.response.state = if method == Method::Head || is_bodiless {
@@ -309,10 +310,10 @@ impl Http1 {
         let mut body = Body::new(transaction, SIDE);
         let mut report = |anomaly| sink.anomaly(transaction, SIDE, anomaly);
         body.packed_with(&encodings(header, settings.encoding_layers_max, &mut report));
-        let named = header.value(b"content-disposition").and_then(|value| parameter(value, b"filename"));
+        let named = header.value(names::CONTENT_DISPOSITION).and_then(|value| parameter(value, b"filename"));
         let path = self.waiting.front().map(|waiting| waiting.path.as_slice()).unwrap_or_default();
         body.is_file(named.unwrap_or(path).to_vec(), sink);
-        if code == 206 && !header.value(b"content-range").is_some_and(is_whole_range) {
+        if code == 206 && !header.value(names::CONTENT_RANGE).is_some_and(is_whole_range) {
             body.is_part();
         }
         if let Some(before) = self.response.body.replace(body) {

@@ -15,9 +15,9 @@ pub(super) struct Target<'a> {
     pub(super) fragment: Option<&'a [u8]>,
 }
 
-/// Splits at the first of the bytes, which stays with the second half.
-fn split_at_any<'a>(bytes: &'a [u8], any: &[u8]) -> (&'a [u8], &'a [u8]) {
-    bytes.split_at(bytes.iter().position(|byte| any.contains(byte)).unwrap_or(bytes.len()))
+/// Splits at the place that was found, whose byte stays with the second half.
+fn split(bytes: &[u8], place: Option<usize>) -> (&[u8], &[u8]) {
+    bytes.split_at(place.unwrap_or(bytes.len()))
 }
 
 impl<'a> Target<'a> {
@@ -27,7 +27,7 @@ impl<'a> Target<'a> {
         let mut target = Target::default();
         let mut rest = bytes;
         if bytes.first() != Some(&b'/')
-            && let Some(colon) = bytes.iter().position(|&byte| byte == b':')
+            && let Some(colon) = memchr::memchr(b':', bytes)
         {
             rest = &bytes[colon + 1..];
             let after = match rest.strip_prefix(b"//") {
@@ -35,7 +35,7 @@ impl<'a> Target<'a> {
                 _ => rest,
             };
             if after.first() != Some(&b'/') {
-                let (authority, path) = split_at_any(after, b"/?#");
+                let (authority, path) = split(after, memchr::memchr3(b'/', b'?', b'#', after));
                 let host = match authority.iter().position(|&byte| byte == b'@') {
                     Some(at) => &authority[at + 1..],
                     None => authority,
@@ -46,21 +46,22 @@ impl<'a> Target<'a> {
                 rest = path;
             }
         }
-        let (path, rest) = split_at_any(rest, b"?#");
+        let (path, rest) = split(rest, memchr::memchr2(b'?', b'#', rest));
         target.path = (!path.is_empty()).then_some(path);
-        let (query, fragment) = split_at_any(rest, b"#");
+        let (query, fragment) = split(rest, memchr::memchr(b'#', rest));
         target.query = query.strip_prefix(b"?");
         target.fragment = fragment.strip_prefix(b"#");
         target
     }
 
-    /// Writes path, query and fragment, normalised.
-    pub(super) fn normalise(&self, out: &mut Vec<u8>) {
+    /// Writes path, query and fragment, normalised, into an empty buffer; gives the length of the path.
+    pub(super) fn normalise(&self, out: &mut Vec<u8>) -> usize {
         if let Some(path) = self.path {
             decode_path(path, out);
             fit_utf8(out);
             remove_dot_segments(out);
         }
+        let path_length = out.len();
         if let Some(query) = self.query {
             out.push(b'?');
             decode_query(query, out);
@@ -69,13 +70,7 @@ impl<'a> Target<'a> {
             out.push(b'#');
             decode_query(fragment, out);
         }
-    }
-
-    /// The normalised path alone.
-    pub(super) fn normalised_path(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        Target { path: self.path, ..Target::default() }.normalise(&mut out);
-        out
+        path_length
     }
 }
 
@@ -88,7 +83,8 @@ pub(super) fn split_host(bytes: &[u8]) -> (&[u8], Option<&[u8]>) {
         Some(b'[') => bytes.iter().position(|&byte| byte == b']').map_or(bytes.len(), |at| at + 1),
         _ => bytes.iter().position(|byte| b"/?#:".contains(byte)).unwrap_or(bytes.len()),
     };
-    let port = bytes[end..].strip_prefix(b":").map(|port| trim_spaces(split_at_any(port, b"/?#").0));
+    let port =
+        bytes[end..].strip_prefix(b":").map(|port| trim_spaces(split(port, memchr::memchr3(b'/', b'?', b'#', port)).0));
     (trim_spaces(&bytes[..end]), port.filter(|port| !port.is_empty()))
 }
 
@@ -141,38 +137,32 @@ fn percent(rest: &[u8]) -> Option<(u8, usize)> {
     }
 }
 
-fn decode_query(bytes: &[u8], out: &mut Vec<u8>) {
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        at += 1;
-        match percent(&bytes[at..]) {
-            Some((decoded, length)) if byte == b'%' => {
-                out.push(decoded);
-                at += length;
-            }
-            _ => out.push(byte),
-        }
+fn decode_query(mut bytes: &[u8], out: &mut Vec<u8>) {
+    while let Some(at) = memchr::memchr(b'%', bytes) {
+        let (plain, rest) = (&bytes[..at], &bytes[at + 1..]);
+        let (decoded, length) = percent(rest).unwrap_or((b'%', 0));
+        out.extend_from_slice(plain);
+        out.push(decoded);
+        bytes = &rest[length..];
     }
+    out.extend_from_slice(bytes);
 }
 
-fn decode_path(bytes: &[u8], out: &mut Vec<u8>) {
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        at += 1;
-        let mut decoded = byte;
-        if byte == b'%'
-            && let Some((value, length)) = percent(&bytes[at..])
-        {
-            decoded = value;
-            at += length;
-        }
-        if decoded == b'\\' {
-            decoded = b'/';
-        }
+fn decode_path(mut bytes: &[u8], out: &mut Vec<u8>) {
+    while let Some(at) = memchr::memchr3(b'%', b'\\', b'/', bytes) {
+        let (plain, rest) = (&bytes[..at], &bytes[at + 1..]);
+        let (decoded, length) = match bytes[at] {
+            b'%' => percent(rest).unwrap_or((b'%', 0)),
+            _ => (b'/', 0),
+        };
+        let decoded = if decoded == b'\\' { b'/' } else { decoded };
+        out.extend_from_slice(plain);
         if decoded != b'/' || out.last() != Some(&b'/') {
             out.push(decoded);
         }
+        bytes = &rest[length..];
     }
+    out.extend_from_slice(bytes);
 }
 
 /// Turns UTF-8 into single bytes. Overlong forms are decoded: they are how a slash is hidden. Each invalid byte becomes a
@@ -235,7 +225,8 @@ fn best_fit(code: u32) -> u8 {
 }
 
 fn remove_dot_segments(path: &mut Vec<u8>) {
-    if !path.contains(&b'.') {
+    // Most dots stand before the ending of a file's name.
+    if path.first() != Some(&b'.') && !memchr::memchr_iter(b'.', path).any(|at| at > 0 && path[at - 1] == b'/') {
         return;
     }
     let mut rest: &[u8] = path;
@@ -245,12 +236,12 @@ fn remove_dot_segments(path: &mut Vec<u8>) {
     if matches!(rest, b"." | b"..") {
         rest = &[];
     }
-    let (first, mut rest) = split_at_any(rest, b"/");
+    let (first, mut rest) = split(rest, memchr::memchr(b'/', rest));
     let mut out = first.to_vec();
     // A slash that follows a removed segment and ends the path goes with it.
     let mut follows_removed = false;
     while let Some(after) = rest.strip_prefix(b"/") {
-        let (segment, next) = split_at_any(after, b"/");
+        let (segment, next) = split(after, memchr::memchr(b'/', after));
         match segment {
             b"." => follows_removed = true,
             b".." => {
