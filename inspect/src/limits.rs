@@ -67,7 +67,7 @@ pub const PREFILTER_NEAR_BYTES_MAX: usize = 256;
 /// more, their patterns are searched for first.
 pub const SHORTS_LOOKED_AT_MAX: usize = 12;
 
-/// Work that verifying signatures may cost for one packet that brings payload, however small, in units of about a
+/// Work that parsers and verifying signatures may cost for one packet that brings payload, however small, in units of about a
 /// nanosecond. Real traffic decides how small it may be: of the captures that Suricata's tests come with, one remote procedure
 /// call takes 55,000 units for 600 bytes, and 5,000 for each packet of 54 bytes over a whole connection.
 pub const WORK_PER_PACKET: u64 = 10_000;
@@ -195,8 +195,9 @@ pub const POOL_MAX: usize = 256;
 /// Bytes of one that is kept: larger ones go back to the allocator. Together at most 32 MiB.
 pub const POOLED_BYTES_MAX: usize = 64 << 10;
 
-/// Signatures without a pattern that are noted per flow and direction; when more are left, all are looked at.
-pub const DIRECT_MAX: usize = 64;
+/// Blocks of 64 signatures without a pattern of which a flow notes in each direction whether its addresses and ports are
+/// asked for; those behind them are asked for each packet.
+pub const BLOCKS_NOTED_MAX: usize = 8;
 
 /// Hashes in all lists of files together; 32 bytes each, so 320 MiB. Public feeds have some million.
 pub const HASHES_MAX: usize = 10_000_000;

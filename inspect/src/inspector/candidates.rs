@@ -1,6 +1,6 @@
 //! Which signatures to look at for one packet.
 
-use crate::inspector::flow::{Flow, Window, index};
+use crate::inspector::flow::{Eligible, Flow, Window, index};
 use crate::inspector::transactions::{Body, TransactionSide};
 use crate::inspector::{Direction, Look};
 use crate::limits::{CANDIDATES_MAX, SHORTS_LOOKED_AT_MAX};
@@ -34,6 +34,8 @@ pub(crate) struct Candidates {
     glance: Glance,
     /// Scratch for a text with a dot before it.
     dotted: Vec<u8>,
+    /// Scratch for signatures that a packet's headers leave.
+    left: Vec<u32>,
     /// More were found than can be looked at.
     pub(crate) is_overrun: bool,
     /// Work that is not counted elsewhere yet.
@@ -50,10 +52,14 @@ impl Candidates {
 
     fn push(&mut self, look: &Look<'_>, candidate: Candidate) {
         self.uncounted_work += weight::GLANCE;
-        if self.found.last() == Some(&candidate)
-            || !self.glance.admits(look.rules, candidate.signature, &look.facts)
-            || !look.profile.applies(candidate.signature)
-        {
+        if self.found.last() == Some(&candidate) || !self.glance.admits(look.rules, candidate.signature, &look.facts) {
+            return;
+        }
+        self.push_admitted(look, candidate);
+    }
+
+    fn push_admitted(&mut self, look: &Look<'_>, candidate: Candidate) {
+        if !look.profile.applies(candidate.signature) {
             return;
         }
         if self.found.len() >= CANDIDATES_MAX {
@@ -81,42 +87,45 @@ impl Candidates {
         let (facts, direction) = (&look.facts, look.view.direction);
         let is_sealed = flow.as_ref().is_some_and(|flow| flow.is_sealed());
         let payload = if is_sealed { &[] } else { facts.payload };
-        let scans_shorts = !payload.is_empty() && self.leaves_shorts(look, group);
-        let mut direct = None;
-        let side = Candidate::NO_SIDE;
-        let mut fresh_stream = false;
+        let (mut nobody, side) = (Eligible::default(), Candidate::NO_SIDE);
         let mut is_first = true;
+        let (eligible, followed) = match flow {
+            Some(flow) => {
+                is_first = !std::mem::replace(&mut flow.has_sent[index(direction)], true);
+                let Flow { windows, eligible, transactions, .. } = flow;
+                (&mut eligible[index(direction)], Some((&mut windows[index(direction)], transactions)))
+            }
+            None => (&mut nobody, None),
+        };
+        let scans_shorts = !payload.is_empty() && self.leaves_shorts(look, group, eligible);
+        let mut fresh_stream = false;
         // What the stream has read anew is the packet's payload, neither more nor less.
         let mut is_covered = false;
-        if let Some(flow) = flow {
-            is_first = !std::mem::replace(&mut flow.has_sent[index(direction)], true);
-            let Flow { windows, direct: eligible, transactions, .. } = flow;
-            direct = eligible[index(direction)].of(look.rules, group, facts);
-            let window = &mut windows[index(direction)];
-            if window.is_fresh() {
-                fresh_stream = true;
-                work.done += window.waiting_count() as u64;
-                for signature in window.waiting() {
-                    self.push(look, Candidate { signature, side, is_stale: true });
-                }
-                if scans_shorts {
-                    let text = window.searched(group.shorts.prefilter.overlap());
-                    self.of_shorts(look, group, text, work);
-                }
-                let is_response = direction == Direction::ToClient && facts.transport == Transports::TCP;
-                let is_scanned = is_response && self.of_response(look, window, &mut transactions.sides, work);
-                let (text, old) = window.scanned(group.payload.overlap());
-                let push = |signature, _| self.push(look, Candidate { signature, side, is_stale: false });
-                // Near the start of the packet, or of the stream.
-                let reach = group.payload.near_reach();
-                let near_from = if window.end() - window.fresh_count() as u64 <= reach as u64 { 0 } else { old };
-                if is_scanned {
-                    group.payload.scan_near(text, old, near_from..old + reach, work, push);
-                } else {
-                    group.payload.scan(text, old, near_from..old + reach, work, push);
-                }
-                is_covered = window.fresh_count() == payload.len();
+        if let Some((window, transactions)) = followed
+            && window.is_fresh()
+        {
+            fresh_stream = true;
+            work.done += window.waiting_count() as u64;
+            for signature in window.waiting() {
+                self.push(look, Candidate { signature, side, is_stale: true });
             }
+            if scans_shorts {
+                let text = window.searched(group.shorts.prefilter.overlap());
+                self.of_shorts(look, group, text, work);
+            }
+            let is_response = direction == Direction::ToClient && facts.transport == Transports::TCP;
+            let is_scanned = is_response && self.of_response(look, window, &mut transactions.sides, work);
+            let (text, old) = window.scanned(group.payload.overlap());
+            let push = |signature, _| self.push(look, Candidate { signature, side, is_stale: false });
+            // Near the start of the packet, or of the stream.
+            let reach = group.payload.near_reach();
+            let near_from = if window.end() - window.fresh_count() as u64 <= reach as u64 { 0 } else { old };
+            if is_scanned {
+                group.payload.scan_near(text, old, near_from..old + reach, work, push);
+            } else {
+                group.payload.scan(text, old, near_from..old + reach, work, push);
+            }
+            is_covered = window.fresh_count() == payload.len();
         }
         if !is_covered && !payload.is_empty() {
             if scans_shorts {
@@ -131,25 +140,47 @@ impl Candidates {
             }
         }
         let has_bytes = fresh_stream || !payload.is_empty();
-        for &signature in direct.unwrap_or(&group.direct) {
-            if has_bytes || !look.rules.gates.asks_payload(signature) {
-                self.push(look, Candidate { signature, side, is_stale: true });
-            }
-        }
-        if has_bytes && !scans_shorts {
-            for &signature in group.shorts.by_gate.iter().flatten() {
-                self.push(look, Candidate { signature, side, is_stale: true });
-            }
-        }
+        self.of_each_packet(look, group, eligible, (has_bytes, has_bytes && !scans_shorts));
         work.done += std::mem::take(&mut self.uncounted_work);
+    }
+
+    /// Candidates whatever the packet holds: those that look into a payload if it `has_bytes`, and those with short patterns
+    /// if these are not searched for.
+    fn of_each_packet(
+        &mut self,
+        look: &Look<'_>,
+        group: &PacketGroup,
+        eligible: &mut Eligible,
+        (has_bytes, with_shorts): (bool, bool),
+    ) {
+        let candidate = |signature| Candidate { signature, side: Candidate::NO_SIDE, is_stale: true };
+        let mut left = std::mem::take(&mut self.left);
+        let Self { glance, .. } = self;
+        left.clear();
+        glance.left(look.rules, &look.facts, &group.direct_gates, &mut eligible.direct, |place| {
+            let signature = group.direct[place];
+            if has_bytes || !look.rules.gates.asks_payload(signature) {
+                left.push(signature);
+            }
+        });
+        if with_shorts {
+            glance.left(look.rules, &look.facts, &group.shorts.gates, &mut eligible.shorts, |place| {
+                left.extend_from_slice(&group.shorts.by_gate[place]);
+            });
+        }
+        self.uncounted_work += weight::GLANCE * left.len() as u64;
+        left.iter().for_each(|&signature| self.push_admitted(look, candidate(signature)));
+        self.left = left;
     }
 
     /// Whether the packet's headers leave so many signatures with nothing but short patterns that these are to be
     /// searched for.
-    fn leaves_shorts(&mut self, look: &Look<'_>, group: &PacketGroup) -> bool {
-        self.uncounted_work += weight::GLANCE * group.shorts.by_gate.len() as u64;
-        let left = group.shorts.by_gate.iter().filter(|those| self.glance.admits(look.rules, those[0], &look.facts));
-        left.map(Vec::len).sum::<usize>() > SHORTS_LOOKED_AT_MAX
+    fn leaves_shorts(&mut self, look: &Look<'_>, group: &PacketGroup, eligible: &mut Eligible) -> bool {
+        let mut left = 0;
+        self.glance.left(look.rules, &look.facts, &group.shorts.gates, &mut eligible.shorts, |place| {
+            left += group.shorts.by_gate[place].len();
+        });
+        left > SHORTS_LOOKED_AT_MAX
     }
 
     /// Candidates by short patterns in a text.

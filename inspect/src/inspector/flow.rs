@@ -4,10 +4,10 @@ use crate::inspector::memory::FlowNotes;
 use crate::inspector::observer::Observed;
 use crate::inspector::transactions::{Pool, Transactions};
 use crate::inspector::{Direction, Look};
-use crate::limits::{DIRECT_MAX, STREAM_WINDOW_BYTES, WAITING_MAX, WORK_SAVED_FIRST};
+use crate::limits::{STREAM_WINDOW_BYTES, WAITING_MAX, WORK_SAVED_FIRST};
 use crate::protocol::{AppProtocol, Conversation, Status};
 use crate::record::FlowSummary;
-use crate::signature::{Facts, FlowCounts, Known, PacketGroup, RuleSet, Transports, UNRECOGNISED, ends_match};
+use crate::signature::{FlowCounts, Known, Noted, RuleSet, Transports, UNRECOGNISED};
 use crate::stream::{Stream, StreamMemory};
 
 /// What is remembered of one flow.
@@ -24,8 +24,8 @@ pub(crate) struct Flow {
     pub(crate) windows: [Window; 2],
     /// Whether a packet of each direction has been looked at.
     pub(crate) has_sent: [bool; 2],
-    /// By direction, the signatures without a pattern that the flow's addresses and ports leave.
-    pub(crate) direct: [Direct; 2],
+    /// By direction, which of the signatures that are looked at for each packet the flow leaves.
+    pub(crate) eligible: [Eligible; 2],
     pub(crate) conversation: Conversation,
     /// The packet at hand has told what the flow speaks.
     pub(crate) has_new_protocol: bool,
@@ -45,31 +45,13 @@ pub(crate) struct Flow {
     pub(crate) counted_bytes: usize,
 }
 
-/// Signatures of a group that are looked at for each packet, less those that the flow's addresses and ports rule out.
-#[derive(Debug)]
-pub(crate) enum Direct {
-    /// Nobody has asked yet.
-    Unknown,
-    /// These are left.
-    These(Box<[u32]>),
-    /// Too many are left to be noted.
-    All,
-}
-
-impl Direct {
-    /// The signatures that are left, in rising order; `None` for all of the group's.
-    #[inline]
-    pub(crate) fn of(&mut self, rules: &RuleSet, group: &PacketGroup, facts: &Facts<'_>) -> Option<&[u32]> {
-        if matches!(self, Direct::Unknown) {
-            let accepts = |index: &&u32| ends_match(rules, &rules.signatures[**index as usize], facts);
-            let left: Vec<u32> = group.direct.iter().filter(accepts).take(DIRECT_MAX + 1).copied().collect();
-            *self = if left.len() > DIRECT_MAX { Direct::All } else { Direct::These(left.into()) };
-        }
-        match self {
-            Direct::These(left) => Some(left),
-            Direct::All | Direct::Unknown => None,
-        }
-    }
+/// What is known of the signatures that are looked at for each packet of one direction, whatever it holds.
+#[derive(Debug, Default)]
+pub(crate) struct Eligible {
+    /// Of those without a pattern.
+    pub(crate) direct: Noted,
+    /// Of those with short patterns, by gate.
+    pub(crate) shorts: Noted,
 }
 
 /// The last bytes of one direction of a stream, and the signatures that wait for more.
@@ -215,7 +197,7 @@ impl Flow {
             streams: [None, None],
             windows: [Window::default(), Window::default()],
             has_sent: [false; 2],
-            direct: [Direct::Unknown, Direct::Unknown],
+            eligible: Default::default(),
             conversation: Conversation::new(),
             has_new_protocol: false,
             transactions: Transactions::default(),
@@ -265,7 +247,7 @@ impl Flow {
         // Of a stream, prevention would stay with it.
         self.would_be_refused &= look.facts.transport == Transports::TCP;
         self.has_sent = [false; 2];
-        self.direct = [Direct::Unknown, Direct::Unknown];
+        self.eligible = Default::default();
         for window in &mut self.windows {
             window.move_to(look.rules);
         }

@@ -147,12 +147,12 @@ fn http_request(bytes: &[u8]) -> Guess {
     if method.is_empty() || !method.iter().all(|&byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_') {
         return Guess::No;
     }
-    match bytes.iter().position(|&byte| byte == b'\n') {
+    match memchr::memchr(b'\n', bytes) {
         Some(end) => match line_version(&bytes[..end]) {
             Some(protocol) => Guess::Is(protocol),
             None => Guess::No,
         },
-        None if bytes.contains(&0) => Guess::No,
+        None if memchr::memchr(0, bytes).is_some() => Guess::No,
         None => Guess::NotYet,
     }
 }

@@ -10,9 +10,10 @@
 
 use std::collections::HashMap;
 
+use super::blocks::{Blocks, Noted};
 use super::definition::{Signature, Transports};
 use super::facts::Facts;
-use super::header_match::{FlowFacts, ends_match, tests_match};
+use super::header_match::{Ends, FlowFacts, tests_match};
 use super::ruleset::RuleSet;
 use crate::inspector::Direction;
 
@@ -29,6 +30,7 @@ pub(crate) struct Gates {
 struct Gate {
     /// A signature that stands for all with this gate.
     signature: u32,
+    ends: Ends,
     /// Application protocols as bits, 0 for all and none.
     protocols: u32,
     transports: Transports,
@@ -41,7 +43,8 @@ struct Gate {
 }
 
 /// The bit of a situation among those that a signature accepts.
-fn situation(direction: Direction, established: bool, ip_version: u8) -> u8 {
+#[inline]
+pub(crate) fn situation(direction: Direction, established: bool, ip_version: u8) -> u8 {
     1 << (u8::from(direction == Direction::ToClient) | u8::from(established) << 1 | u8::from(ip_version == 6) << 2)
 }
 
@@ -62,7 +65,8 @@ fn situations(signature: &Signature) -> u8 {
 }
 
 impl Gates {
-    pub(crate) fn of(signatures: &[Signature]) -> Self {
+    pub(crate) fn of(rules: &RuleSet) -> Self {
+        let signatures = &rules.signatures;
         let (mut known, mut gates) = (HashMap::new(), Vec::new());
         let numbers = (0u32..).zip(signatures).map(|(index, signature)| {
             // Who is for a protocol that is not known yet waits for it, whatever the header fields.
@@ -74,7 +78,8 @@ impl Gates {
             let key =
                 (ends, signature.bidirectional, protocols, transports, situations, has_tests, asks_payload, tests);
             *known.entry(key).or_insert_with(|| {
-                gates.push(Gate { signature: index, protocols, transports, situations, has_tests, asks_payload });
+                let ends = Ends::of(rules, signature);
+                gates.push(Gate { signature: index, ends, protocols, transports, situations, has_tests, asks_payload });
                 gates.len() as u32 - 1
             })
         });
@@ -86,6 +91,24 @@ impl Gates {
     #[inline]
     pub(crate) fn asks_payload(&self, signature: u32) -> bool {
         self.gates[self.number(signature) as usize].asks_payload
+    }
+
+    /// Whether a packet's addresses and ports are those that a signature's gate asks for.
+    pub(crate) fn ends_match(&self, rules: &RuleSet, signature: u32, facts: &Facts<'_>) -> bool {
+        self.gates[self.number(signature) as usize].ends.match_those_of(rules, facts)
+    }
+
+    /// Whether a packet passes the tests of header fields that are part of a signature's gate.
+    #[inline]
+    pub(crate) fn tests_hold(&self, rules: &RuleSet, signature: u32, facts: &Facts<'_>, flow: &FlowFacts) -> bool {
+        let gate = &self.gates[self.number(signature) as usize];
+        !gate.has_tests || tests_match(&rules.signatures[gate.signature as usize], facts, flow)
+    }
+
+    /// The situations and the protocols that a signature's gate accepts, as bits.
+    pub(crate) fn states(&self, signature: u32) -> (u8, u32) {
+        let gate = &self.gates[self.number(signature) as usize];
+        (gate.situations, gate.protocols)
     }
 
     /// The number of a signature's gate.
@@ -119,6 +142,25 @@ impl Glance {
         self.asked.resize(rules.gates.gates.len(), 0);
     }
 
+    /// Calls `left` with the places of those signatures of a list whose gates the packet passes, without what its flow has
+    /// found out before.
+    #[inline]
+    pub(crate) fn left(
+        &self,
+        rules: &RuleSet,
+        facts: &Facts<'_>,
+        list: &Blocks,
+        noted: &mut Noted,
+        mut left: impl FnMut(usize),
+    ) {
+        let Some(flow) = &self.flow else { return };
+        list.left(rules, facts, flow, self.protocols, noted, |place, signature| {
+            if rules.gates.tests_hold(rules, signature, facts, flow) {
+                left(place);
+            }
+        });
+    }
+
     /// Whether the packet passes a signature's gate: exact for direction, state, version, transport, addresses and ports.
     #[inline]
     pub(crate) fn admits(&mut self, rules: &RuleSet, signature: u32, facts: &Facts<'_>) -> bool {
@@ -130,12 +172,11 @@ impl Glance {
     fn ask(&mut self, rules: &RuleSet, number: u32, facts: &Facts<'_>) -> bool {
         let gate = &rules.gates.gates[number as usize];
         let passes = self.flow.as_ref().is_some_and(|flow| {
-            let one = &rules.signatures[gate.signature as usize];
             gate.situations & situation(flow.direction, flow.established, facts.ip_version) != 0
                 && (gate.protocols == 0 || gate.protocols & self.protocols != 0)
                 && gate.transports.meets(facts.transport)
-                && ends_match(rules, one, facts)
-                && (!gate.has_tests || tests_match(one, facts, flow))
+                && gate.ends.match_those_of(rules, facts)
+                && (!gate.has_tests || tests_match(&rules.signatures[gate.signature as usize], facts, flow))
         });
         self.asked[number as usize] = self.round << 1 | u32::from(passes);
         passes

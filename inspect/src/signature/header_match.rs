@@ -29,21 +29,52 @@ pub(crate) struct FlowCounts {
     pub(crate) bytes: (u64, u64),
 }
 
-/// Tests ports and addresses: what all packets of a flow in one direction have in common.
-#[inline]
-pub(crate) fn ends_match(rules: &RuleSet, signature: &Signature, facts: &Facts<'_>) -> bool {
-    let ends = (facts.source, facts.source_port, facts.destination, facts.destination_port);
-    let swapped = (facts.destination, facts.destination_port, facts.source, facts.source_port);
-    are_between(rules, signature, ends) || (signature.bidirectional && are_between(rules, signature, swapped))
+/// The addresses and ports that a signature asks for, by the numbers of their sets: what all packets of a flow in one
+/// direction have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ends {
+    sources: Asked,
+    destinations: Asked,
+    source_ports: Asked,
+    destination_ports: Asked,
+    bidirectional: bool,
 }
 
-#[inline]
-fn are_between(rules: &RuleSet, signature: &Signature, ends: (u128, u16, u128, u16)) -> bool {
-    let (source, source_port, destination, destination_port) = ends;
-    rules.port_set(signature.destination_ports).contains(destination_port)
-        && rules.port_set(signature.source_ports).contains(source_port)
-        && rules.address_set(signature.destinations).contains(destination)
-        && rules.address_set(signature.sources).contains(source)
+/// The number of a set that is asked for; most sets are everything, and need not be fetched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asked(Option<u32>);
+
+impl Ends {
+    pub(crate) fn of(rules: &RuleSet, signature: &Signature) -> Self {
+        let addresses = |set: u32| Asked((!rules.address_set(set).is_any()).then_some(set));
+        let ports = |set: u32| Asked((!rules.port_set(set).is_any()).then_some(set));
+        Self {
+            sources: addresses(signature.sources),
+            destinations: addresses(signature.destinations),
+            source_ports: ports(signature.source_ports),
+            destination_ports: ports(signature.destination_ports),
+            bidirectional: signature.bidirectional,
+        }
+    }
+
+    /// Whether a packet's addresses and ports are among them.
+    #[inline]
+    pub(crate) fn match_those_of(&self, rules: &RuleSet, facts: &Facts<'_>) -> bool {
+        let ends = (facts.source, facts.source_port, facts.destination, facts.destination_port);
+        let swapped = (facts.destination, facts.destination_port, facts.source, facts.source_port);
+        self.are_between(rules, ends) || (self.bidirectional && self.are_between(rules, swapped))
+    }
+
+    #[inline]
+    fn are_between(&self, rules: &RuleSet, ends: (u128, u16, u128, u16)) -> bool {
+        let (source, source_port, destination, destination_port) = ends;
+        let has_port = |Asked(set): Asked, port| set.is_none_or(|set| rules.port_set(set).contains(port));
+        let has_address = |Asked(set): Asked, address| set.is_none_or(|set| rules.address_set(set).contains(address));
+        has_port(self.destination_ports, destination_port)
+            && has_port(self.source_ports, source_port)
+            && has_address(self.destinations, destination)
+            && has_address(self.sources, source)
+    }
 }
 
 /// Runs the tests of single header fields.

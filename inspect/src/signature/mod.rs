@@ -5,6 +5,7 @@
 //! a [`cause`] of refusal, [`ruleset`] collects the results, and [`group`] says which of them a packet can match.
 //! [`header_match`] and [`evaluate`] then judge packets.
 
+mod blocks;
 mod cause;
 mod classification;
 mod compile;
@@ -43,12 +44,13 @@ pub use ruleset::{Loaded, RuleFile, RuleSet};
 pub use syntax::Action;
 pub use text::Position;
 
+pub(crate) use blocks::Noted;
 pub(crate) use compile::UNRECOGNISED;
 pub(crate) use definition::{Absence, AppMatch, BufferCondition, Moment, Signature, Transports};
 pub(crate) use evaluate::{Evaluation, Outcome};
 pub(crate) use facts::Facts;
 pub(crate) use gate::Glance;
-pub(crate) use header_match::{FlowCounts, FlowFacts, ends_match, header_part, tests_match};
+pub(crate) use header_match::{FlowCounts, FlowFacts, header_part, tests_match};
 pub(crate) use memory_test::{BitChange, BitTrack, IntChange, IntValue, MemoryEffect, MemoryTest, NameId};
 pub(crate) use pcre::RegexCaches;
 pub(crate) use prefilter::Prefilter;

@@ -132,7 +132,7 @@ impl RuleSet {
         self.identities.sort_unstable();
         self.addresses = addresses.items;
         self.ports = ports.items;
-        self.gates = Gates::of(&self.signatures);
+        self.gates = Gates::of(&self);
         self.selection = Selection::of(&self, &before.selection);
         self
     }

@@ -1,5 +1,6 @@
 //! Which signatures are looked at when: by packet group and by buffer, through prefilters where a pattern allows it.
 
+use super::blocks::Blocks;
 use super::content::{Content, FastPattern};
 use super::definition::{Absence, AppMatch, BufferCondition, Signature, Transports};
 use super::group::{GroupId, GroupKey};
@@ -55,6 +56,7 @@ pub(crate) struct PacketGroup {
     /// Without a pattern that is worth to be searched for: to be looked at for each packet, unless the flow's addresses
     /// and ports rule them out.
     pub(crate) direct: Box<[u32]>,
+    pub(crate) direct_gates: Blocks,
     /// With nothing but addresses to ask for: for the first packet of each direction of a flow.
     pub(crate) addresses_only: Box<[u32]>,
     /// Ports of packets that some signature accepts.
@@ -70,6 +72,8 @@ pub(crate) struct Shorts {
     pub(crate) prefilter: Prefilter,
     /// Those with the same gate together.
     pub(crate) by_gate: Box<[Vec<u32>]>,
+    /// The first of each.
+    pub(crate) gates: Blocks,
 }
 
 impl Shorts {
@@ -82,7 +86,8 @@ impl Shorts {
                 None => by_gate.push(vec![signature]),
             }
         }
-        Self { prefilter, by_gate: by_gate.into() }
+        let gates = Blocks::of(&rules.gates, by_gate.iter().map(|those| those[0]));
+        Self { prefilter, by_gate: by_gate.into(), gates }
     }
 }
 
@@ -255,6 +260,7 @@ impl PacketGroup {
         Self {
             payload: payload.build(before.map(|before| &before.payload)),
             shorts: Shorts::of(rules, shorts.build(before.map(|before| &before.shorts.prefilter)), &short_signatures),
+            direct_gates: Blocks::of(&rules.gates, direct.iter().copied()),
             direct: direct.into(),
             addresses_only: addresses_only.into(),
             matched: PortPair::of(rules, matched.into_iter()),

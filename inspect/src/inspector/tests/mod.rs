@@ -1,5 +1,6 @@
 //! Whole conversations against rules: cut at every byte, out of order, repeated, and still the same answer.
 
+mod eligible;
 mod files;
 mod memory;
 mod notes;

@@ -19,6 +19,9 @@ const FEW: usize = 4;
 /// Places that are compared together.
 const BLOCK: usize = 32;
 
+/// Places that are looked up together.
+const MANY: usize = 16;
+
 impl Pairs {
     pub(super) fn of(starts: impl Iterator<Item = [u8; 2]>) -> Self {
         let mut pairs: Vec<[u8; 2]> = starts.map(|pair| pair.map(fold)).collect();
@@ -42,20 +45,37 @@ impl Pairs {
     pub(super) fn pass(&self, text: &[u8], from: usize, hit: &mut impl FnMut(usize)) {
         match self {
             Self::Few(few) => few_pass(few, text, from, hit),
-            Self::Many(bits) => {
-                for (index, pair) in text.get(from..).unwrap_or_default().windows(2).enumerate() {
-                    let number = u16::from_le_bytes([fold(pair[0]), fold(pair[1])]);
-                    if bits[usize::from(number >> 6)] >> (number & 63) & 1 != 0 {
-                        hit(from + index);
-                    }
-                }
-            }
+            Self::Many(bits) => many_pass(bits, text, from, hit),
         }
     }
 }
 
 fn fold(byte: u8) -> u8 {
     byte | FOLD as u8
+}
+
+/// Places of a block are looked at without a branch for each.
+#[inline(never)]
+fn many_pass(bits: &[u64; 1 << 10], text: &[u8], from: usize, hit: &mut impl FnMut(usize)) {
+    let bit = |first: u8, second: u8| {
+        let number = u16::from_le_bytes([fold(first), fold(second)]);
+        bits[usize::from(number >> 6)] >> (number & 63) & 1
+    };
+    let mut place = from;
+    while let Some(block) = text.get(place..place + MANY + 1).and_then(|block| <&[u8; MANY + 1]>::try_from(block).ok())
+    {
+        let mut found = (0..MANY).fold(0, |found, index| found | bit(block[index], block[index + 1]) << index);
+        while found != 0 {
+            hit(place + found.trailing_zeros() as usize);
+            found &= found - 1;
+        }
+        place += MANY;
+    }
+    for (index, pair) in text.get(place..).unwrap_or_default().windows(2).enumerate() {
+        if bit(pair[0], pair[1]) != 0 {
+            hit(place + index);
+        }
+    }
 }
 
 /// Blocks are compared in vectors.
