@@ -22,6 +22,7 @@ const ALLOWED: [(&str, &[&str], &[&str]); 4] = [
             "md-5",
             "memchr",
             "regex-automata",
+            "regex-syntax",
             "sha1",
             "sha2",
         ],

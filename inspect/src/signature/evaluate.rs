@@ -46,6 +46,7 @@ impl<'w> Evaluation<'w> {
     /// Runs all steps over `data`, which begins `base` bytes into its buffer.
     pub(crate) fn run_at(&mut self, steps: &[Step], data: &[u8], base: u64) -> Outcome {
         self.base = base;
+        self.caches.turn();
         self.steps(steps, data, 0)
     }
 
@@ -217,7 +218,9 @@ impl<'w> Evaluation<'w> {
             return Outcome::NoMatch;
         }
         let outer = std::mem::take(&mut self.base);
+        self.caches.turn();
         let outcome = self.steps(&base64.steps, &decoded, 0);
+        self.caches.turn();
         self.base = outer;
         outcome
     }

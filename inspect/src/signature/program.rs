@@ -82,6 +82,21 @@ impl Op {
         }
     }
 
+    /// Whether it may fail from where the match before it ended, and hold from where a later one would have. A pattern that
+    /// may stand anywhere behind a place is not so: whatever it finds behind a later one, it finds behind an earlier one too,
+    /// and goes through all that it finds.
+    fn is_choosy(&self) -> bool {
+        match self {
+            Op::Content(content) => content.is_relative() && (content.negated || content.within.is_some()),
+            _ => self.is_relative(),
+        }
+    }
+
+    /// Whether what follows starts from a place that it finds by itself, wherever the match before it ended.
+    fn finds_its_place(&self) -> bool {
+        matches!(self, Op::ByteJump(_) | Op::ByteExtract(_) | Op::ByteMath(_)) && !self.is_relative()
+    }
+
     /// Whether it can match at more than one place.
     fn is_search(&self) -> bool {
         match self {
@@ -93,7 +108,7 @@ impl Op {
 }
 
 /// Marks the steps whose other occurrences are worth a try: those from whose end a later step starts, with no other
-/// search in between.
+/// search in between, unless it is enough for that step to start from the first one.
 ///
 /// # Errors
 /// An expression that can be read forwards but not backwards.
@@ -111,7 +126,10 @@ pub(crate) fn link(ops: Vec<Op>) -> Result<Box<[Step]>, Cause> {
             }
             regex.settle();
         }
-        relative_follows |= step.op.is_relative();
+        if step.op.finds_its_place() {
+            relative_follows = false;
+        }
+        relative_follows |= step.op.is_choosy();
     }
     Ok(steps.into_boxed_slice())
 }
@@ -217,4 +235,46 @@ pub(crate) enum StreamSide {
 pub(crate) struct StreamSize {
     pub(crate) side: StreamSide,
     pub(crate) size: Interval,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::content::Operand;
+    use super::*;
+
+    /// A pattern with a distance and a length within which it must end, where they are given.
+    fn content(distance: Option<i64>, within: Option<i64>, negated: bool) -> Op {
+        let mut content = Content::new(b"needle".to_vec(), negated);
+        (content.distance, content.within) = (distance.map(Operand::Literal), within.map(Operand::Literal));
+        Op::Content(content)
+    }
+
+    fn extract(relative: bool) -> Op {
+        let (size, offset) = (Operand::Literal(2), Operand::Literal(0));
+        let number = NumberAt { size, offset, relative, little_endian: false, text: None, bitmask: None };
+        Op::ByteExtract(Extract { number, multiplier: 1, align: 0, variable: 0 })
+    }
+
+    fn is_data_at() -> Op {
+        Op::IsDataAt { count: Operand::Literal(4), relative: true, negated: true }
+    }
+
+    fn retries(ops: Vec<Op>) -> Vec<bool> {
+        link(ops).map(|steps| steps.iter().map(|step| step.retry).collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn other_places_are_tried_where_they_can_help() {
+        let anywhere = || content(None, None, false);
+        let behind = || content(Some(0), None, false);
+        assert_eq!(retries(vec![anywhere(), anywhere()]), [false, false]);
+        // Whatever stands behind a later one stands behind the first one too.
+        assert_eq!(retries(vec![anywhere(), behind(), behind()]), [false, false, false]);
+        assert_eq!(retries(vec![anywhere(), content(None, Some(9), false), behind()]), [true, false, false]);
+        assert_eq!(retries(vec![anywhere(), content(Some(0), None, true)]), [true, false]);
+        assert_eq!(retries(vec![anywhere(), behind(), is_data_at()]), [false, true, false]);
+        // What is read at a place of its own says where to go on.
+        assert_eq!(retries(vec![anywhere(), extract(false), is_data_at()]), [false, false, false]);
+        assert_eq!(retries(vec![anywhere(), extract(true), is_data_at()]), [true, false, false]);
+    }
 }

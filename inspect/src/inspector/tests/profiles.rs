@@ -65,8 +65,8 @@ fn contradicting_bytes_meet_the_stream_policy() {
 #[test]
 fn spent_work_meets_the_budget_policy() {
     let text = concat!(
-        r#"alert tcp any any -> any any (content:"aaaa"; content:"a"; distance:0; content:"a"; distance:0; "#,
-        r#"content:"a"; distance:0; content:"a"; distance:0; content:"b"; distance:0; sid:2;)"#
+        r#"alert tcp any any -> any any (content:"aaaa"; content:"a"; within:900; content:"a"; within:900; "#,
+        r#"content:"a"; within:900; content:"a"; within:900; content:"b"; within:900; sid:2;)"#
     );
     let rules = rules(&format!("{ATTACK}\n{text}"));
     for (mode, policy, expected) in OUTCOMES {

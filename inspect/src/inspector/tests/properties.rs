@@ -4,11 +4,18 @@ use super::*;
 use crate::limits::WORK_PER_PACKET;
 use proptest::prelude::*;
 
-/// A rule of a few contents: pattern, case, negation, and whether it follows the one before.
-type Contents = Vec<(String, bool, bool, bool)>;
+/// A rule of a few contents: pattern, case, negation, and how it follows the one before.
+type Contents = Vec<(String, bool, bool, Follows)>;
+
+/// Bytes that are left out behind the match before, and bytes from there within which it must end.
+type Follows = Option<(usize, Option<usize>)>;
+
+fn follows() -> impl Strategy<Value = Follows> {
+    prop::option::of((0usize..3, prop::option::of(5usize..12)))
+}
 
 fn contents() -> impl Strategy<Value = Contents> {
-    proptest::collection::vec(("[abcA]{1,5}", any::<bool>(), prop::bool::weighted(0.2), any::<bool>()), 1..4)
+    proptest::collection::vec(("[abcA]{1,5}", any::<bool>(), prop::bool::weighted(0.2), follows()), 1..5)
 }
 
 fn rule(contents: &Contents, sid: usize) -> String {
@@ -18,17 +25,20 @@ fn rule(contents: &Contents, sid: usize) -> String {
         if *nocase {
             text.push_str("nocase; ");
         }
-        if *follows && index > 0 {
-            text.push_str("distance:0; ");
+        if let Some((distance, within)) = follows.filter(|_| index > 0) {
+            text.push_str(&format!("distance:{distance}; "));
+            within.iter().for_each(|within| text.push_str(&format!("within:{within}; ")));
         }
     }
     format!("alert tcp-pkt any any -> any any ({text}sid:{sid};)\n")
 }
 
 /// Whether the contents from `index` on can be placed in the text, the previous match ending at `at`.
-fn holds(contents: &[(String, bool, bool, bool)], index: usize, text: &[u8], at: usize) -> bool {
+fn holds(contents: &[(String, bool, bool, Follows)], index: usize, text: &[u8], at: usize) -> bool {
     let Some((pattern, nocase, negated, follows)) = contents.get(index) else { return true };
-    let from = if *follows && index > 0 { at } else { 0 };
+    let follows = follows.filter(|_| index > 0);
+    let from = follows.map_or(0, |(distance, _)| at + distance);
+    let end = follows.and_then(|(_, within)| Some(from + within?)).unwrap_or(text.len());
     let fits = |place: usize| {
         let window = text.get(place..place + pattern.len());
         window.is_some_and(|window| match nocase {
@@ -36,7 +46,7 @@ fn holds(contents: &[(String, bool, bool, bool)], index: usize, text: &[u8], at:
             false => window == pattern.as_bytes(),
         })
     };
-    let mut places = (from..text.len()).filter(|&place| fits(place));
+    let mut places = (from..text.len()).filter(|&place| fits(place) && place + pattern.len() <= end);
     if *negated {
         return places.next().is_none() && holds(contents, index + 1, text, at);
     }

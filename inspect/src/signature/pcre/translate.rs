@@ -29,16 +29,38 @@ pub(crate) struct Reading {
 /// # Errors
 /// What it holds that is not supported.
 pub(crate) fn translate(pattern: &str, reading: Reading) -> Result<Translated, String> {
-    let mut translator = Translator {
-        input: pattern.as_bytes(),
-        at: 0,
-        out: String::new(),
-        reading,
-        needs_backtracking: false,
-        groups: Vec::new(),
-    };
+    let mut translator = Translator::new(pattern, reading, Aim::Same);
     translator.pattern()?;
     Ok(Translated { pattern: translator.out, needs_backtracking: translator.needs_backtracking })
+}
+
+/// Writes `pattern` anew as one that a finite automaton can do, and that matches wherever the pattern does, and maybe
+/// elsewhere: without what it asks of its surroundings, with anything in place of a reference, and with groups that may give
+/// back what they have taken.
+///
+/// # Errors
+/// What it holds that is not supported.
+pub(crate) fn approximate(pattern: &str, reading: Reading) -> Result<String, String> {
+    let mut translator = Translator::new(pattern, reading, Aim::Wider);
+    translator.pattern()?;
+    Ok(translator.out)
+}
+
+/// What the pattern that is written is to match.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    Same,
+    /// At least as much, by what a finite automaton can do.
+    Wider,
+}
+
+/// A group that is not closed yet.
+#[derive(Clone, Copy, Debug)]
+struct Open {
+    /// Length of what was written before a group of which nothing is to be left.
+    dropped_from: Option<usize>,
+    /// The letters in force before it, as they are again behind it.
+    reading: Reading,
 }
 
 /// A pattern while it is read.
@@ -50,9 +72,49 @@ pub(super) struct Translator<'p> {
     needs_backtracking: bool,
     /// The names of the capturing groups so far, empty for those without.
     groups: Vec<String>,
+    aim: Aim,
+    /// The groups around the place that is read.
+    open: Vec<Open>,
 }
 
-impl Translator<'_> {
+impl<'p> Translator<'p> {
+    fn new(pattern: &'p str, reading: Reading, aim: Aim) -> Self {
+        Self {
+            input: pattern.as_bytes(),
+            at: 0,
+            out: String::new(),
+            reading,
+            needs_backtracking: false,
+            groups: Vec::new(),
+            aim,
+            open: Vec::new(),
+        }
+    }
+
+    /// A group begins. `is_dropped` if nothing of it is to be left.
+    fn open(&mut self, is_dropped: bool) {
+        let dropped_from = is_dropped.then_some(self.out.len());
+        self.open.push(Open { dropped_from, reading: self.reading });
+    }
+
+    fn close(&mut self) {
+        self.out.push(')');
+        let Some(open) = self.open.pop() else { return };
+        self.reading = open.reading;
+        if let Some(length) = open.dropped_from {
+            self.out.truncate(length);
+            // What may follow repeats something.
+            self.out.push_str("(?:)");
+        }
+    }
+
+    fn reference(&mut self, number: impl std::fmt::Display) {
+        self.needs_backtracking = true;
+        match self.aim {
+            Aim::Same => self.out.push_str(&format!("(?:\\{number})")),
+            Aim::Wider => self.out.push_str("(?s:.*)"),
+        }
+    }
     pub(super) fn next(&mut self) -> Option<u8> {
         let byte = self.input.get(self.at).copied()?;
         self.at += 1;
@@ -86,7 +148,8 @@ impl Translator<'_> {
                 b'$' if self.reading.dollar_end_only => self.out.push_str("\\z"),
                 // Before a last line feed too.
                 b'$' => self.out.push_str("(?:\\n?\\z)"),
-                b'^' | b'.' | b'|' | b')' => self.out.push(char::from(byte)),
+                b')' => self.close(),
+                b'^' | b'.' | b'|' => self.out.push(char::from(byte)),
                 b'#' if self.reading.extended => while self.next().is_some_and(|byte| byte != b'\n') {},
                 _ if self.reading.extended && byte.is_ascii_whitespace() => {}
                 _ => self.literal(byte),
@@ -105,7 +168,9 @@ impl Translator<'_> {
             Some(b'+') => {
                 self.at += 1;
                 self.needs_backtracking = true;
-                self.out.push('+');
+                if self.aim == Aim::Same {
+                    self.out.push('+');
+                }
             }
             _ => {}
         }
@@ -133,6 +198,7 @@ impl Translator<'_> {
 
     fn group(&mut self) -> Result<(), String> {
         let Some(rest) = self.rest().strip_prefix(b"?") else {
+            self.open(false);
             self.out.push('(');
             self.groups.push(String::new());
             return Ok(());
@@ -152,9 +218,14 @@ impl Translator<'_> {
             [b'P', b'=', ..] => return self.named_reference(),
             _ => return self.flags(),
         };
-        self.needs_backtracking |= skip == 3 || matches!(rest[0], b'=' | b'!' | b'>');
+        let asks_around = skip == 3 || matches!(rest[0], b'=' | b'!');
+        self.needs_backtracking |= asks_around || rest[0] == b'>';
         self.at += skip;
-        self.out.push_str(written);
+        self.open(asks_around && self.aim == Aim::Wider);
+        match (self.aim, written) {
+            (Aim::Wider, "(?>") => self.out.push_str("(?:"),
+            _ => self.out.push_str(written),
+        }
         Ok(())
     }
 
@@ -163,6 +234,7 @@ impl Translator<'_> {
         self.at += if self.rest().starts_with(b"?P") { 3 } else { 2 };
         let name = self.name(|byte| matches!(byte, b'>' | b'\''))?;
         self.groups.push(name);
+        self.open(false);
         self.out.push('(');
         Ok(())
     }
@@ -181,8 +253,7 @@ impl Translator<'_> {
         let name = self.name(|byte| byte == b')')?;
         let group = self.groups.iter().position(|known| *known == name && !name.is_empty());
         let number = group.ok_or("a reference to a group that does not exist")? + 1;
-        self.needs_backtracking = true;
-        self.out.push_str(&format!("(?:\\{number})"));
+        self.reference(number);
         Ok(())
     }
 
@@ -191,6 +262,7 @@ impl Translator<'_> {
         self.at += 1;
         let mut flags = String::new();
         let mut negated = false;
+        let outside = self.reading;
         loop {
             match self.next() {
                 Some(b'-') => {
@@ -208,7 +280,10 @@ impl Translator<'_> {
                     match (end, flags) {
                         (b')', "") => {}
                         (b')', _) => self.out.push_str(&format!("(?{flags})")),
-                        _ => self.out.push_str(&format!("(?{flags}:")),
+                        _ => {
+                            self.open.push(Open { dropped_from: None, reading: outside });
+                            self.out.push_str(&format!("(?{flags}:"));
+                        }
                     }
                     return Ok(());
                 }
@@ -241,8 +316,7 @@ impl Translator<'_> {
             }
             b'E' => {}
             b'1'..=b'9' if !self.rest().first().is_some_and(u8::is_ascii_digit) => {
-                self.needs_backtracking = true;
-                self.out.push_str(&format!("(?:\\{})", char::from(byte)));
+                self.reference(char::from(byte));
             }
             b'g' => self.numbered_reference()?,
             b'G' | b'K' | b'k' | b'p' | b'P' | b'X' | b'C' => {
@@ -269,8 +343,7 @@ impl Translator<'_> {
             }
             _ => return Err("\\g of a kind that is not supported".to_owned()),
         };
-        self.needs_backtracking = true;
-        self.out.push_str(&format!("(?:\\{})", char::from(digit)));
+        self.reference(char::from(digit));
         Ok(())
     }
 

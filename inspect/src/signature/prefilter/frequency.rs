@@ -44,10 +44,10 @@ pub(super) fn gram(bytes: [u8; 4]) -> u32 {
 }
 
 /// Folds ASCII case (and, harmlessly for a filter, some marks) of four bytes at once.
-pub(super) const FOLD: u32 = 0x2020_2020;
+pub(crate) const FOLD: u32 = 0x2020_2020;
 
 /// A higher number is commoner.
-pub(super) fn commonness(bytes: [u8; 4]) -> u32 {
+pub(crate) fn commonness(bytes: [u8; 4]) -> u32 {
     static GRAMS: OnceLock<HashMap<u32, u32>> = OnceLock::new();
     let grams = GRAMS.get_or_init(|| {
         let mut grams = HashMap::new();

@@ -25,7 +25,8 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use frequency::{commonness, gram};
+use frequency::gram;
+pub(crate) use frequency::{FOLD, commonness};
 use grams::Grams;
 use pairs::Pairs;
 use table::{Entry, Table};
@@ -252,7 +253,7 @@ impl Prefilter {
         work: &mut Work,
         found: impl FnMut(u32, usize),
     ) {
-        let mut search = Search { text, old, work, seen: [u32::MAX; SEEN], found };
+        let mut search = Search::new(text, old, work, found);
         if let Some(grams) = &self.grams {
             grams.pass(text, &mut |hit| {
                 if let Some(place) = hit.at_first() {
@@ -279,13 +280,13 @@ impl Prefilter {
         work: &mut Work,
         found: impl FnMut(u32, usize),
     ) {
-        self.pass_near(near, &mut Search { text, old, work, seen: [u32::MAX; SEEN], found });
+        self.pass_near(near, &mut Search::new(text, old, work, found));
     }
 
     fn pass_near<F: FnMut(u32, usize)>(&self, near: Range<usize>, search: &mut Search<'_, F>) {
         if let Some((pairs, table)) = &self.near_pairs {
             let near = near.start.min(search.text.len())..near.end.min(search.text.len());
-            search.text = &search.text[..near.end];
+            search.turn(&search.text[..near.end]);
             pairs.pass(search.text, near.start, &mut |place| self.compare(table, place, search));
         }
     }
@@ -298,14 +299,16 @@ impl Prefilter {
         place: usize,
         search: &mut Search<'_, F>,
     ) {
-        if search.work.is_spent() {
+        if search.settled[KEY - 2].contains(&place) || search.work.is_spent() {
             return;
         }
         let eight = table::eight(search.text, place);
-        let entries = table.entries(eight);
-        // Runs of one byte, as in padding, ask about the same entries at each place: they are near then.
+        let (entries, before) = (table.entries(eight), table::before(search.text, place));
+        if eight == eight.rotate_left(8) {
+            search.settle::<KEY>(place);
+        }
         search.work.done += 2 + entries.len() as u64 / 2;
-        for entry in entries.iter().filter(|entry| entry.agrees(eight)) {
+        for entry in entries.iter().filter(|entry| entry.agrees(eight, before)) {
             if search.seen[entry.pattern as usize % SEEN] == entry.pattern {
                 continue;
             }
@@ -330,6 +333,12 @@ impl Prefilter {
 /// Patterns that a search remembers to have found.
 const SEEN: usize = 16;
 
+/// Bytes around a place, on either side, that a comparison can look at: patterns that hang on less than four bytes have no
+/// more than four.
+const fn reach(key: usize) -> usize {
+    8 + if key == 4 { PREFILTER_PATTERN_BYTES_MAX } else { 4 }
+}
+
 /// A search under way.
 struct Search<'s, F> {
     text: &'s [u8],
@@ -338,7 +347,39 @@ struct Search<'s, F> {
     work: &'s mut Work,
     /// Patterns that were found, by their lowest bits: a text that repeats one costs its signatures once.
     seen: [u32; SEEN],
+    /// Where the text is one byte again and again, the last such part that was met.
+    uniform: Range<usize>,
+    /// By the length of the table's keys, less 2: places in it that look just like one that was compared there.
+    settled: [Range<usize>; 3],
     found: F,
+}
+
+impl<'s, F> Search<'s, F> {
+    fn new(text: &'s [u8], old: usize, work: &'s mut Work, found: F) -> Self {
+        Self { text, old, work, seen: [u32::MAX; SEEN], uniform: 0..0, settled: [0..0, 0..0, 0..0], found }
+    }
+
+    /// Turns to another text.
+    fn turn(&mut self, text: &'s [u8]) {
+        (self.text, self.uniform, self.settled) = (text, 0..0, [0..0, 0..0, 0..0]);
+    }
+
+    /// The text is one byte again and again from a place on, as in padding or an empty disk. Where that goes on for longer than
+    /// comparisons reach, they all come to the same: one of them will do, this one if it is the first of them.
+    fn settle<const KEY: usize>(&mut self, place: usize) {
+        if place >= self.uniform.end {
+            let byte = self.text[place];
+            let (before, behind) = self.text.split_at(place);
+            let back = before.iter().rev().take(reach(4)).take_while(|&&other| other == byte).count();
+            let ahead = behind.iter().position(|&other| other != byte).unwrap_or(behind.len());
+            self.work.done += ahead as u64 / 4;
+            self.uniform = place - back..place + ahead;
+        }
+        let reach = reach(KEY);
+        if place >= self.uniform.start + reach && place + reach <= self.uniform.end && place >= self.old {
+            self.settled[KEY - 2] = place + 1..self.uniform.end - reach + 1;
+        }
+    }
 }
 
 #[cfg(test)]
@@ -458,6 +499,42 @@ mod tests {
             let mut work = Work::of(u64::MAX);
             filter.scan(&text, 0, 0..0, &mut work, |_, _| {});
             assert!(work.done / 20 < text.len() as u64, "{} for {} bytes", work.done, text.len());
+        }
+    }
+
+    #[test]
+    fn what_is_one_byte_all_along_costs_next_to_nothing() {
+        // All of these hang on zeros.
+        let patterns: Vec<Vec<u8>> = (1..60u8)
+            .flat_map(|byte| {
+                [[&[byte][..], &[0; 7]].concat(), [&[0; 9][..], &[byte]].concat(), vec![0; usize::from(byte) + 3]]
+            })
+            .chain([vec![0; 2], vec![7, 0], vec![0, 7]])
+            .collect();
+        let mut builder = Builder::default();
+        for (index, pattern) in (0..).zip(&patterns) {
+            builder.add(pattern, None, index);
+        }
+        let filter = builder.build(None);
+        let mut work = Work::of(u64::MAX);
+        filter.scan(&[0; 100_000], 0, 0..0, &mut work, |_, _| {});
+        assert!(work.done < 200_000, "{}", work.done);
+        for length in [1, 8, 71, 72, 73, 143, 144, 145, 146, 300] {
+            for old in [0, 1, length / 2, length] {
+                let text = [&[1; 3][..], &vec![0; length], &[7; 2], &vec![0; length], &[9]].concat();
+                let fresh =
+                    |pattern: &[u8], place: usize| text[place..].starts_with(pattern) && place + pattern.len() > old;
+                let naive: BTreeSet<u32> = (0u32..)
+                    .zip(&patterns)
+                    .filter(|(_, pattern)| (0..text.len()).any(|place| fresh(pattern, place)))
+                    .map(|(index, _)| index)
+                    .collect();
+                let mut hits = BTreeSet::new();
+                filter.scan(&text, old, 0..0, &mut Work::of(u64::MAX), |signature, _| {
+                    hits.insert(signature);
+                });
+                assert_eq!(hits, naive, "{length} zeros, {old} bytes old");
+            }
         }
     }
 

@@ -2,9 +2,6 @@
 
 use std::sync::Arc;
 
-/// [`super::frequency::FOLD`] for eight bytes.
-const FOLD_EIGHT: u64 = 0x2020_2020_2020_2020;
-
 /// Patterns by the first `KEY` bytes of a run of theirs. A copy shares everything.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table<const KEY: usize> {
@@ -17,29 +14,56 @@ pub(super) struct Table<const KEY: usize> {
 /// A run of a pattern.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    /// Up to eight bytes of the pattern from the run on, folded, and which bits of them count.
+    /// Up to eight bytes of the pattern from the run on, in lower case, and which bits of them count.
     value: u64,
     mask: u64,
     pub(super) pattern: u32,
     /// Offset of the run in the pattern.
     pub(super) offset: u16,
+    /// The pattern's byte before the run, in lower case, or [`NONE_BEFORE`]. What hangs on a run of zeros mostly differs there.
+    before: u16,
 }
+
+/// No byte: the run is the pattern's beginning, or the text's.
+pub(super) const NONE_BEFORE: u16 = 0x100;
 
 impl Entry {
     pub(super) fn new(bytes: &[u8], offset: usize, pattern: u32) -> Self {
         let count = bytes.len().saturating_sub(offset).min(8);
         let mask = if count == 8 { u64::MAX } else { (1 << (8 * count)) - 1 };
-        Self { value: eight(bytes, offset) & mask, mask, pattern, offset: u16::try_from(offset).unwrap_or(0) }
+        let before = before(bytes, offset);
+        Self { value: eight(bytes, offset) & mask, mask, pattern, offset: u16::try_from(offset).unwrap_or(0), before }
     }
 
-    /// Whether eight folded bytes of a text can be those of the pattern from the run on.
+    /// Whether eight bytes of a text in lower case can be those of the pattern from the run on, and the byte before them.
     #[inline(always)]
-    pub(super) fn agrees(&self, eight: u64) -> bool {
-        (eight ^ self.value) & self.mask == 0
+    pub(super) fn agrees(&self, eight: u64, before: u16) -> bool {
+        (eight ^ self.value) & self.mask == 0 && (self.before == before || self.before == NONE_BEFORE)
     }
 }
 
-/// Eight bytes of a text from a place on, folded; zeros behind its end.
+/// The byte before a place of a text, in lower case.
+#[inline(always)]
+pub(super) fn before(text: &[u8], place: usize) -> u16 {
+    let byte = place.checked_sub(1).and_then(|before| text.get(before));
+    byte.map_or(NONE_BEFORE, |byte| u16::from(byte.to_ascii_lowercase()))
+}
+
+/// Eight bytes with ASCII letters in lower case and all others as they are. Where nothing but a pass over the text depends on
+/// it, more is folded; here the spaces of indented lines would be taken for the zeros that binary patterns are full of.
+#[inline(always)]
+fn lower(bytes: u64) -> u64 {
+    const EACH: u64 = 0x0101_0101_0101_0101;
+    const TOP: u64 = 0x80 * EACH;
+    // A byte's highest bit is set by the sum if its other seven reach a bound.
+    let seven = bytes & !TOP;
+    let from_a = seven + (0x80 - b'A' as u64) * EACH;
+    let behind_z = seven + (0x7f - b'Z' as u64) * EACH;
+    let is_upper = !bytes & (from_a ^ behind_z) & TOP;
+    bytes | is_upper >> 2
+}
+
+/// Eight bytes of a text from a place on, in lower case; zeros behind its end.
 #[inline(always)]
 pub(super) fn eight(text: &[u8], place: usize) -> u64 {
     let bytes = match text.get(place..place + 8).and_then(|bytes| <[u8; 8]>::try_from(bytes).ok()) {
@@ -52,7 +76,7 @@ pub(super) fn eight(text: &[u8], place: usize) -> u64 {
             bytes
         }
     };
-    u64::from_le_bytes(bytes) | FOLD_EIGHT
+    lower(u64::from_le_bytes(bytes))
 }
 
 impl<const KEY: usize> Table<KEY> {
@@ -76,10 +100,26 @@ impl<const KEY: usize> Table<KEY> {
         (eight & (u64::MAX >> (64 - 8 * KEY))).wrapping_mul(0x9E37_79B9_7F4A_7C15)
     }
 
-    /// What may hang on a run, of which eight folded bytes are given.
+    /// What may hang on a run, of which eight bytes are given in lower case.
     #[inline(always)]
     pub(super) fn entries(&self, eight: u64) -> &[Entry] {
         let bucket = (Self::hash(eight) >> self.starts_shift) as usize;
         &self.entries[self.starts[bucket] as usize..self.starts[bucket + 1] as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_letters_are_folded() {
+        for byte in 0..=255u8 {
+            for place in 0..8 {
+                let mut text = [byte.wrapping_mul(37).wrapping_add(11); 8];
+                text[place] = byte;
+                assert_eq!(eight(&text, 0), u64::from_le_bytes(text.map(|byte| byte.to_ascii_lowercase())));
+            }
+        }
     }
 }

@@ -237,11 +237,23 @@ fn alerts_are_bounded() {
 #[test]
 fn hostile_backtracking_ends() {
     let rules = rules(concat!(
-        r#"alert tcp any any -> any any (content:"a"; content:"a"; distance:0; content:"a"; distance:0; content:"a"; "#,
-        r#"distance:0; content:"a"; distance:0; content:"b"; distance:0; sid:1;)"#
+        r#"alert tcp any any -> any any (content:"a"; content:"a"; within:900; content:"a"; within:900; content:"a"; "#,
+        r#"within:900; content:"a"; within:900; content:"b"; within:900; sid:1;)"#
     ));
     let (verdict, _) = tcp(&[b'a'; 1400]).show(&mut inspector(Mode::Prevent), &rules, 0);
     assert_eq!(verdict, Verdict::Drop(Refused::Budget));
+}
+
+#[test]
+fn patterns_that_may_stand_anywhere_behind_one_another_are_gone_through_once() {
+    let rules = rules(concat!(
+        r#"alert tcp any any -> any any (content:"a"; content:"a"; distance:0; content:"a"; distance:0; content:"a"; "#,
+        r#"distance:0; content:"a"; distance:0; content:"b"; distance:0; sid:1;)"#
+    ));
+    let (verdict, sids) = tcp(&[b'a'; 1400]).show(&mut inspector(Mode::Prevent), &rules, 0);
+    assert_eq!((verdict, sids), (Verdict::Forward, vec![]));
+    let (_, sids) = tcp(&[&[b'a'; 1400][..], b"b"].concat()).show(&mut inspector(Mode::Prevent), &rules, 0);
+    assert_eq!(sids, [1]);
 }
 
 #[test]
