@@ -1,12 +1,15 @@
 //! What hostile payload costs beside benign payload, per byte of frames:
-//! `cargo bench -p inspect --bench hostile [-- RULES [WAY [TEXT]]]`; with words of names, of those ways and texts only.
+//! `cargo bench -p inspect --bench hostile [-- RULES [WAY [TEXT [SECONDS]]]]`; with words of names, of those ways and texts
+//! only, each for so many seconds, which a profiler needs.
 //!
 //! The hostile texts are written from what the rule set searches for: runs that nearly match, whatever makes most
 //! signatures candidates, regular expressions that run long. Each goes by every way on which a prefilter stands, beside a
 //! benign text of the same shape, by turns with it, so that what else the machine does falls on both; and there are shapes
 //! that are hostile by themselves. Processor time, in nanoseconds; `work` is what the engine itself counts per byte;
 //! `refused` are flows that ran out of budget or broke a bound, whose later frames are not counted, neither their bytes
-//! nor their cost. Ways of short flows show what a guest gains that opens a new one each time.
+//! nor their cost. As a short flow costs more per byte than a long one, whatever it carries, a hostile flow is compared with
+//! a benign one of as many frames; the second ratio is that to benign flows of full length. Ways of short flows show what a
+//! guest gains that opens a new one each time.
 
 mod talk;
 
@@ -22,15 +25,20 @@ use talk::{MSS, Shown, Talk, processor_ns};
 /// Bytes of a text.
 const TEXT_BYTES: usize = 48 * 1024;
 
-/// Processor time that each line measures at least, and that one turn takes at least.
+/// Processor time that each line measures at least, unless told otherwise, and that one turn takes at least.
 const LEAST_NS: f64 = 90e6;
 const TURN_NS: f64 = 15e6;
 
 const BENIGN: &str = "The quick brown fox jumps over the lazy dog, and the rest of this page says what pages say all day: \
     welcome, sign in, search for more, read our privacy policy; copyright by the authors, all rights reserved. ";
 
-/// What is searched for, each with its number of signatures.
-type Patterns = Vec<(Vec<u8>, usize)>;
+/// What is searched for.
+struct Patterns {
+    /// What signatures are found by, each with the number of them.
+    found_by: Vec<(Vec<u8>, usize)>,
+    /// All that each asks for, the last first.
+    demands: Vec<Vec<u8>>,
+}
 
 /// How a text reaches the engine.
 #[derive(Clone, Copy)]
@@ -78,31 +86,31 @@ const WAYS: [Way; 12] = [
     },
     Way {
         name: "file.data, a connection per kilobyte",
-        patterns: |rules| rules.buffer_patterns(Buffer::FileData),
+        patterns: |rules| of_buffer(rules, Buffer::FileData),
         wrap: |index, text| answer(index, &piece(index, text)[..1024], ""),
     },
     Way {
         name: "http.uri",
-        patterns: |rules| rules.buffer_patterns(Buffer::HttpUri),
+        patterns: |rules| of_buffer(rules, Buffer::HttpUri),
         wrap: |index, text| requests(index, text, |part| [b"GET /", part, b" HTTP/1.1\r\nHost: a\r\n\r\n"].concat()),
     },
     Way {
         name: "http.header",
-        patterns: |rules| rules.buffer_patterns(Buffer::HttpHeader),
+        patterns: |rules| of_buffer(rules, Buffer::HttpHeader),
         wrap: |index, text| {
             requests(index, text, |part| [b"GET / HTTP/1.1\r\nHost: a\r\nX: ", part, b"\r\n\r\n"].concat())
         },
     },
     Way {
         name: "http.user_agent",
-        patterns: |rules| rules.buffer_patterns(Buffer::HttpUserAgent),
+        patterns: |rules| of_buffer(rules, Buffer::HttpUserAgent),
         wrap: |index, text| {
             requests(index, text, |part| [b"GET / HTTP/1.1\r\nHost: a\r\nUser-Agent: ", part, b"\r\n\r\n"].concat())
         },
     },
     Way {
         name: "http.request_body",
-        patterns: |rules| rules.buffer_patterns(Buffer::HttpRequestBody),
+        patterns: |rules| of_buffer(rules, Buffer::HttpRequestBody),
         wrap: |index, text| {
             let head = format!("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", text.len());
             tcp(index, 80, Direction::ToServer, &[head.as_bytes(), text].concat())
@@ -110,12 +118,12 @@ const WAYS: [Way; 12] = [
     },
     Way {
         name: "file.data",
-        patterns: |rules| rules.buffer_patterns(Buffer::FileData),
+        patterns: |rules| of_buffer(rules, Buffer::FileData),
         wrap: |index, text| answer(index, text, ""),
     },
     Way {
         name: "dns.query",
-        patterns: |rules| rules.buffer_patterns(Buffer::DnsQuery),
+        patterns: |rules| of_buffer(rules, Buffer::DnsQuery),
         wrap: |index, text| {
             let mut talk = Talk::udp(index, 53);
             text.chunks(200).for_each(|name| talk.datagram(Direction::ToServer, &query(name)));
@@ -126,7 +134,14 @@ const WAYS: [Way; 12] = [
 
 fn payload(rules: &RuleSet, protocol: u8, direction: Direction) -> Patterns {
     let group = rules.group(protocol, 40_000, 9000, direction);
-    group.map(|group| rules.payload_patterns(group)).unwrap_or_default()
+    Patterns {
+        found_by: group.map(|group| rules.payload_patterns(group)).unwrap_or_default(),
+        demands: group.map(|group| rules.payload_demands(group)).unwrap_or_default(),
+    }
+}
+
+fn of_buffer(rules: &RuleSet, buffer: Buffer) -> Patterns {
+    Patterns { found_by: rules.buffer_patterns(buffer), demands: rules.buffer_demands(buffer) }
 }
 
 /// One segment's worth of a text, another one for each index.
@@ -178,8 +193,9 @@ fn gzip(text: &[u8]) -> Vec<u8> {
 }
 
 /// The hostile texts against what is searched for.
-fn texts(patterns: &[(Vec<u8>, usize)]) -> Vec<(&'static str, Vec<u8>)> {
-    let all: Vec<&[u8]> = patterns.iter().map(|(bytes, _)| &**bytes).collect();
+fn texts(patterns: &Patterns) -> Vec<(&'static str, Vec<u8>)> {
+    let Patterns { found_by, demands } = patterns;
+    let all: Vec<&[u8]> = found_by.iter().map(|(bytes, _)| &**bytes).collect();
     let spoilt = |bytes: &[u8]| {
         let mut bytes = bytes.to_vec();
         if let Some(last) = bytes.last_mut() {
@@ -189,7 +205,7 @@ fn texts(patterns: &[(Vec<u8>, usize)]) -> Vec<(&'static str, Vec<u8>)> {
     };
     let near: Vec<u8> = all.iter().flat_map(|bytes| spoilt(bytes)).collect();
     let longest = all.iter().max_by_key(|bytes| bytes.len()).copied().unwrap_or_default();
-    let common = patterns.iter().max_by_key(|(_, count)| *count).map(|(bytes, _)| &**bytes).unwrap_or_default();
+    let common = found_by.iter().max_by_key(|(_, count)| *count).map(|(bytes, _)| &**bytes).unwrap_or_default();
     let shortest: Vec<u8> =
         all.iter().filter(|bytes| bytes.len() < 6).flat_map(|bytes| bytes.iter().copied()).collect();
     let tails: Vec<u8> =
@@ -203,7 +219,30 @@ fn texts(patterns: &[(Vec<u8>, usize)]) -> Vec<(&'static str, Vec<u8>)> {
         ("the pattern with most signatures, again and again", repeated(common)),
         ("the longest pattern, nearly, again and again", repeated(&spoilt(longest))),
         ("patterns with tails for regular expressions", repeated(&tails)),
+        ("all that signatures ask for, the last first", repeated(&some_of(demands))),
+        (
+            "runs of one byte",
+            [0, 0xff, 0x90, b' ', b'A', b'0'].iter().flat_map(|&byte| [byte; TEXT_BYTES / 6]).collect(),
+        ),
+        ("zeros", vec![0; TEXT_BYTES]),
+        // These two mean no harm; whole flows of them must get through.
+        ("source code", repeated(include_bytes!("hostile.rs"))),
+        ("a program", a_program()),
     ]
+}
+
+/// Bytes from the middle of this program.
+fn a_program() -> Vec<u8> {
+    let path = std::env::current_exe().expect("Linux tells it");
+    let bytes = std::fs::read(path).expect("it can be read");
+    bytes[bytes.len() / 2..].iter().copied().take(TEXT_BYTES).collect()
+}
+
+/// As many of some texts as a flow carries, from all over the list.
+fn some_of(texts: &[Vec<u8>]) -> Vec<u8> {
+    let step = texts.iter().map(Vec::len).sum::<usize>().div_ceil(TEXT_BYTES).max(1);
+    let some = texts.iter().step_by(step).flatten().copied().collect::<Vec<u8>>();
+    if some.is_empty() { b"x".to_vec() } else { some }
 }
 
 fn main() {
@@ -213,10 +252,10 @@ fn main() {
     let mut worst: f64 = 0.0;
     for way in WAYS.into_iter().filter(|way| way.name.contains(&only)) {
         let patterns = (way.patterns)(&rules);
-        if patterns.is_empty() {
+        if patterns.found_by.is_empty() {
             continue;
         }
-        println!("{}: {} patterns", way.name, patterns.len());
+        println!("{}: {} patterns", way.name, patterns.found_by.len());
         let page = repeated(BENIGN.as_bytes());
         let mut benign = Side::new(|index| (way.wrap)(index, &page));
         for (name, text) in texts(&patterns).into_iter().filter(|(name, _)| name.contains(&only_text)) {
@@ -248,7 +287,7 @@ fn main() {
 const GZIP: &str = "Content-Encoding: gzip\r\n";
 
 fn packed_bodies(rules: &RuleSet) -> [(&'static str, Vec<u8>); 2] {
-    let bodies = rules.buffer_patterns(Buffer::FileData).concat_patterns();
+    let bodies: Vec<u8> = rules.buffer_patterns(Buffer::FileData).into_iter().flat_map(|(bytes, _)| bytes).collect();
     [("packed patterns", gzip(&repeated(&bodies))), ("packed zeros, a thousand to one", gzip(&vec![0; 4 << 20]))]
 }
 
@@ -304,16 +343,6 @@ fn shapes() -> Vec<(&'static str, Shape)> {
     ]
 }
 
-trait Concat {
-    fn concat_patterns(&self) -> Vec<u8>;
-}
-
-impl Concat for Patterns {
-    fn concat_patterns(&self) -> Vec<u8> {
-        self.iter().flat_map(|(bytes, _)| bytes.iter().copied()).collect()
-    }
-}
-
 /// A text that packs about as well as pages do.
 fn page_of_words() -> Vec<u8> {
     let words: Vec<&str> = BENIGN.split(' ').collect();
@@ -331,6 +360,8 @@ fn query_of_labels() -> Vec<u8> {
 /// Flows of a kind, and what they have cost so far.
 struct Side {
     flows: Vec<Talk>,
+    /// Of each flow, so many frames are shown.
+    frames_max: usize,
     inspector: Inspector,
     shown: Shown,
     ns: f64,
@@ -339,14 +370,22 @@ struct Side {
 
 impl Side {
     fn new(flow: impl Fn(u32) -> Talk) -> Self {
-        let flows = (0..16).map(flow).collect();
+        Self::of((0..16).map(flow).collect(), usize::MAX)
+    }
+
+    fn of(flows: Vec<Talk>, frames_max: usize) -> Self {
         let inspector = Inspector::new(Settings::default());
-        Self { flows, inspector, shown: Shown::default(), ns: 0.0, work: 0 }
+        Self { flows, frames_max, inspector, shown: Shown::default(), ns: 0.0, work: 0 }
+    }
+
+    /// Nanoseconds per byte.
+    fn cost(&self) -> f64 {
+        self.ns / self.shown.bytes as f64
     }
 
     fn round(&mut self, rules: &RuleSet, shown: &mut Shown) {
         for (slot, flow) in (0u32..).zip(&self.flows) {
-            flow.show(&mut self.inspector, rules, slot, 0, shown);
+            flow.show(self.frames_max, &mut self.inspector, rules, slot, 0, shown);
             self.inspector.flow_ended(inspect::inspector::FlowSlot(slot));
         }
     }
@@ -367,8 +406,8 @@ impl Side {
     fn print(&self, ratio: &str, name: &str) {
         let (bytes, flows) = (self.shown.bytes as f64, self.shown.flows as f64);
         println!(
-            "{:9.2} ns/byte {ratio:8} {:7.2} work/byte {:8.0} bytes/flow {:5.1} % refused  {name}",
-            self.ns / bytes,
+            "{:9.2} ns/byte {ratio:17} {:7.2} work/byte {:8.0} bytes/flow {:5.1} % refused  {name}",
+            self.cost(),
             self.work as f64 / bytes,
             bytes / flows,
             self.shown.refused as f64 * 100.0 / flows,
@@ -376,16 +415,26 @@ impl Side {
     }
 }
 
-/// Shows hostile and benign flows by turns; how many times as much a byte of the hostile ones costs.
+/// Shows hostile and benign flows by turns; how many times as much a byte of the hostile ones costs as one of benign flows
+/// of as many frames.
 fn measure(rules: &RuleSet, name: &str, benign: &mut Side, flow: impl Fn(u32) -> Talk) -> f64 {
     let mut hostile = Side::new(flow);
+    let mut first = Shown::default();
+    hostile.round(rules, &mut first);
+    let frames_max = first.frames.div_ceil(first.flows) as usize;
+    let mut short = Side::of(std::mem::take(&mut benign.flows), frames_max);
     let before = (benign.ns, benign.shown.bytes);
-    while hostile.ns < LEAST_NS {
+    let least = talk::words().nth(3).and_then(|seconds| seconds.parse().ok());
+    while hostile.ns < least.map_or(LEAST_NS, |seconds: f64| seconds * 1e9) {
         hostile.turn(rules);
+        short.turn(rules);
+        std::mem::swap(&mut benign.flows, &mut short.flows);
         benign.turn(rules);
+        std::mem::swap(&mut benign.flows, &mut short.flows);
     }
-    let benign = (benign.ns - before.0) / (benign.shown.bytes - before.1) as f64;
-    let ratio = hostile.ns / hostile.shown.bytes as f64 / benign;
-    hostile.print(&format!("{ratio:6.1} x"), name);
+    benign.flows = short.flows;
+    let whole = (benign.ns - before.0) / (benign.shown.bytes - before.1) as f64;
+    let (ratio, to_whole) = (hostile.cost() / (short.ns / short.shown.bytes as f64), hostile.cost() / whole);
+    hostile.print(&format!("{ratio:6.1} x {to_whole:6.1} x"), name);
     ratio
 }

@@ -81,5 +81,5 @@ fn measure(rules: &RuleSet, name: &str, flow_count: u32, converse: impl Fn(&mut 
 fn play(inspector: &mut Inspector, rules: &RuleSet, slot: u32, converse: &impl Fn(&mut Talk), shown: &mut Shown) {
     let mut talk = Talk::tcp(slot, 80);
     converse(&mut talk);
-    talk.show(inspector, rules, slot, 0, shown);
+    talk.show(usize::MAX, inspector, rules, slot, 0, shown);
 }

@@ -68,33 +68,35 @@ pub const PREFILTER_NEAR_BYTES_MAX: usize = 256;
 pub const SHORTS_LOOKED_AT_MAX: usize = 12;
 
 /// Work that parsers and verifying signatures may cost for one packet that brings payload, however small, in units of about a
-/// nanosecond. Real traffic decides how small it may be: of the captures that Suricata's tests come with, one remote procedure
-/// call takes 55,000 units for 600 bytes, and 5,000 for each packet of 54 bytes over a whole connection.
-pub const WORK_PER_PACKET: u64 = 10_000;
+/// nanosecond. Real traffic decides how small it may be: of the captures that Suricata's tests come with, one connection of
+/// remote procedure calls takes 10,000 units for every second packet, of 84 bytes, and once 30,000 for 600 bytes.
+pub const WORK_PER_PACKET: u64 = 7_500;
 
 /// The same for a packet without payload.
-pub const WORK_PER_BARE_PACKET: u64 = 1_000;
+pub const WORK_PER_BARE_PACKET: u64 = 500;
 
-/// Work per byte that a packet brings.
-pub const WORK_PER_BYTE: u64 = 20;
+/// Work per byte that a packet brings: five times what programs, libraries and pictures take, on an average of each.
+pub const WORK_PER_BYTE: u64 = 10;
 
-/// The same where the flow speaks a protocol that a parser reads: then benign bytes cost three times as much.
-pub const WORK_PER_PARSED_BYTE: u64 = 60;
+/// The same where the flow speaks a protocol that a parser reads: source code that is posted as a form takes up to so much, for
+/// as long as some signature has found its first pattern in it and waits for the rest.
+pub const WORK_PER_PARSED_BYTE: u64 = 20;
 
 /// Work per byte that a packet brings for unpacking it and for looking at what comes of it, beside the rest: a byte that is
 /// unpacked takes a little more than one, and pages are packed to a twentieth.
 pub const WORK_PER_PACKED_BYTE: u64 = 64;
 
-/// Work that a flow can save up while it is benign, for the packet that completes much at once: as much as 20 full
+/// Work that a flow can save up while it is benign, for the packet that completes much at once: as much as five full
 /// packets of a protocol that a parser reads may take.
-pub const WORK_SAVED_MAX: u64 = 2_000_000;
+pub const WORK_SAVED_MAX: u64 = 200_000;
 
 /// Work that a new flow is given.
-pub const WORK_SAVED_FIRST: u64 = 50_000;
+pub const WORK_SAVED_FIRST: u64 = 20_000;
 
 /// Work that it is given when it turns out to speak a protocol that a parser reads, for its first request, response or
-/// certificate: of real ones, one page of 9,550 bytes takes a million units under the rules of Emerging Threats Open.
-pub const WORK_RECOGNISED: u64 = 1_000_000;
+/// certificate, by which most signatures that it names are fetched for the first time: of real ones, a page takes 30,000 units
+/// for 779 bytes under the rules of Emerging Threats Open.
+pub const WORK_RECOGNISED: u64 = 50_000;
 
 /// Tallies of `threshold` and `detection_filter` per worker; 64 bytes each, so 8 MiB.
 pub const RATE_TALLIES_MAX: usize = 65_536;
@@ -169,9 +171,16 @@ pub const FLOW_BYTES_MAX: usize = 2 << 20;
 /// Bytes of these that all flows of one worker may hold.
 pub const FLOWS_BYTES_MAX: usize = 512 << 20;
 
-/// Signatures that wait for more of one transaction side or of one stream direction. Benign flows have some ten;
+/// Signatures that wait for more of one transaction side or of one stream direction. Benign flows have ten at most;
 /// forgetting one of them would be a way past it, so beyond this number the exception policy decides.
-pub const WAITING_MAX: usize = 256;
+pub const WAITING_MAX: usize = 64;
+
+/// Signatures that have matched one transaction side, or one stream direction lately, and are remembered for it, so that the
+/// same bytes are not told of again.
+pub const MATCHED_MAX: usize = 256;
+
+/// Numbers of one transaction side that are kept. A DNS answer has one for each record, of which a message holds some ten.
+pub const NUMBERS_PER_SIDE_MAX: usize = 256;
 
 /// Bits, and numbers, that signatures can set on one flow.
 pub const FLOW_BITS_MAX: usize = 64;

@@ -91,11 +91,19 @@ impl Talk {
         &mut self.sent[usize::from(by == Direction::ToClient)]
     }
 
-    /// Shows the flow to an inspector, until it is refused. It stays open.
-    pub fn show(&self, inspector: &mut Inspector, rules: &RuleSet, slot: u32, now_ms: u64, shown: &mut Shown) {
+    /// Shows the flow's first frames to an inspector, until it is refused. It stays open.
+    pub fn show(
+        &self,
+        count: usize,
+        inspector: &mut Inspector,
+        rules: &RuleSet,
+        slot: u32,
+        now_ms: u64,
+        shown: &mut Shown,
+    ) {
         let mut alerts: Vec<Alert> = Vec::new();
         shown.flows += 1;
-        for (index, (direction, established, frame)) in self.frames.iter().enumerate() {
+        for (index, (direction, established, frame)) in self.frames.iter().take(count).enumerate() {
             alerts.clear();
             shown.bytes += frame.len() as u64;
             shown.frames += 1;

@@ -4,11 +4,12 @@
 //!
 //! A worker's time is shared among ports by what their frames take, so a hostile guest spends its own share; what the budget
 //! bounds is how long one packet, and one flow, can hold the worker. It must never end a connection that means no harm, and
-//! these differ by a hundred: under 32,000 rules a byte of bulk takes two units, and a page of some ten kilobytes a hundred a
-//! byte, since it is the first to meet most of the rules that it meets. So a packet is granted a little, since small ones
-//! cost more per byte, and some for each byte, more where a parser reads them; what it does not need its flow saves up for one
-//! that completes much at once; and a flow is given much once, when it turns out to speak a protocol that a parser reads.
-//! Unpacking is granted apart, by the bytes that came, so that it does not take from what signatures need.
+//! these differ by a hundred: under 32,000 rules a byte of most files takes one unit or two, and one of source code that is
+//! posted as a form up to fifty, as it holds what signatures are found by and these look at all of it with each packet. So a
+//! packet is granted a little, since small ones cost more per byte, and some for each byte, more where a parser reads them;
+//! what it does not need its flow saves up for one that completes much at once; and a flow is given some once, when it turns
+//! out to speak a protocol that a parser reads. Unpacking is granted apart, by the bytes that came, so that it does not take
+//! from what signatures need.
 
 use crate::inspector::Look;
 use crate::inspector::flow::Flow;

@@ -1,6 +1,7 @@
 //! Which signatures to look at for one packet.
 
 use crate::inspector::flow::{Eligible, Flow, Window, index};
+use crate::inspector::signature_set::{SignatureSet, take_all};
 use crate::inspector::transactions::{Body, TransactionSide};
 use crate::inspector::{Direction, Look};
 use crate::limits::{CANDIDATES_MAX, SHORTS_LOOKED_AT_MAX};
@@ -29,7 +30,16 @@ impl Candidate {
 /// Collects candidates; bounded.
 #[derive(Debug, Default)]
 pub(crate) struct Candidates {
-    found: Vec<Candidate>,
+    /// What most are: signatures that a pattern has named, because of the payload, and because of the side of a transaction
+    /// that was the first to name any.
+    fresh: [SignatureSet; 2],
+    fresh_count: usize,
+    /// That side, if any was named.
+    fresh_side: Option<u16>,
+    /// All others.
+    others: Vec<Candidate>,
+    /// All in their order.
+    sorted: Vec<Candidate>,
     /// Rules out most of what is found before anybody fetches the signature.
     glance: Glance,
     /// Scratch for a text with a dot before it.
@@ -45,41 +55,77 @@ pub(crate) struct Candidates {
 impl Candidates {
     /// Empties the collection for the packet at hand.
     pub(crate) fn begin(&mut self, look: &Look<'_>, flow: Option<&Flow>) {
-        self.found.clear();
+        if self.fresh_count > 0 {
+            let [one, other] = &mut self.fresh;
+            take_all(one, other, |_, _| {});
+        }
+        self.fresh.iter_mut().for_each(|set| set.resize(look.rules.len()));
+        (self.fresh_count, self.fresh_side) = (0, None);
+        self.others.clear();
         self.is_overrun = false;
         self.glance.turn(look.rules, look.flow_facts(flow), flow.map_or(0, Flow::protocols));
     }
 
     fn push(&mut self, look: &Look<'_>, candidate: Candidate) {
         self.uncounted_work += weight::GLANCE;
-        if self.found.last() == Some(&candidate) || !self.glance.admits(look.rules, candidate.signature, &look.facts) {
+        let set = self.set_for(&candidate);
+        if set.is_some_and(|set| self.fresh[set].contains(candidate.signature))
+            || !self.glance.admits(look.rules, candidate.signature, &look.facts)
+        {
             return;
         }
-        self.push_admitted(look, candidate);
+        self.push_admitted(look, candidate, set);
     }
 
-    fn push_admitted(&mut self, look: &Look<'_>, candidate: Candidate) {
+    /// Takes a candidate whose gate the packet passes. `set` is the index of the set that it belongs into.
+    fn push_admitted(&mut self, look: &Look<'_>, candidate: Candidate, set: Option<usize>) {
         if !look.profile.applies(candidate.signature) {
             return;
         }
-        if self.found.len() >= CANDIDATES_MAX {
-            self.uncounted_work += sorting_work(self.found.len());
-            self.found.sort_unstable_by_key(Candidate::key);
-            self.found.dedup();
-            if self.found.len() >= CANDIDATES_MAX / 2 {
-                self.is_overrun = true;
-                return;
-            }
+        if self.fresh_count + self.others.len() >= CANDIDATES_MAX {
+            self.is_overrun = true;
+            return;
         }
-        self.found.push(candidate);
+        match set {
+            Some(set) => {
+                self.fresh[set].insert(candidate.signature);
+                self.fresh_count += 1;
+            }
+            None => self.others.push(candidate),
+        }
+    }
+
+    /// The index of the set that a candidate belongs into, if one of them.
+    #[inline]
+    fn set_for(&mut self, candidate: &Candidate) -> Option<usize> {
+        match candidate.side {
+            _ if candidate.is_stale => None,
+            Candidate::NO_SIDE => Some(0),
+            side => (*self.fresh_side.get_or_insert(side) == side).then_some(1),
+        }
     }
 
     /// The candidates in the order in which signatures are considered, each once. Adds what sorting costs to `work`.
     pub(crate) fn sorted(&mut self, work: &mut u64) -> &[Candidate] {
-        *work += std::mem::take(&mut self.uncounted_work) + sorting_work(self.found.len());
-        self.found.sort_unstable_by_key(Candidate::key);
-        self.found.dedup();
-        &self.found
+        *work += std::mem::take(&mut self.uncounted_work) + sorting_work(self.others.len()) + self.fresh_count as u64;
+        self.others.sort_unstable_by_key(Candidate::key);
+        self.others.dedup();
+        let Self { fresh: [of_payload, of_side], fresh_side, others, sorted, .. } = self;
+        sorted.clear();
+        let mut others = others.iter().copied().peekable();
+        let mut merge = |candidate: Candidate| {
+            while let Some(other) = others.next_if(|other| other.key() < candidate.key()) {
+                sorted.push(other);
+            }
+            sorted.push(candidate);
+        };
+        let side = fresh_side.unwrap_or_default();
+        take_all(of_side, of_payload, |signature, is_of_side| {
+            merge(Candidate { signature, side: if is_of_side { side } else { Candidate::NO_SIDE }, is_stale: false });
+        });
+        sorted.extend(others);
+        self.fresh_count = 0;
+        &self.sorted
     }
 
     /// Candidates by the packet itself and the stream bytes that it has brought.
@@ -169,7 +215,7 @@ impl Candidates {
             });
         }
         self.uncounted_work += weight::GLANCE * left.len() as u64;
-        left.iter().for_each(|&signature| self.push_admitted(look, candidate(signature)));
+        left.iter().for_each(|&signature| self.push_admitted(look, candidate(signature), None));
         self.left = left;
     }
 

@@ -2,13 +2,17 @@
 
 use crate::alert::{Alert, AlertAction};
 use crate::inspector::candidates::Candidate;
-use crate::inspector::flow::{Flow, index};
+use crate::inspector::flow::{Flow, Window, index};
 use crate::inspector::judge::{Answer, Judge};
 use crate::inspector::memory::{FlowNotes, apply};
 use crate::inspector::{Decision, FlowFate, Inspector, Look, Mode};
-use crate::limits::{ALERTS_PER_PACKET_MAX, WAITING_MAX};
-use crate::signature::{Action, Known, RateKey, Rated, Signature, Track, Transports, Work, weight};
+use crate::limits::{ALERTS_PER_PACKET_MAX, TRANSACTION_SIDES_MAX};
+use crate::protocol::Status;
+use crate::signature::{Action, Known, RateKey, Rated, Signature, Track, Transports, Within, Work, weight};
 use crate::verdict::{Refused, Verdict};
+
+/// Candidates that look at one text from which on it is worth to note what runs of bytes it holds.
+const LOOKS_MANY: usize = 16;
 
 impl Inspector {
     /// Looks at the candidates in the order pass, drop, reject, alert, and decides.
@@ -24,20 +28,38 @@ impl Inspector {
         let mut candidates = std::mem::take(&mut self.candidates);
         let mut last_match = None;
         let flow_facts = look.flow_facts(flow.as_deref());
-        for &candidate in candidates.sorted(&mut work.done) {
-            let mut judge = Judge {
-                rules: look.rules,
-                facts: &look.facts,
-                flow_facts,
-                mode: look.profile.settings().mode,
-                now_ms: look.now_ms,
-                caches: &mut self.caches,
-                addresses: &self.addresses,
-                work_max: work.max,
-                work: &mut work.done,
-                transformed: &mut self.transformed,
+        let sorted = candidates.sorted(&mut work.done);
+        let is_recognising = flow.as_ref().is_some_and(|flow| flow.conversation.status() == Status::Recognising);
+        let has_runs = self.note_runs(look, sorted, flow.as_deref_mut(), work);
+        for &candidate in sorted {
+            let answer = if is_recognising && is_early(look, candidate) {
+                work.done += weight::GLANCE;
+                match (work.is_spent(), candidate.is_stale) {
+                    (true, _) => Answer::Exhausted,
+                    (false, true) => continue,
+                    (false, false) => Answer::Later(None),
+                }
+            } else {
+                let mut judge = Judge {
+                    rules: look.rules,
+                    facts: &look.facts,
+                    flow_facts,
+                    mode: look.profile.settings().mode,
+                    now_ms: look.now_ms,
+                    caches: &mut self.caches,
+                    addresses: &self.addresses,
+                    work_max: work.max,
+                    work: &mut work.done,
+                    witness: look.rules.witnesses[candidate.signature as usize],
+                    runs: has_runs.then_some(&self.runs),
+                    transformed: &mut self.transformed,
+                };
+                if judge.waits_in_vain(candidate, flow.as_deref()) {
+                    continue;
+                }
+                judge.look(candidate, flow.as_deref())
             };
-            let side = match judge.look(candidate, flow.as_deref()) {
+            let side = match answer {
                 // One packet, one match per signature and transaction.
                 Answer::Yes(side) if last_match == Some((candidate.signature, side)) => continue,
                 Answer::Yes(side) => side,
@@ -45,8 +67,7 @@ impl Inspector {
                 // Who waited for the stream goes on doing so for as long as it was granted.
                 Answer::Later(None) if candidate.is_stale => continue,
                 Answer::Later(side) => {
-                    // Those that wait already are gone through.
-                    work.done += WAITING_MAX as u64 / 4;
+                    work.done += weight::GLANCE;
                     if wait(candidate, side, look, flow.as_deref_mut()) {
                         continue;
                     }
@@ -76,6 +97,47 @@ impl Inspector {
         }
         self.candidates = std::mem::take(&mut candidates);
         decision
+    }
+
+    /// Where many candidates are to look at a text, notes what runs of bytes it holds, so that most need not. Answers whether
+    /// that is noted of stream and payload.
+    fn note_runs(&mut self, look: &Look<'_>, sorted: &[Candidate], flow: Option<&mut Flow>, work: &mut Work) -> bool {
+        if sorted.len() < LOOKS_MANY {
+            return false;
+        }
+        work.done += sorted.len() as u64;
+        let is_recognising = flow.as_ref().is_some_and(|flow| flow.conversation.status() == Status::Recognising);
+        let (mut of_payload, mut of_sides) = (0, [0; TRANSACTION_SIDES_MAX]);
+        for candidate in sorted.iter().filter(|candidate| !(is_recognising && is_early(look, **candidate))) {
+            match look.rules.witnesses[candidate.signature as usize].within {
+                Within::Unknown => {}
+                Within::Payload => of_payload += 1,
+                Within::Body(_) => {
+                    if let Some(count) = of_sides.get_mut(usize::from(candidate.side)) {
+                        *count += 1;
+                    }
+                }
+            }
+        }
+        let mut window = None;
+        if let Some(flow) = flow {
+            let are_many = flow.transactions.sides.iter_mut().zip(of_sides).filter(|(_, count)| *count >= LOOKS_MANY);
+            work.done += are_many.map(|(side, _)| side.note_runs() as u64).sum::<u64>();
+            window = Some(&flow.windows[index(look.view.direction)]).filter(|window| window.is_fresh());
+        }
+        if of_payload < LOOKS_MANY {
+            return false;
+        }
+        let payload = look.facts.payload;
+        let fresh_count = window.map_or(0, Window::fresh_count);
+        let texts =
+            [window.map_or(&[][..], |window| &window.bytes), if fresh_count == payload.len() { &[] } else { payload }];
+        self.runs.clear();
+        for text in texts {
+            self.runs.note(text);
+            work.done += text.len() as u64;
+        }
+        true
     }
 
     /// Lets a match take effect; `true` when nothing behind it counts any more.
@@ -147,6 +209,13 @@ impl Inspector {
         };
         self.rates.judge(rate, RateKey { signature: signature.identity, first, second }, look.now_ms)
     }
+}
+
+/// Whether a signature waits for what its flow turns out to speak, while that is not known: it is looked at then, as long as
+/// the flow's first bytes are still in the window.
+#[inline]
+fn is_early(look: &Look<'_>, candidate: Candidate) -> bool {
+    candidate.side == Candidate::NO_SIDE && look.rules.gates.asks_payload_of_protocol(candidate.signature)
 }
 
 /// Whether a match speaks about the whole flow rather than about one packet. A pattern in a TCP stream does, since the

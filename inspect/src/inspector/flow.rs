@@ -4,7 +4,7 @@ use crate::inspector::memory::FlowNotes;
 use crate::inspector::observer::Observed;
 use crate::inspector::transactions::{Pool, Transactions};
 use crate::inspector::{Direction, Look};
-use crate::limits::{STREAM_WINDOW_BYTES, WAITING_MAX, WORK_SAVED_FIRST};
+use crate::limits::{MATCHED_MAX, STREAM_WINDOW_BYTES, WAITING_MAX, WORK_SAVED_FIRST};
 use crate::protocol::{AppProtocol, Conversation, Status};
 use crate::record::FlowSummary;
 use crate::signature::{FlowCounts, Known, Noted, RuleSet, Transports, UNRECOGNISED};
@@ -62,7 +62,8 @@ pub(crate) struct Window {
     pub(crate) base: u64,
     /// Offset in `bytes` of what the packet at hand has brought.
     pub(crate) fresh_from: usize,
-    /// Signatures of which the fast pattern was seen, with the place in the stream behind which they stop waiting.
+    /// Signatures of which the fast pattern was seen, in rising order, with the place in the stream behind which they stop
+    /// waiting.
     waiting: Vec<(Known, u64)>,
     /// Signatures that matched, with the stream's end at that time.
     matched: Vec<(Known, u64)>,
@@ -131,12 +132,12 @@ impl Window {
     /// Lets a signature wait for more; `false` when too many wait already.
     pub(crate) fn wait(&mut self, known: Known) -> bool {
         let until = self.end() + STREAM_WINDOW_BYTES as u64;
-        if self.waiting.iter().any(|(waiting, _)| waiting.signature == known.signature) {
+        let Err(place) = self.waiting.binary_search_by_key(&known.signature, |(waiting, _)| waiting.signature) else {
             return true;
-        }
+        };
         let has_room = self.waiting.len() < WAITING_MAX;
         if has_room {
-            self.waiting.push((known, until));
+            self.waiting.insert(place, (known, until));
         }
         has_room
     }
@@ -175,7 +176,7 @@ impl Window {
         self.waiting.retain(|(waiting, _)| waiting.signature != known.signature);
         let (base, end) = (self.base, self.end());
         self.matched.retain(|(matched, end)| matched.signature != known.signature && *end > base);
-        if self.matched.len() < WAITING_MAX {
+        if self.matched.len() < MATCHED_MAX {
             self.matched.push((known, end));
         }
     }
@@ -183,6 +184,7 @@ impl Window {
     /// Keeps what is known of signatures that another rule set has too.
     fn move_to(&mut self, rules: &RuleSet) {
         self.waiting.retain_mut(|(waiting, _)| waiting.moves_to(rules));
+        self.waiting.sort_unstable_by_key(|(waiting, _)| waiting.signature);
         self.matched.retain_mut(|(matched, _)| matched.moves_to(rules));
         self.shorts_end = 0;
     }

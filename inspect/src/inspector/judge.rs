@@ -8,7 +8,7 @@ use crate::inspector::transactions::TransactionSide;
 use crate::protocol::{Delivery, Status};
 use crate::signature::{
     Absence, AppMatch, BufferCondition, Evaluation, Facts, FlowFacts, Moment, Op, Outcome, RegexCaches, RuleSet,
-    Signature, Step, Transports, UNRECOGNISED, header_part, side_allows, tests_match, weight,
+    RunSet, Signature, Step, Transports, UNRECOGNISED, Within, Witness, header_part, side_allows, tests_match, weight,
 };
 
 /// What a look at a signature has come to.
@@ -35,6 +35,10 @@ pub(crate) struct Judge<'a> {
     pub(crate) addresses: &'a AddressBits,
     pub(crate) work: &'a mut u64,
     pub(crate) work_max: u64,
+    /// What the signature at hand cannot do without.
+    pub(crate) witness: Witness,
+    /// The runs of bytes that stream and payload hold, if many are to look at them.
+    pub(crate) runs: Option<&'a RunSet>,
     /// Scratch for transformed buffers.
     pub(crate) transformed: &'a mut [Vec<u8>; 2],
 }
@@ -97,6 +101,28 @@ impl Judge<'_> {
         Evaluation::new(self.work, self.work_max, self.caches).run_at(steps, data, base)
     }
 
+    /// Whether it is known already that a signature which waits has nothing new to find.
+    pub(crate) fn waits_in_vain(&mut self, candidate: Candidate, flow: Option<&Flow>) -> bool {
+        if !candidate.is_stale {
+            return false;
+        }
+        *self.work += weight::GLANCE;
+        match self.witness.within {
+            Within::Unknown => false,
+            Within::Payload => self.payload_lacks(),
+            Within::Body(buffer) => {
+                let side = flow.and_then(|flow| flow.transactions.sides.get(usize::from(candidate.side)));
+                side.is_some_and(|side| {
+                    side.has_no_body_for(buffer, &self.witness) && side.is_awaited_by(candidate.signature)
+                })
+            }
+        }
+    }
+
+    fn payload_lacks(&self) -> bool {
+        self.witness.within == Within::Payload && self.runs.is_some_and(|runs| !runs.may_hold(&self.witness))
+    }
+
     /// The program over the payload, on the stream or on the packet, as the signature's scope says.
     fn payload(&mut self, candidate: Candidate, signature: &Signature, flow: Option<&Flow>) -> Answer {
         let direction = self.flow_facts.direction;
@@ -109,7 +135,11 @@ impl Judge<'_> {
             let window = &flow.windows[index(direction)];
             if window.is_fresh() {
                 let (bytes, base) = window.unmatched(candidate.signature, candidate.is_stale);
-                match self.run(&signature.payload, bytes, base) {
+                let outcome = match self.payload_lacks() {
+                    true => Outcome::NoMatch,
+                    false => self.run(&signature.payload, bytes, base),
+                };
+                match outcome {
                     Outcome::Match => return Answer::Yes(None),
                     Outcome::Exhausted => return Answer::Exhausted,
                     // Its fast pattern is there, the rest may be on its way.
@@ -121,7 +151,7 @@ impl Judge<'_> {
                 return later;
             }
         }
-        if self.facts.payload.is_empty() {
+        if self.facts.payload.is_empty() || self.payload_lacks() {
             return later;
         }
         match self.run(&signature.payload, self.facts.payload, 0) {
@@ -209,6 +239,7 @@ impl Judge<'_> {
     fn body_condition(&mut self, condition: &BufferCondition, open: &TransactionSide) -> Answer {
         let mut is_there = false;
         *self.work += weight::CONDITION + open.bodies.len() as u64;
+        let is_witnessed = self.witness.within == Within::Body(condition.buffer) && condition.transforms.is_empty();
         for body in open.bodies.iter().filter(|body| body.buffer == condition.buffer) {
             is_there = true;
             if condition.absence == Absence::Demanded {
@@ -216,6 +247,9 @@ impl Judge<'_> {
             }
             // What a body does not hold is known when it is over; one who prevents judges what is there already.
             if self.mode == Mode::Detect && !body.is_over && wants_end(&condition.steps) {
+                continue;
+            }
+            if is_witnessed && body.lacks(&self.witness) {
                 continue;
             }
             match self.transformed(condition, &body.bytes, body.base) {

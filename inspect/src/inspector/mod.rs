@@ -28,6 +28,7 @@ mod observer;
 mod profile;
 mod report;
 mod settings;
+mod signature_set;
 mod transactions;
 
 #[cfg(test)]
@@ -38,7 +39,7 @@ use std::sync::Arc;
 use crate::alert::Alert;
 use crate::limits::{FLOW_BYTES_MAX, FLOW_SLOTS_MAX, FLOWS_BYTES_MAX, POOL_MAX, WORK_SAVED_MAX};
 use crate::record::{Context, Note, Wanted};
-use crate::signature::{Facts, FlowFacts, PacketGroup, Rates, RegexCaches, RuleSet, Work};
+use crate::signature::{Facts, FlowFacts, PacketGroup, Rates, RegexCaches, RuleSet, RunSet, Work};
 use crate::stream::StreamMemory;
 use crate::verdict::{Refused, Verdict};
 use crate::wire::Packet;
@@ -116,6 +117,8 @@ pub struct Inspector {
     /// Bytes that all flows hold in windows, buffers and bodies.
     held_bytes: usize,
     transformed: [Vec<u8>; 2],
+    /// What runs of bytes the stream and the packet at hand hold.
+    runs: RunSet,
     /// What the packet at hand would have come to, were its profile not an audit.
     would_drop: Option<WouldDrop>,
     /// Alerts that [`crate::limits::ALERTS_PER_PACKET_MAX`] kept from being appended.

@@ -13,12 +13,15 @@ use crate::inspector::Direction;
 use crate::inspector::files::FileWatch;
 use crate::inspector::observer::Observed;
 use crate::limits::{
-    BODIES_PER_SIDE_MAX, BODY_WINDOW_BYTES, POOL_MAX, POOLED_BYTES_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SIDES_MAX,
-    WAITING_MAX,
+    BODIES_PER_SIDE_MAX, BODY_WINDOW_BYTES, MATCHED_MAX, NUMBERS_PER_SIDE_MAX, POOL_MAX, POOLED_BYTES_MAX,
+    TRANSACTION_BYTES_MAX, TRANSACTION_SIDES_MAX, WAITING_MAX,
 };
 use crate::protocol::{Anomaly, Buffer, Delivery, File, Number, Piece, Sink, Stage};
 use crate::record::Detail;
-use crate::signature::{Known, RuleSet, Work};
+use crate::signature::{Known, RUN_SET_TEXT_MAX, RuleSet, RunSet, Witness, Work};
+
+/// Bytes of a body from which on it is worth to know what runs of bytes it holds.
+const RUNS_BODY_BYTES_MIN: usize = 256;
 
 /// One side of one transaction.
 #[derive(Debug)]
@@ -39,9 +42,9 @@ pub(crate) struct TransactionSide {
     pub(crate) looked_at: usize,
     /// Something is new since the last look.
     pub(crate) is_fresh: bool,
-    /// Signatures that wait for more of it.
+    /// Signatures that wait for more of it, in rising order.
     pub(crate) waiting: Vec<Known>,
-    /// Signatures that have matched it.
+    /// Signatures that have matched it, in rising order.
     matched: Vec<Known>,
 }
 
@@ -58,6 +61,18 @@ pub(crate) struct Body {
     pub(crate) is_fresh: bool,
     /// What is fresh was scanned with the stream already.
     pub(crate) is_scanned: bool,
+    /// What runs of bytes it holds, once many signatures were to look at it.
+    runs: Option<Runs>,
+}
+
+/// The runs of bytes that a body holds.
+#[derive(Debug)]
+struct Runs {
+    set: RunSet,
+    /// Place in the instance up to which they are noted.
+    end: u64,
+    /// Bytes of text that the set has taken.
+    noted: usize,
 }
 
 impl TransactionSide {
@@ -112,26 +127,33 @@ impl TransactionSide {
 
     /// Lets a signature wait for more. `false` when too many wait already.
     pub(crate) fn wait(&mut self, known: Known) -> bool {
-        if !self.waiting.iter().any(|waiting| waiting.signature == known.signature) {
-            if self.waiting.len() >= WAITING_MAX {
-                return false;
-            }
-            self.waiting.push(known);
+        let Err(place) = self.waiting.binary_search_by_key(&known.signature, |waiting| waiting.signature) else {
+            return true;
+        };
+        let has_room = self.waiting.len() < WAITING_MAX;
+        if has_room {
+            self.waiting.insert(place, known);
         }
-        true
+        has_room
     }
 
     /// Notes a match, so that it is not made again.
     pub(crate) fn note_match(&mut self, known: Known) {
         self.waiting.retain(|waiting| waiting.signature != known.signature);
-        if self.matched.len() < WAITING_MAX && !self.has_matched(known.signature) {
-            self.matched.push(known);
+        if self.matched.len() < MATCHED_MAX
+            && let Err(place) = self.place_among_matched(known.signature)
+        {
+            self.matched.insert(place, known);
         }
     }
 
     /// Whether a signature has matched it.
     pub(crate) fn has_matched(&self, signature: u32) -> bool {
-        self.matched.iter().any(|matched| matched.signature == signature)
+        self.place_among_matched(signature).is_ok()
+    }
+
+    fn place_among_matched(&self, signature: u32) -> Result<usize, usize> {
+        self.matched.binary_search_by_key(&signature, |matched| matched.signature)
     }
 
     /// Nothing more will come.
@@ -146,8 +168,10 @@ impl TransactionSide {
 
     /// Lets the signatures of another set look at all of it. Of those that are the same, it stays known what they have come to.
     pub(crate) fn look_anew(&mut self, rules: &RuleSet) {
-        self.waiting.retain_mut(|waiting| waiting.moves_to(rules));
-        self.matched.retain_mut(|matched| matched.moves_to(rules));
+        for known in [&mut self.waiting, &mut self.matched] {
+            known.retain_mut(|known| known.moves_to(rules));
+            known.sort_unstable_by_key(|known| known.signature);
+        }
         self.looked_at = 0;
         self.is_fresh = true;
         for body in &mut self.bodies {
@@ -159,6 +183,29 @@ impl TransactionSide {
     /// Bytes held.
     fn byte_count(&self) -> usize {
         self.bytes.len() + self.bodies_bytes
+    }
+
+    /// Notes what runs of bytes its bodies hold, for many signatures are to look at them. Answers how many bytes it has gone
+    /// over.
+    pub(crate) fn note_runs(&mut self) -> usize {
+        let mut count = 0;
+        for body in self.bodies.iter_mut().filter(|body| body.bytes.len() >= RUNS_BODY_BYTES_MIN) {
+            if body.runs.is_none() {
+                self.bodies_bytes += RunSet::BYTES;
+            }
+            count += body.note_runs();
+        }
+        count
+    }
+
+    /// Whether none of the bodies of a buffer holds what a signature cannot do without, as far as that is noted.
+    pub(crate) fn has_no_body_for(&self, buffer: Buffer, witness: &Witness) -> bool {
+        self.bodies.iter().filter(|body| body.buffer == buffer).all(|body| body.lacks(witness))
+    }
+
+    /// Whether a signature waits for more of it.
+    pub(crate) fn is_awaited_by(&self, signature: u32) -> bool {
+        self.waiting.binary_search_by_key(&signature, |waiting| waiting.signature).is_ok()
     }
 
     /// Takes a piece of a body; `false` when there are too many bodies.
@@ -179,6 +226,7 @@ impl TransactionSide {
                     looked_at: 0,
                     is_fresh: true,
                     is_scanned: false,
+                    runs: None,
                 });
                 let last = self.bodies.len() - 1;
                 &mut self.bodies[last]
@@ -205,9 +253,37 @@ impl Body {
         (self.base, self.looked_at) == (other.base, other.looked_at) && self.bytes[from..] == other.bytes[from..]
     }
 
-    /// Appends a piece; once there are twice as many bytes as the window holds, the older half goes.
+    /// Place in the instance behind the last byte.
+    fn end(&self) -> u64 {
+        self.base + self.bytes.len() as u64
+    }
+
+    /// Whether it is known not to hold what a signature cannot do without.
+    pub(crate) fn lacks(&self, witness: &Witness) -> bool {
+        self.runs.as_ref().is_some_and(|runs| runs.end == self.end() && !runs.set.may_hold(witness))
+    }
+
+    fn note_runs(&mut self) -> usize {
+        let end = self.end();
+        let runs = self.runs.get_or_insert_with(|| Runs { set: RunSet::default(), end: 0, noted: 0 });
+        let fresh = (end - runs.end.max(self.base)) as usize;
+        if runs.noted + fresh > RUN_SET_TEXT_MAX && runs.noted > 0 {
+            // What has left the window is forgotten.
+            runs.set.clear();
+            (runs.end, runs.noted) = (0, 0);
+        }
+        // Runs that begin before what is fresh end in it.
+        let known = (runs.end.max(self.base) - self.base) as usize;
+        let text = &self.bytes[known.saturating_sub(3)..];
+        runs.set.note(text);
+        (runs.end, runs.noted) = (end, runs.noted + text.len());
+        text.len()
+    }
+
+    /// Appends a piece; once there are a quarter more bytes than the window holds, these go. Who waits for more looks at all
+    /// that is there with each packet, which costs more than moving it.
     fn append(&mut self, piece: &[u8]) {
-        if self.bytes.len() >= 2 * BODY_WINDOW_BYTES {
+        if self.bytes.len() >= BODY_WINDOW_BYTES / 4 * 5 {
             // What has not been looked at yet stays: the look comes after the parser has done with a packet.
             let gone = (self.bytes.len() - BODY_WINDOW_BYTES).min(self.looked_at);
             self.bytes.drain(..gone);
@@ -351,7 +427,7 @@ impl Sink for Collector<'_> {
         }
         if self.rules.asks_for_values() && !self.is_for_files {
             let numbers = &mut self.transactions.side(transaction, side, self.pool).numbers;
-            if numbers.len() < WAITING_MAX {
+            if numbers.len() < NUMBERS_PER_SIDE_MAX {
                 numbers.push((number, value));
             }
         }

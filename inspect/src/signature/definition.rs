@@ -7,6 +7,7 @@ use super::program::{Interval, PacketTest, Step};
 use super::rate::{Rate, Track};
 use super::syntax::Action;
 use super::transform::Transform;
+use super::witness::Witness;
 use crate::inspector::Direction;
 use crate::protocol::{Anomaly, Buffer, Number};
 
@@ -124,6 +125,8 @@ pub(crate) struct Signature {
     pub(crate) is_about_addresses: bool,
     /// Nothing but the protocol is asked by keyword: only the packet by which it is recognised matches.
     pub(crate) is_about_protocol: bool,
+    /// Bytes that it cannot do without.
+    pub(crate) witness: Witness,
 }
 
 /// A list that rule sets can share; there is one empty list for all.

@@ -111,6 +111,13 @@ impl Gates {
         (gate.situations, gate.protocols)
     }
 
+    /// Whether a signature looks into the payload of flows that speak a protocol that it names.
+    #[inline]
+    pub(crate) fn asks_payload_of_protocol(&self, signature: u32) -> bool {
+        let gate = &self.gates[self.number(signature) as usize];
+        gate.asks_payload && gate.protocols != 0
+    }
+
     /// The number of a signature's gate.
     #[inline]
     pub(crate) fn number(&self, signature: u32) -> u32 {

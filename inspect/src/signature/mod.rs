@@ -31,6 +31,7 @@ mod selection;
 mod syntax;
 mod text;
 mod transform;
+mod witness;
 mod work;
 
 #[cfg(test)]
@@ -58,4 +59,5 @@ pub(crate) use program::{Op, Step};
 pub(crate) use rate::{RateKey, Rated, Rates, Track};
 pub(crate) use ruleset::Known;
 pub(crate) use selection::{PacketGroup, Selection, side_allows};
+pub(crate) use witness::{RUN_SET_TEXT_MAX, RunSet, Within, Witness};
 pub(crate) use work::{Work, weight};

@@ -10,9 +10,11 @@ use super::definition::{Signature, SignatureInfo, Transports};
 use super::gate::Gates;
 use super::group::{GroupId, GroupKey};
 use super::identity::TextKey;
+use super::program::{Op, Step};
 use super::ranges::{AddressSet, PortSet, Vars};
 use super::selection::Selection;
 use super::text::{RuleLine, rule_lines};
+use super::witness::Witness;
 use crate::inspector::Direction;
 use crate::protocol::Buffer;
 
@@ -47,6 +49,10 @@ pub struct RuleSet {
     texts: Vec<TextKey>,
     /// Identities with the index of their signature, sorted.
     identities: Vec<(u64, u32)>,
+    /// By index, the identity of each: beside the signatures, which are too large to fetch for that alone.
+    identity_of: Box<[u64]>,
+    /// By index, what each cannot do without; here for the same reason.
+    pub(crate) witnesses: Box<[Witness]>,
     vars: Vars,
     pub(crate) addresses: Vec<AddressSet>,
     pub(crate) ports: Vec<PortSet>,
@@ -128,7 +134,9 @@ impl RuleSet {
             self.infos.push(info);
             self.texts.push(text);
         }
-        self.identities = (0u32..).zip(&self.signatures).map(|(index, known)| (known.identity, index)).collect();
+        self.identity_of = self.signatures.iter().map(|signature| signature.identity).collect();
+        self.witnesses = self.signatures.iter().map(|signature| signature.witness).collect();
+        self.identities = self.identity_of.iter().copied().zip(0u32..).collect();
         self.identities.sort_unstable();
         self.addresses = addresses.items;
         self.ports = ports.items;
@@ -204,6 +212,20 @@ impl RuleSet {
         self.selection.buffer_group(buffer).map(|group| group.prefilter.patterns().collect()).unwrap_or_default()
     }
 
+    /// All patterns that a signature of a group asks for in payload, the last one first; of each signature. For benchmarks:
+    /// a text that holds all that is asked for, in the wrong order.
+    pub fn payload_demands(&self, group: GroupId) -> Vec<Vec<u8>> {
+        let meets = |signature: &&Signature| GroupKey::all().any(|key| key.id() == group && key.meets(signature));
+        self.signatures.iter().filter(meets).filter_map(|signature| demands(&signature.payload)).collect()
+    }
+
+    /// As [`RuleSet::payload_demands`], for a buffer.
+    pub fn buffer_demands(&self, buffer: Buffer) -> Vec<Vec<u8>> {
+        let conditions = self.signatures.iter().filter_map(|signature| signature.app.as_ref());
+        let conditions = conditions.flat_map(|app| &app.buffers).filter(|condition| condition.buffer == buffer);
+        conditions.filter_map(|condition| demands(&condition.steps)).collect()
+    }
+
     /// Whether any signature asks anything of a buffer.
     pub(crate) fn asks_for(&self, buffer: Buffer) -> bool {
         self.selection.uses(buffer)
@@ -225,6 +247,16 @@ impl RuleSet {
     }
 }
 
+/// The patterns that a program looks for, the last one first, if there is more than one.
+fn demands(steps: &[Step]) -> Option<Vec<u8>> {
+    let pattern = |step: &Step| match &step.op {
+        Op::Content(content) if !content.negated => Some(content.pattern.bytes().to_vec()),
+        _ => None,
+    };
+    let patterns: Vec<Vec<u8>> = steps.iter().rev().filter_map(pattern).collect();
+    (patterns.len() > 1).then(|| patterns.concat())
+}
+
 /// A signature of which something is remembered: its index in the rule set of the day, and what it is known by in the next.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Known {
@@ -235,7 +267,7 @@ pub(crate) struct Known {
 impl Known {
     /// The signature with this index.
     pub(crate) fn of(rules: &RuleSet, signature: u32) -> Self {
-        Self { signature, identity: rules.signatures[signature as usize].identity }
+        Self { signature, identity: rules.identity_of[signature as usize] }
     }
 
     /// Gives it the index that it has in another rule set; `false` when it is not there.

@@ -10,6 +10,7 @@ use super::ranges::PortSet;
 use super::reach::with_reaches;
 use super::ruleset::RuleSet;
 use super::transform::Transform;
+use super::witness::Witness;
 use crate::inspector::Direction;
 use crate::limits::PREFILTER_NEAR_BYTES_MAX;
 use crate::protocol::{Buffer, Delivery};
@@ -283,6 +284,16 @@ impl PacketGroup {
     #[inline]
     pub(crate) fn follows(&self, source: u16, destination: u16) -> bool {
         self.followed.contains(source, destination) || self.followed.contains(destination, source)
+    }
+}
+
+/// What a signature cannot do without beside the pattern that it is selected by. Of one that no pattern selects, nothing is
+/// known: it is looked at without having waited.
+pub(crate) fn witness(signature: &Signature) -> Witness {
+    match trigger(signature) {
+        Trigger::Payload(pattern) | Trigger::Short(pattern) => Witness::of(signature, &pattern.bytes, None),
+        Trigger::Buffer(buffer, pattern, _) => Witness::of(signature, &pattern.bytes, Some(buffer)),
+        Trigger::AnyPayload | Trigger::AnyPacket | Trigger::AnyBuffer(_) | Trigger::Transaction => Witness::NONE,
     }
 }
 

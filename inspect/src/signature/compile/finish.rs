@@ -7,7 +7,9 @@ use super::super::definition::{
     AppMatch, BufferCondition, FlowTest, Scope, Signature, SignatureInfo, Transports, shared,
 };
 use super::super::program::{Op, PacketTest, link};
+use super::super::selection::witness;
 use super::super::syntax::Rule;
+use super::super::witness::Witness;
 use super::{Compiled, Draft, Ends, Place, buffers};
 use crate::inspector::Direction;
 use crate::limits::STEPS_PER_RULE_MAX;
@@ -102,7 +104,9 @@ impl Draft<'_> {
             rate: self.rate,
             is_about_addresses,
             is_about_protocol,
+            witness: Witness::NONE,
         };
+        let signature = Signature { witness: witness(&signature), ..signature };
         Ok(Compiled { info: Arc::new(info), ends, signature, is_kept: false })
     }
 
