@@ -93,6 +93,8 @@ pub struct Totals {
     pub would_drops: [u64; DropReason::COUNT],
     /// Flows in the tables.
     pub flows: u64,
+    /// Flows that were opened so far.
+    pub flows_opened: u64,
 }
 
 impl Totals {
@@ -107,6 +109,7 @@ impl Totals {
             all.add(port);
         }
         let ended = sum(|worker| worker.flows_ended.value());
+        let flows_opened = sum(|worker| worker.flows_opened.value());
         Self {
             ports,
             all,
@@ -123,7 +126,8 @@ impl Totals {
             would_drops: std::array::from_fn(|reason| {
                 workers.iter().map(|worker| worker.would_drops[reason].value()).sum()
             }),
-            flows: sum(|worker| worker.flows_opened.value()).saturating_sub(ended),
+            flows: flows_opened.saturating_sub(ended),
+            flows_opened,
         }
     }
 

@@ -1,13 +1,13 @@
-//! Records of type `stats`: what was counted since the switch started, with Suricata's keys where it counts the same.
+//! Records of type `stats`: what was counted since the switch started.
 
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 
 use super::Switch;
-use crate::books::PortTotals;
 use crate::drop_reason::DropReason;
 use crate::eve::settings::EventType;
+use crate::eve::stats::Stats;
 use crate::eve::timestamp::WallClock;
 
 /// When the next record is due; `None` if none are wanted.
@@ -30,11 +30,6 @@ impl StatsDue {
             Some(_) | None => false,
         }
     }
-}
-
-fn drops(totals: &PortTotals) -> Map<String, Value> {
-    let counted = DropReason::ALL.iter().map(|&reason| (reason, totals.drops[reason as usize]));
-    counted.filter(|(_, count)| *count > 0).map(|(reason, count)| (reason.word().to_owned(), count.into())).collect()
 }
 
 impl Switch {
@@ -62,24 +57,25 @@ impl Switch {
             .collect();
         let now_us = self.workers.now_us();
         let clock = WallClock::now(Instant::now() - Duration::from_micros(now_us));
-        let lost: u64 = totals.events_lost.iter().sum();
-        let suppressed: u64 = totals.events_suppressed.iter().sum();
-        json!({
-            "timestamp": clock.format(now_us),
-            "event_type": "stats",
-            "stats": {
-                "uptime": now_us / 1_000_000,
-                "decoder": {"pkts": all.received, "bytes": all.received_bytes},
-                "flow": {"active": totals.flows, "limit": self.flow_limit()},
-                "detect": {"alert": totals.alerts_allowed + totals.alerts_blocked},
-                "ips": {"accepted": all.delivered, "blocked": all.dropped(), "drop_reason": drops(all)},
-                "eve": {"lost": lost, "suppressed": suppressed},
-            },
-            "vswitch": {
-                "name": self.fixed.switch.name,
-                "generation": self.workers.generation().number,
-                "ports": ports,
-            },
-        })
+        let reasons = DropReason::ALL.iter();
+        let stats = Stats {
+            uptime: now_us / 1_000_000,
+            packets: (all.received, all.received_bytes),
+            flows: totals.flows_opened,
+            active_flows: totals.flows,
+            flow_limit: self.flow_limit(),
+            alerts: totals.alerts_allowed + totals.alerts_blocked,
+            accepted: all.delivered,
+            blocked: reasons.map(|&reason| (reason.word().to_owned(), all.drops[reason as usize])).collect(),
+            events_lost: totals.events_lost.iter().sum(),
+            events_suppressed: totals.events_suppressed.iter().sum(),
+        };
+        let mut record = stats.record(&clock.format(now_us));
+        record["vswitch"] = json!({
+            "name": self.fixed.switch.name,
+            "generation": self.workers.generation().number,
+            "ports": ports,
+        });
+        record
     }
 }

@@ -27,7 +27,7 @@ pub fn objects(flow: &FlowEnd, clock: WallClock) -> Object {
         "reason": flow.reason,
         "alerted": flow.has_alert,
     });
-    if flow.state == Some(FlowState::Refused) {
+    if flow.is_refused {
         part["action"] = "drop".into();
     }
     let mut objects = Object::from_iter([("flow".to_owned(), part)]);

@@ -15,6 +15,7 @@ pub mod parts;
 pub mod recent;
 pub mod record;
 pub mod settings;
+pub mod stats;
 pub mod text;
 pub mod timestamp;
 

@@ -1,5 +1,7 @@
 //! One flow as it lies in the table.
 
+use inspect::stream::tcp_state::TcpPhase;
+
 use super::TableKey;
 
 /// How far a flow has come.
@@ -14,6 +16,17 @@ pub enum FlowState {
     Closing = 3,
     /// Inspection refused the flow: nothing of it passes any more.
     Refused = 4,
+}
+
+impl FlowState {
+    /// How far a flow has come whose connection has come so far.
+    pub fn reached_by(phase: TcpPhase) -> Self {
+        match phase {
+            TcpPhase::SynSent | TcpPhase::SynReceived => FlowState::HalfOpen,
+            TcpPhase::Established => FlowState::Open,
+            TcpPhase::Closing | TcpPhase::TimeWait | TcpPhase::Reset => FlowState::Closing,
+        }
+    }
 }
 
 pub(super) const FREE: u8 = 0;

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use inspect::flow_key::{FlowKey, Way};
 use inspect::inspector::{Direction, FlowSlot, FlowView, Inspector};
-use inspect::stream::tcp_state::{TcpPhase, TcpRefused, Transition};
+use inspect::stream::tcp_state::{TcpRefused, Transition};
 use inspect::wire::{Packet, Transport};
 use zones::policy::{DeciderId, Decision, FlowFacts};
 
@@ -263,19 +263,11 @@ fn follow(
     match state.on_segment(direction, &segment, packet.payload().len()) {
         Ok(Transition::Unchanged | Transition::Entered(_)) => {
             let (phase, established) = (state.phase(), state.is_established());
-            flows.table.tcp_seen(id, reached(phase), phase.timeout_ms() as u32, now_ms);
+            flows.table.tcp_seen(id, FlowState::reached_by(phase), phase.timeout_ms() as u32, now_ms);
             Ok(Some(established))
         }
         Ok(Transition::Reopen) => Ok(None),
         Err(refused) => Err(Denied::by_tcp(DropReason::TcpState, refused)),
-    }
-}
-
-fn reached(phase: TcpPhase) -> FlowState {
-    match phase {
-        TcpPhase::SynSent | TcpPhase::SynReceived => FlowState::HalfOpen,
-        TcpPhase::Established => FlowState::Open,
-        TcpPhase::Closing | TcpPhase::TimeWait | TcpPhase::Reset => FlowState::Closing,
     }
 }
 

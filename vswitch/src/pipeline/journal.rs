@@ -14,7 +14,7 @@ use super::report::{event_about, tell_note};
 use super::{Pipeline, Turn};
 use crate::eve::settings::EventType;
 use crate::event::{Event, EventKind, FlowEnd, Tuple};
-use crate::flow_table::EndedFlow;
+use crate::flow_table::{EndedFlow, FlowState};
 
 /// Why a flow left the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,6 +61,7 @@ struct Ended {
     why: Why,
     meter: Meter,
     summary: Option<FlowSummary>,
+    is_refused: bool,
     notes: Vec<Note>,
 }
 
@@ -113,10 +114,12 @@ impl Journal {
         let slot = FlowSlot(flow.id.0);
         let meter = self.meters.get(flow.id.0 as usize).copied();
         let summary = if meter.is_some() { inspector.summary_of(slot) } else { None };
+        let is_refused = meter.is_some() && inspector.is_refused(slot);
         inspector.flow_ended(slot);
         if meter.is_some() || inspector.has_notes() {
             let notes = inspector.take_notes().collect();
-            self.ended.push(Ended { flow: *flow, why, meter: meter.unwrap_or_default(), summary, notes });
+            let meter = meter.unwrap_or_default();
+            self.ended.push(Ended { flow: *flow, why, meter, summary, is_refused, notes });
         }
     }
 
@@ -131,7 +134,7 @@ impl Pipeline {
     /// Tells the log of flows that have ended.
     #[cold]
     pub(super) fn report_ended(&mut self, turn: &Turn<'_>) {
-        for Ended { flow, why, meter, summary, notes } in std::mem::take(&mut self.journal.ended) {
+        for Ended { flow, why, meter, summary, is_refused, notes } in std::mem::take(&mut self.journal.ended) {
             let mut base = event_about(turn, EventKind::Flow(Box::default()));
             let facts = facts_again(&flow.key, flow.originator_is_low);
             (base.from, base.to, base.tuple) = (facts.from, Some(facts.to), Some(tuple_of(&facts)));
@@ -155,6 +158,7 @@ impl Pipeline {
                 state: Some(flow.state),
                 reason: why.word(&flow, now_ms),
                 has_alert: meter.has_alert,
+                is_refused: is_refused || flow.state == FlowState::Refused,
                 tcp: flow.tcp.map(|phase| (meter.tcp_flags, phase)),
                 decider: is_own.then_some(flow.decider),
             }));

@@ -5,6 +5,9 @@ use std::collections::HashMap;
 use inspect::flow_key::{FlowKey, Way};
 use inspect::inspector::{Direction, FlowSlot};
 use inspect::stream::TcpState;
+use inspect::wire::Packet;
+
+use crate::flow_table::FlowState;
 
 /// Flows kept at once; at the limit all silent ones are ended, and if that does not help, all.
 pub const FLOWS_MAX: usize = 500_000;
@@ -22,12 +25,59 @@ pub struct Flow {
     pub has_answer: bool,
     /// When its last packet came, in milliseconds.
     pub last_ms: u64,
+    /// What has passed in it.
+    pub counts: Counts,
+}
+
+/// What has passed in a flow; by direction, `Direction as usize`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    /// Packets.
+    pub packets: [u32; 2],
+    /// Their bytes, headers included.
+    pub bytes: [u64; 2],
+    /// All flags that TCP segments had.
+    pub tcp_flags: [u8; 2],
+    /// When the first was captured, in nanoseconds since 1970.
+    pub began_ns: u64,
+    /// When the last was captured, likewise.
+    pub last_ns: u64,
+    /// Type and code of the first, if it was ICMP.
+    pub icmp: Option<(u8, u8)>,
+    /// Whether there was an alert.
+    pub has_alert: bool,
+}
+
+impl Counts {
+    /// Counts a packet.
+    pub fn count(&mut self, direction: Direction, packet: &Packet<'_>, at_ns: u64) {
+        if self.packets == [0, 0] {
+            self.began_ns = at_ns;
+            self.icmp = packet.icmp().map(|message| (message.kind, message.code));
+        }
+        let side = direction as usize;
+        self.packets[side] = self.packets[side].saturating_add(1);
+        self.bytes[side] += packet.frame().len() as u64;
+        if let Some(tcp) = packet.tcp() {
+            self.tcp_flags[side] |= tcp.flags.0;
+        }
+        self.last_ns = at_ns;
+    }
 }
 
 impl Flow {
     /// The direction of a packet that goes `way`.
     pub fn direction(&self, way: Way) -> Direction {
         if way == self.to_server { Direction::ToServer } else { Direction::ToClient }
+    }
+
+    /// How far it has come.
+    pub fn state(&self, protocol: u8) -> FlowState {
+        match &self.tcp {
+            Some(tcp) => FlowState::reached_by(tcp.phase()),
+            None if self.is_established(protocol) => FlowState::Open,
+            None => FlowState::HalfOpen,
+        }
     }
 
     /// Whether the conversation counts as established.
@@ -85,8 +135,13 @@ impl Flows {
             self.next += 1;
             self.next - 1
         }));
-        let flow = Flow { slot, to_server, tcp, has_answer: false, last_ms: now_ms };
+        let flow = Flow { slot, to_server, tcp, has_answer: false, last_ms: now_ms, counts: Counts::default() };
         self.flows.entry(key).insert_entry(flow).into_mut()
+    }
+
+    /// A flow that is known, however long it was silent.
+    pub fn known(&mut self, key: &FlowKey) -> Option<&mut Flow> {
+        self.flows.get_mut(key)
     }
 
     /// Takes a flow out and frees its slot: end its inspection before the next is opened.

@@ -17,6 +17,7 @@
 //! * A further change of protocol while one is under way (an HTTP upgrade within SMTP's STARTTLS) is no anomaly.
 
 mod capture;
+mod ending;
 mod flows;
 mod link;
 mod player;
@@ -83,17 +84,14 @@ pub struct ReplayArguments {
     /// File for the events, one JSON object per line
     #[arg(long, value_name = "FILE")]
     pub eve: Option<PathBuf>,
-    /// Kinds of events: alert, drop, anomaly, http, dns, tls, ssh, smtp, ftp, smb, dhcp, fileinfo, with commas between
+    /// Kinds of events: alert, drop, flow, anomaly, http, dns, tls, ssh, smtp, ftp, smb, dhcp, fileinfo, stats (once, at the
+    /// end), with commas between
     #[arg(long, value_name = "TYPES", value_delimiter = ',', value_parser = event_type, default_values = ["alert", "drop"])]
     pub eve_types: Vec<EventType>,
 }
 
 fn event_type(text: &str) -> Result<EventType, String> {
-    match EventType::from_name(text) {
-        Some(EventType::Flow | EventType::Stats) => Err("only a running switch has these".to_owned()),
-        Some(kind) => Ok(kind),
-        None => Err("no such kind of event".to_owned()),
-    }
+    EventType::from_name(text).ok_or_else(|| "no such kind of event".to_owned())
 }
 
 /// Suricata's words for [`Mode`].
@@ -201,6 +199,7 @@ pub fn replay(
         is_sample_due: arguments.checksum_validation.is_none(),
     };
     run.player.judge_files_by(files.as_ref());
+    run.player.tell_flows(run.eve.is_some() && run.types.contains(EventType::Flow));
     let played = run.play(capture);
     let written = run.finish();
     // Nobody reads the figures if the output is gone; the events are what counts.
@@ -328,7 +327,11 @@ impl Run<'_> {
         self.player.finish();
         self.time += cpu_time().saturating_sub(before);
         self.write()?;
-        self.eve.as_mut().map_or(Ok(()), Write::flush)
+        let Some(eve) = &mut self.eve else { return Ok(()) };
+        if self.types.contains(EventType::Stats) {
+            writeln!(eve, "{}", self.player.stats_record())?;
+        }
+        eve.flush()
     }
 
     fn write(&mut self) -> io::Result<()> {

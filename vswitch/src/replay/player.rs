@@ -1,7 +1,6 @@
 //! Plays frames to the inspection engine, as the switch would between two of its ports.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use inspect::alert::Alert;
@@ -13,9 +12,10 @@ use inspect::record::Note;
 use inspect::signature::RuleSet;
 use inspect::stream::{TcpState, Transition};
 use inspect::verdict::Verdict;
-use inspect::wire::{Checksums, Packet, TcpFlags, TcpOption, TcpView, emit};
+use inspect::wire::{Checksums, Packet, TcpFlags, TcpOption, TcpView};
 
-use super::flows::{FLOWS_MAX, Flow, Flows, Found};
+use super::ending::Why;
+use super::flows::{FLOWS_MAX, Flows, Found};
 use super::record::{Drop, Ends, Record, What};
 use super::tunnel;
 
@@ -37,6 +37,10 @@ pub struct Tally {
     pub bytes: u64,
     /// Frames that the engine stopped.
     pub stopped: u64,
+    /// The same by reason.
+    pub stopped_by: BTreeMap<&'static str, u64>,
+    /// Alerts that were raised.
+    pub alerts: u64,
     /// Flows that were seen.
     pub flows: u64,
     /// Frames that the parser or the connection's state refused, by cause.
@@ -46,18 +50,21 @@ pub struct Tally {
 /// The engine and what it must be told of the capture.
 #[derive(Debug)]
 pub struct Player<'a> {
-    rules: &'a RuleSet,
-    inspector: Inspector,
+    pub(super) rules: &'a RuleSet,
+    pub(super) inspector: Inspector,
     settings: Settings,
     checksums: Checksums,
-    flows: Flows,
+    pub(super) flows: Flows,
     fragments: FragmentTable,
-    alerts: Vec<Alert>,
-    records: Vec<Record>,
-    now_ms: u64,
+    pub(super) alerts: Vec<Alert>,
+    pub(super) records: Vec<Record>,
+    pub(super) now_ms: u64,
     swept_ms: u64,
-    at_ns: u64,
-    tally: Tally,
+    pub(super) at_ns: u64,
+    /// When the first frame was captured.
+    pub(super) began_ns: Option<u64>,
+    pub(super) tells_flows: bool,
+    pub(super) tally: Tally,
 }
 
 impl<'a> Player<'a> {
@@ -75,6 +82,8 @@ impl<'a> Player<'a> {
             now_ms: 0,
             swept_ms: 0,
             at_ns: 0,
+            began_ns: None,
+            tells_flows: false,
             tally: Tally::default(),
         }
     }
@@ -82,6 +91,11 @@ impl<'a> Player<'a> {
     /// Judges files by these.
     pub fn judge_files_by(&mut self, checks: Option<&Arc<FileChecks>>) {
         self.inspector.judge_files_by(checks);
+    }
+
+    /// Whether the ends of flows are reported.
+    pub fn tell_flows(&mut self, wanted: bool) {
+        self.tells_flows = wanted;
     }
 
     /// Takes segments with wrong checksums as they are from now on.
@@ -104,12 +118,13 @@ impl<'a> Player<'a> {
         self.tally.frames += 1;
         self.tally.bytes += frame.len() as u64;
         self.at_ns = at_ns;
+        self.began_ns.get_or_insert(at_ns);
         // The engine's clock never goes back; captures do, where several were joined.
         self.now_ms = self.now_ms.max(at_ns / 1_000_000);
         if self.now_ms - self.swept_ms >= SWEEP_INTERVAL_MS {
             self.swept_ms = self.now_ms;
             let over = self.flows.sweep(self.now_ms);
-            self.end_all(over);
+            self.end_all(over, Why::Timeout);
         }
         match Packet::parse(frame, self.checksums) {
             Ok(packet) => self.parsed(&packet, TUNNELS_MAX),
@@ -133,7 +148,7 @@ impl<'a> Player<'a> {
     /// Ends all flows, as the end of the capture does.
     pub fn finish(&mut self) {
         let over = self.flows.drain();
-        self.end_all(over);
+        self.end_all(over, Why::Shutdown);
     }
 
     fn fragment(&mut self, packet: &Packet<'_>, tunnels: u8) {
@@ -178,7 +193,7 @@ impl<'a> Player<'a> {
         let payload_len = packet.payload().len();
         let over = match self.flows.find(key, self.now_ms) {
             Found::None => None,
-            Found::Silent(flow) => Some(flow),
+            Found::Silent(flow) => Some((flow, Why::Timeout)),
             Found::Flow(flow) => {
                 let direction = flow.direction(way);
                 let transition = match (&mut flow.tcp, &tcp) {
@@ -188,8 +203,9 @@ impl<'a> Player<'a> {
                     (_, _) => Ok(Transition::Unchanged),
                 };
                 match transition {
-                    Ok(Transition::Reopen) => self.flows.remove(key),
+                    Ok(Transition::Reopen) => self.flows.remove(key).map(|flow| (flow, Why::TcpReuse)),
                     Ok(Transition::Unchanged | Transition::Entered(_)) | Err(_) => {
+                        flow.counts.count(direction, packet, self.at_ns);
                         flow.last_ms = self.now_ms;
                         flow.has_answer |= way != flow.to_server;
                         let established = flow.is_established(key.protocol);
@@ -202,18 +218,20 @@ impl<'a> Player<'a> {
                 }
             }
         };
-        if let Some(flow) = over {
-            self.end(key, &flow);
+        if let Some((flow, why)) = over {
+            self.end(key, &flow, why);
         }
         if self.flows.len() >= FLOWS_MAX {
             let over = self.flows.sweep(self.now_ms);
-            self.end_all(over);
+            self.end_all(over, Why::Forced);
         }
-        (self.open(key, way, tcp.as_ref(), payload_len), true)
+        (self.open(key, way, packet), true)
     }
 
-    fn open(&mut self, key: &FlowKey, way: Way, tcp: Option<&TcpView<'_>>, payload_len: usize) -> FlowView {
+    fn open(&mut self, key: &FlowKey, way: Way, packet: &Packet<'_>) -> FlowView {
         self.tally.flows += 1;
+        let (tcp, payload_len) = (packet.tcp(), packet.payload().len());
+        let tcp = tcp.as_ref();
         let is_answer = tcp.is_some_and(|tcp| tcp.flags.contains(TcpFlags::SYN) && tcp.flags.contains(TcpFlags::ACK));
         let to_server = if is_answer { way.reversed() } else { way };
         let direction = if is_answer { Direction::ToClient } else { Direction::ToServer };
@@ -227,6 +245,7 @@ impl<'a> Player<'a> {
             }
         });
         let flow = self.flows.open(*key, to_server, state, self.now_ms);
+        flow.counts.count(direction, packet, self.at_ns);
         let established = flow.is_established(key.protocol);
         FlowView { slot: Some(flow.slot), direction, established, is_first: true }
     }
@@ -240,10 +259,14 @@ impl<'a> Player<'a> {
         }
     }
 
-    fn report(&mut self, packet: &Packet<'_>, view: &FlowView) {
-        self.report_files(packet);
+    pub(super) fn report(&mut self, packet: &Packet<'_>, view: &FlowView) {
+        let has_alert = !self.alerts.is_empty() | self.report_files(packet);
         let (at_ns, ends) = (self.at_ns, Ends::of(packet));
+        if has_alert && let Some(flow) = FlowKey::of(packet).and_then(|(key, _)| self.flows.known(&key)) {
+            flow.counts.has_alert = true;
+        }
         if !self.alerts.is_empty() {
+            self.tally.alerts += self.alerts.len() as u64;
             let protocol = view.slot.and_then(|slot| self.inspector.protocol_of(slot));
             for (index, alert) in self.alerts.iter().enumerate() {
                 let context = self.inspector.take_context(index).map(Box::new);
@@ -255,7 +278,7 @@ impl<'a> Player<'a> {
     }
 
     /// Reports what there is to tell of the flow between a client and a server.
-    fn report_notes(&mut self, ends: Ends) {
+    pub(super) fn report_notes(&mut self, ends: Ends) {
         let at_ns = self.at_ns;
         self.records.extend(self.inspector.take_notes().map(|note| {
             let sender = match &note {
@@ -266,62 +289,26 @@ impl<'a> Player<'a> {
         }));
     }
 
-    fn report_files(&mut self, packet: &Packet<'_>) {
+    /// Reports the files that lists of hashes judge; gives whether one of them is on a list.
+    fn report_files(&mut self, packet: &Packet<'_>) -> bool {
+        let alerts_before = self.tally.alerts;
         for file in self.inspector.take_file_events() {
             let file = Arc::new(file);
             let alert = matches!(file.finding, FileFinding::Listed(_)).then(|| What::FileAlert(Arc::clone(&file)));
+            self.tally.alerts += u64::from(alert.is_some());
             for what in alert.into_iter().chain([What::FileInfo(file)]) {
                 self.records.push(Record { at_ns: self.at_ns, ends: Ends::of(packet), what });
             }
         }
+        self.tally.alerts > alerts_before
     }
 
     fn stopped(&mut self, packet: &Packet<'_>, reason: &'static str) {
         self.tally.stopped += 1;
+        *self.tally.stopped_by.entry(reason).or_default() += 1;
         let drop = Drop { length: packet.without_padding().len() as u32, reason };
         self.records.push(Record { at_ns: self.at_ns, ends: Ends::of(packet), what: What::Drop(drop) });
     }
-
-    fn end_all(&mut self, over: Vec<(FlowKey, Flow)>) {
-        for (key, flow) in over {
-            self.end(&key, &flow);
-        }
-    }
-
-    /// Lets the engine conclude about a flow, and forget it. The packet that stands for the flow is made up: it has the
-    /// flow's ends and nothing else.
-    fn end(&mut self, key: &FlowKey, flow: &Flow) {
-        let (low, high) = ((key.low_address, key.low_port), (key.high_address, key.high_port));
-        let (client, server) = match flow.to_server {
-            Way::LowToHigh => (low, high),
-            Way::HighToLow => (high, low),
-        };
-        let (from, to) = (socket(client), socket(server));
-        let frame = match key.protocol {
-            6 => emit::tcp(from, to).build(),
-            17 => emit::udp(from, to).build(),
-            protocol => emit::ip(from.ip(), to.ip(), protocol).build(),
-        };
-        if let Ok(packet) = Packet::parse(&frame, Checksums::Unchecked) {
-            let view = FlowView {
-                slot: Some(flow.slot),
-                direction: Direction::ToServer,
-                established: flow.is_established(key.protocol),
-                is_first: false,
-            };
-            self.alerts.clear();
-            self.inspector.flow_finished(self.rules, &packet, &view, self.now_ms, &mut self.alerts);
-            self.report(&packet, &view);
-            self.inspector.flow_ended(flow.slot);
-            self.report_notes(Ends::of(&packet));
-        } else {
-            self.inspector.flow_ended(flow.slot);
-        }
-    }
-}
-
-fn socket((address, port): ([u8; 16], u16)) -> SocketAddr {
-    SocketAddr::new(IpAddr::from(Ipv6Addr::from(address)).to_canonical(), port)
 }
 
 fn is_bare_syn(tcp: &TcpView<'_>) -> bool {

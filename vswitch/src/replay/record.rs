@@ -2,7 +2,7 @@
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use inspect::alert::Alert;
@@ -16,12 +16,13 @@ use inspect::wire::{Packet, Transport};
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::eve;
 use crate::eve::app::{self, Object, file_event};
 use crate::eve::parts::{Metadata, action_name, direction_name, list_text};
 use crate::eve::record::{FlowPart, describe};
 use crate::eve::settings::EventType;
-use crate::eve::timestamp::format_utc;
-use crate::event::type_of;
+use crate::eve::timestamp::{WallClock, format_utc};
+use crate::event::{FlowEnd, type_of};
 
 /// Flow ids are cut to what JavaScript's numbers hold exactly, as Suricata does.
 const FLOW_ID_MASK: u64 = (1 << 53) - 1;
@@ -49,6 +50,12 @@ impl Ends {
             icmp: packet.icmp().map(|message| (message.kind, message.code)),
             protocol: packet.headers().protocol,
         }
+    }
+
+    /// Those of a flow: its client, its server, and type and code of its first message if it is ICMP.
+    pub fn between(from: SocketAddr, to: SocketAddr, protocol: u8, icmp: Option<(u8, u8)>) -> Self {
+        let ports = matches!(protocol, 6 | 17).then(|| (from.port(), to.port()));
+        Self { source: from.ip(), destination: to.ip(), ports, icmp, protocol }
     }
 
     /// The same seen from the client, of a packet that went in this direction.
@@ -111,6 +118,8 @@ pub enum What {
     Drop(Drop),
     /// A transaction, an anomaly or a file.
     Note(Note),
+    /// A flow is over.
+    Flow(Box<FlowEnd>),
 }
 
 /// One line to be.
@@ -132,6 +141,7 @@ impl Record {
             What::FileInfo(_) => Some(EventType::Fileinfo),
             What::Drop(_) => Some(EventType::Drop),
             What::Note(note) => type_of(note),
+            What::Flow(_) => Some(EventType::Flow),
         }
     }
 }
@@ -170,6 +180,8 @@ struct Line<'a> {
     tx_id: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     app_proto: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    app_proto_orig: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     direction: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -220,6 +232,7 @@ pub fn write(record: &Record, rules: &RuleSet, files: Option<&FileChecks>, out: 
         icmp_code: ends.icmp.map(|(_, code)| code),
         tx_id: None,
         app_proto: None,
+        app_proto_orig: None,
         direction: None,
         alert: None,
         drop: None,
@@ -267,6 +280,12 @@ pub fn write(record: &Record, rules: &RuleSet, files: Option<&FileChecks>, out: 
             line.app_proto = described.app_proto;
             line.direction = described.side.map(direction_name);
             line.objects = described.objects;
+        }
+        What::Flow(flow) => {
+            line.app_proto = flow.summary.and_then(|summary| summary.protocol).map(AppProtocol::name);
+            line.app_proto_orig = flow.summary.and_then(|summary| summary.original).map(AppProtocol::name);
+            // Its times are the capture's.
+            line.objects = eve::flow::objects(flow, WallClock { ahead_us: 0 });
         }
     }
     serde_json::to_writer(&mut *out, &line)?;

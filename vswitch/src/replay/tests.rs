@@ -1,11 +1,11 @@
 //! Whole replays of captures made here.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use clap::Parser;
 use inspect::wire::emit;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{ReplayArguments, ReplayError, replay};
 
@@ -162,5 +162,115 @@ fn transactions_are_written_when_asked_for() {
     assert_eq!(kinds, ["alert", "http"]);
     assert_eq!((&all[1]["src_ip"], &all[1]["http"]["hostname"]), (&Value::from("10.0.0.1"), &Value::from("h")));
     assert_eq!(all[0]["flow_id"], all[1]["flow_id"]);
-    assert!(Command::try_parse_from(["replay", "c.pcap", "--eve-types", "stats"]).is_err());
+    assert!(Command::try_parse_from(["replay", "c.pcap", "--eve-types", "nonsense"]).is_err());
+}
+
+/// The records of some types that a replay writes, with the ids of their flows left out.
+fn told(dir: &Path, frames: &[Vec<u8>], rules: &str, options: &[&str]) -> Vec<Value> {
+    run(dir, &pcap(frames), rules, options).unwrap();
+    let text = std::fs::read_to_string(dir.join("eve.json")).unwrap();
+    let record = |line: &str| {
+        let mut record: Value = serde_json::from_str(line).unwrap();
+        record.as_object_mut().unwrap().remove("flow_id");
+        record
+    };
+    text.lines().map(record).collect()
+}
+
+#[test]
+fn every_flow_is_told_when_it_ends_and_what_was_counted_at_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (client, server) = ends();
+    let request = b"GET /evil HTTP/1.1\r\nHost: h\r\n\r\n";
+    let mut frames = connection(request, 1000);
+    frames.push(emit::udp(([10, 0, 0, 1], 1_000), ([10, 0, 0, 3], 53)).payload(b"?").build());
+    frames.push(emit::icmp_echo_request(Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(10, 0, 0, 4), 7, 1).build());
+    frames.push(emit::tcp(client, server).seq(100 + request.len() as u32).ack(8).rst().build());
+    // The same connection anew.
+    frames.push(emit::tcp(client, server).seq(500_000).syn().build());
+    let at = |second: u32| format!("1970-01-01T00:00:0{second}.000000+0000");
+    let flow = |packets: [usize; 2], bytes: [usize; 2], times: [u32; 2], state: &str, reason: &str, alerted: bool| {
+        json!({
+            "pkts_toserver": packets[0], "pkts_toclient": packets[1], "bytes_toserver": bytes[0],
+            "bytes_toclient": bytes[1], "start": at(times[0]), "end": at(times[1]), "age": times[1] - times[0],
+            "state": state, "reason": reason, "alerted": alerted,
+        })
+    };
+    let tcp = json!({"src_port": 40_000, "dest_ip": "10.0.0.2", "dest_port": 8_080, "proto": "TCP"});
+    let expected = [
+        json!([tcp, {
+            "timestamp": at(8), "app_proto": "http",
+            "flow": flow([4, 2], [3 * 54 + 54 + request.len(), 108], [0, 7], "closed", "tcp_reuse", true),
+            "tcp": {
+                "tcp_flags": "16", "tcp_flags_ts": "16", "tcp_flags_tc": "12", "syn": true, "rst": true, "ack": true,
+                "state": "closed",
+            },
+        }]),
+        json!([{
+            "timestamp": at(8), "src_port": 1_000, "dest_ip": "10.0.0.3", "dest_port": 53, "proto": "UDP",
+            "flow": flow([1, 0], [frames[5].len(), 0], [5, 5], "new", "shutdown", false),
+        }]),
+        json!([{
+            "timestamp": at(8), "dest_ip": "10.0.0.4", "proto": "ICMP", "icmp_type": 8, "icmp_code": 0,
+            "flow": flow([1, 0], [frames[6].len(), 0], [6, 6], "new", "shutdown", false),
+        }]),
+        json!([tcp, {
+            "timestamp": at(8), "flow": flow([1, 0], [54, 0], [8, 8], "new", "shutdown", false),
+            "tcp": {"tcp_flags": "02", "tcp_flags_ts": "02", "tcp_flags_tc": "00", "syn": true, "state": "syn_sent"},
+        }]),
+    ];
+    let mut told = told(dir.path(), &frames, RULE, &["--eve-types", "flow,stats"]);
+    let stats = told.pop().unwrap();
+    let expected = expected.map(|parts| {
+        let mut record = json!({"event_type": "flow", "src_ip": "10.0.0.1"});
+        for part in parts.as_array().unwrap() {
+            record.as_object_mut().unwrap().extend(part.as_object().unwrap().clone());
+        }
+        record
+    });
+    assert_eq!(told, expected, "{told:#?}");
+    let expected = json!({
+        "timestamp": at(8),
+        "event_type": "stats",
+        "stats": {
+            "uptime": 8,
+            "decoder": {"pkts": 9, "bytes": frames.iter().map(Vec::len).sum::<usize>()},
+            "flow": {"total": 4, "active": 0, "limit": 500_000},
+            "detect": {"alert": 1},
+            "ips": {"accepted": 9, "blocked": 0, "drop_reason": {}},
+            "eve": {"lost": 0, "suppressed": 0},
+        },
+    });
+    assert_eq!(stats, expected, "{stats:#}");
+}
+
+#[test]
+fn flows_that_are_refused_or_silent_say_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut frames = connection(REQUEST, 10);
+    frames.truncate(12);
+    let told = told(dir.path(), &frames, RULE, &["--eve-types", "flow,stats", "--mode", "ips"]);
+    let [flow, stats] = told.as_slice() else { panic!("{told:#?}") };
+    assert_eq!((&flow["flow"]["action"], &flow["flow"]["alerted"]), (&json!("drop"), &json!(true)));
+    let ips = &stats["stats"]["ips"];
+    let reasons = [&ips["drop_reason"]["rules"], &ips["drop_reason"]["flow_drop"]].map(|count| count.as_u64().unwrap());
+    assert!(reasons[0] == 1 && reasons[1] > 0, "{ips}");
+    assert_eq!(
+        (ips["blocked"].as_u64(), ips["accepted"].as_u64()),
+        (Some(reasons[0] + reasons[1]), Some(12 - reasons[0] - reasons[1]))
+    );
+
+    // A query each minute, between the same ends.
+    let frame = emit::udp(([10, 0, 0, 1], 1_000), ([10, 0, 0, 3], 53)).payload(b"?").build();
+    let mut capture = pcap(&[]);
+    for second in [0_u32, 60, 61] {
+        let length = (frame.len() as u32).to_le_bytes();
+        [second.to_le_bytes(), [0; 4], length, length].iter().for_each(|word| capture.extend_from_slice(word));
+        capture.extend_from_slice(&frame);
+    }
+    run(dir.path(), &capture, RULE, &["--eve-types", "flow"]).unwrap();
+    let text = std::fs::read_to_string(dir.path().join("eve.json")).unwrap();
+    let flows: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let ends: Vec<_> = flows.iter().map(|flow| (&flow["flow"]["reason"], &flow["flow"]["pkts_toserver"])).collect();
+    assert_eq!(ends, [(&json!("timeout"), &json!(1)), (&json!("shutdown"), &json!(2))]);
 }
