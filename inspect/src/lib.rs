@@ -8,8 +8,9 @@
 //! 4. [`protocol`] recognises what is spoken and takes it apart into buffers;
 //! 5. [`signature`] holds the compiled signatures and matches them against packets, streams and buffers;
 //! 6. [`file_hashes`] knows files by their hash;
-//! 7. [`detect`] notices scans and floods, which no single packet betrays;
-//! 8. [`inspector`] drives all this for one worker and answers with a [`verdict::Verdict`] and [`alert::Alert`]s, and with
+//! 7. [`announcements`] has the connections that others have announced;
+//! 8. [`detect`] notices scans and floods, which no single packet betrays;
+//! 9. [`inspector`] drives all this for one worker and answers with a [`verdict::Verdict`] and [`alert::Alert`]s, and with
 //!    [`record`]s of what was spoken, where the caller wants them.
 //!
 //! Invariants of absence: no I/O, no clock, no thread, no log line, no `unsafe`. Nothing here knows of zones or of
@@ -17,6 +18,7 @@
 #![forbid(unsafe_code)]
 
 pub mod alert;
+pub mod announcements;
 mod causes;
 pub mod detect;
 pub mod file_hashes;

@@ -217,6 +217,16 @@ pub const HASH_LINE_BYTES_MAX: usize = 8192;
 /// Pairs of addresses between which a listed file was stopped and that are remembered; 8 bytes each.
 pub const FILE_PAIRS_MAX: usize = 4096;
 
+/// Sets of places for connections that were announced. The two hosts choose the set: with a hundred hosts that speak FTP with
+/// each other, few share one.
+pub const ANNOUNCED_SETS: usize = 1024;
+
+/// Places of a set, and so connections that two hosts may have announced and not made. Clients announce one at a time.
+pub const ANNOUNCED_WAYS: usize = 8;
+
+/// Bytes of the name of a file that a connection is announced with; the rest of a longer name is not told.
+pub const ANNOUNCED_NAME_BYTES_MAX: usize = 128;
+
 /// Reports about files that one packet can raise. A packet that completes more of them carries files of some hundred
 /// bytes.
 pub const FILE_EVENTS_PER_PACKET_MAX: usize = 15;

@@ -1,6 +1,9 @@
 //! The stage that judges, and the only place where a [`Cleared`] is made.
 
+use std::sync::Arc;
+
 use inspect::alert::Alert;
+use inspect::announcements::Announcements;
 use inspect::inspector::{FlowSlot, FlowView, Inspector, Profile, Settings};
 use inspect::signature::RuleSet;
 use inspect::verdict::{Refused, Verdict};
@@ -131,6 +134,11 @@ impl Inspection {
     /// Inspection that notes what these settings ask for; the rest of them is the profiles' matter.
     pub fn new(settings: Settings) -> Self {
         Self { inspector: Inspector::new(settings), alerts: Vec::new() }
+    }
+
+    /// [`Inspection::new`] of one of several workers: what one of them hears announced, all know.
+    pub fn sharing(settings: Settings, announcements: Arc<Announcements>) -> Self {
+        Self { inspector: Inspector::sharing(settings, announcements), alerts: Vec::new() }
     }
 
     /// Whether there is anything to tell of the frame that was judged last.

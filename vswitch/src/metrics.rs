@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use inspect::announcements::AnnouncementCounts;
 use inspect::detect::AnomalyKind;
 use metrics::{counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
@@ -39,6 +40,8 @@ pub struct Scrape<'a> {
     pub file_hits: &'a BTreeMap<String, u64>,
     /// The lists of hashes in force: name, hashes, bytes of memory.
     pub hash_lists: &'a [(&'a str, u64, u64)],
+    /// The connections that others have announced.
+    pub announcements: AnnouncementCounts,
     /// The workers.
     pub workers: &'a [WorkerRow],
     /// Number of the generation in force.
@@ -146,6 +149,10 @@ fn describe() {
         "vswitch_files_total",
         "Files that passed by while there was a list of hashes, by what was found out"
     );
+    describe_counter!(
+        "vswitch_ftp_data_total",
+        "Data connections that FTP has announced, that came as announced, and that were forgotten for want of room"
+    );
     describe_counter!("vswitch_file_hash_matches_total", "Files found on the list of hashes");
     describe_gauge!("vswitch_file_hashes", "Hashes on the list in force");
     describe_gauge!("vswitch_file_hashes_bytes", "Memory that the list in force takes");
@@ -243,6 +250,10 @@ fn publish_files(scrape: &Scrape<'_>) {
     for (state, count) in FILE_STATES.into_iter().zip(scrape.totals.files) {
         counter!("vswitch_files_total", "state" => state).absolute(count);
     }
+    let AnnouncementCounts { made, met, forgotten } = scrape.announcements;
+    for (state, count) in [("announced", made), ("met", met), ("forgotten", forgotten)] {
+        counter!("vswitch_ftp_data_total", "state" => state).absolute(count);
+    }
     for (list, &hits) in scrape.file_hits {
         counter!("vswitch_file_hash_matches_total", "list" => list.clone()).absolute(hits);
     }
@@ -295,6 +306,7 @@ mod tests {
             rule_hits: &BTreeMap::from([("web-db".to_owned(), 3)]),
             file_hits: &BTreeMap::from([("malware".to_owned(), 4)]),
             hash_lists: &[("malware", 100, 3_208)],
+            announcements: AnnouncementCounts { made: 9, met: 8, forgotten: 1 },
             workers: &[],
             generation: 2,
             last_reload_successful: false,
@@ -332,6 +344,9 @@ mod tests {
             ("vswitch_port_isolations_total{port=\"web1\"}", 2.0),
             ("vswitch_port_worker_stuck_total{port=\"web1\"}", 1.0),
             ("vswitch_files_total{state=\"unlisted\"}", 0.0),
+            ("vswitch_ftp_data_total{state=\"announced\"}", 9.0),
+            ("vswitch_ftp_data_total{state=\"met\"}", 8.0),
+            ("vswitch_ftp_data_total{state=\"forgotten\"}", 1.0),
             ("vswitch_file_hash_matches_total{list=\"malware\"}", 4.0),
             ("vswitch_file_hashes{list=\"malware\"}", 100.0),
             ("vswitch_file_hashes_bytes{list=\"malware\"}", 3_208.0),

@@ -28,7 +28,8 @@ impl Inspector {
         open.meet(&look);
         open.windows.iter_mut().for_each(Window::turn);
         self.files.begin(&look);
-        let Flow { conversation, transactions, observed, .. } = &mut *open;
+        let Flow { conversation, transactions, observed, announced, .. } = &mut *open;
+        let hosts = look.hosts(&self.announcements, announced.as_deref());
         let mut work = Work::of(WORK_SAVED_MAX);
         for direction in [Direction::ToServer, Direction::ToClient] {
             conversation.closed(
@@ -43,6 +44,7 @@ impl Inspector {
                     is_for_files: false,
                     work: &mut work,
                     is_bounded: false,
+                    hosts,
                 },
             );
         }

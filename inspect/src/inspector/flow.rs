@@ -1,5 +1,6 @@
 //! What is remembered of one flow.
 
+use crate::announcements::Announced;
 use crate::inspector::memory::FlowNotes;
 use crate::inspector::observer::Observed;
 use crate::inspector::transactions::{Pool, Transactions};
@@ -27,6 +28,8 @@ pub(crate) struct Flow {
     /// By direction, which of the signatures that are looked at for each packet the flow leaves.
     pub(crate) eligible: [Eligible; 2],
     pub(crate) conversation: Conversation,
+    /// What it was announced as, if it was.
+    pub(crate) announced: Option<Box<Announced>>,
     /// The packet at hand has told what the flow speaks.
     pub(crate) has_new_protocol: bool,
     pub(crate) transactions: Transactions,
@@ -201,6 +204,7 @@ impl Flow {
             has_sent: [false; 2],
             eligible: Default::default(),
             conversation: Conversation::new(),
+            announced: None,
             has_new_protocol: false,
             transactions: Transactions::default(),
             observed: None,

@@ -16,8 +16,9 @@ impl Inspector {
         let is_bounded = look.is_work_bounded();
         let direction = look.view.direction;
         let status = if look.facts.transport == Transports::UDP {
-            let Flow { conversation, transactions, observed, .. } = flow;
+            let Flow { conversation, transactions, observed, announced, .. } = flow;
             let observed = observed.as_deref_mut();
+            let hosts = look.hosts(&self.announcements, announced.as_deref());
             conversation.datagram(
                 direction,
                 look.facts.payload,
@@ -30,6 +31,7 @@ impl Inspector {
                     is_for_files: look.is_for_files,
                     work,
                     is_bounded,
+                    hosts,
                 },
             )
         } else if let Some(tcp) = look.facts.packet.tcp() {
@@ -62,7 +64,8 @@ impl Inspector {
         let is_syn = tcp.flags.contains(TcpFlags::SYN);
         let first_seq = if is_syn { tcp.seq.wrapping_add(1) } else { tcp.seq };
         let reads_streams = look.rules.selection.reads_streams && !look.is_for_files && !flow.is_sealed();
-        let Flow { streams, windows, conversation, transactions, observed, .. } = flow;
+        let Flow { streams, windows, conversation, transactions, observed, announced, .. } = flow;
+        let hosts = look.hosts(&self.announcements, announced.as_deref());
         if streams[own].is_none() && (is_syn || look.profile.settings().midstream) {
             streams[own] = Some(Stream::new(domain(look.facts.source), first_seq));
         }
@@ -87,6 +90,7 @@ impl Inspector {
             is_for_files: look.is_for_files,
             work,
             is_bounded,
+            hosts,
         };
         let consume = |_, bytes: &[u8]| {
             if reads_streams {

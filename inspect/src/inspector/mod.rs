@@ -22,6 +22,7 @@ mod files;
 mod flow;
 mod flow_slots;
 mod follow;
+mod hosts;
 mod judge;
 mod memory;
 mod observer;
@@ -37,6 +38,7 @@ mod tests;
 use std::sync::Arc;
 
 use crate::alert::Alert;
+use crate::announcements::Announcements;
 use crate::limits::{FLOW_BYTES_MAX, FLOW_SLOTS_MAX, FLOWS_BYTES_MAX, POOL_MAX, WORK_SAVED_MAX};
 use crate::record::{Context, Note, Wanted};
 use crate::signature::{Facts, FlowFacts, PacketGroup, Rates, RegexCaches, RuleSet, RunSet, Work};
@@ -107,6 +109,7 @@ pub struct Inspector {
     caches: RegexCaches,
     addresses: AddressBits,
     files: FileWatch,
+    announcements: Arc<Announcements>,
     candidates: Candidates,
     pool: Pool,
     /// Flows that have ended, for those that begin.
@@ -147,7 +150,13 @@ struct Look<'a> {
 impl Inspector {
     /// An inspector that remembers nothing yet. [`Inspector::inspect`] goes by these settings, with all signatures.
     pub fn new(settings: Settings) -> Self {
-        Self { records: settings.records, own: Arc::new(Profile::all(settings)), ..Self::default() }
+        Self::sharing(settings, Arc::default())
+    }
+
+    /// [`Inspector::new`], of one of several that see each other's flows: what one of them hears announced, all know.
+    pub fn sharing(settings: Settings, announcements: Arc<Announcements>) -> Self {
+        let own = Arc::new(Profile::all(settings));
+        Self { records: settings.records, own, announcements, ..Self::default() }
     }
 
     /// Whether [`Inspector::inspect_by`] would forward any packet without a look: there is nothing to look for, and nothing is
@@ -226,7 +235,9 @@ impl Inspector {
         let Some((mut kept, mut is_let_go)) = self.recall(&look, group.is_some()) else { return Verdict::Forward };
         let may_begin = is_asked_for || is_for_files && !is_let_go && can_begin(&look);
         if kept.is_none() && flow.slot.is_some() && may_begin {
-            kept = Some(self.begin(look.signatures(), now_ms));
+            let mut begun = self.begin(look.signatures(), now_ms);
+            self.meet_announced(&look, &mut begun);
+            kept = Some(begun);
         }
         let known_alerts = alerts.len();
         self.files.begin(&look);

@@ -11,12 +11,13 @@
 use crate::file_hashes::HashesWanted;
 use crate::inspector::Direction;
 use crate::inspector::files::FileWatch;
+use crate::inspector::hosts::Hosts;
 use crate::inspector::observer::Observed;
 use crate::limits::{
     BODIES_PER_SIDE_MAX, BODY_WINDOW_BYTES, MATCHED_MAX, NUMBERS_PER_SIDE_MAX, POOL_MAX, POOLED_BYTES_MAX,
     TRANSACTION_BYTES_MAX, TRANSACTION_SIDES_MAX, WAITING_MAX,
 };
-use crate::protocol::{Anomaly, Buffer, Delivery, File, Number, Piece, Sink, Stage};
+use crate::protocol::{Anomaly, Buffer, Delivery, Expectation, File, Number, Piece, Sink, Stage};
 use crate::record::Detail;
 use crate::signature::{Known, RUN_SET_TEXT_MAX, RuleSet, RunSet, Witness, Work};
 
@@ -389,6 +390,7 @@ pub(crate) struct Collector<'a> {
     /// The work of the packet at hand, and whether anything comes of it when it is spent.
     pub(crate) work: &'a mut Work,
     pub(crate) is_bounded: bool,
+    pub(crate) hosts: Hosts<'a>,
 }
 
 impl Sink for Collector<'_> {
@@ -489,6 +491,14 @@ impl Sink for Collector<'_> {
 
     fn wants_hashes(&self) -> Option<HashesWanted> {
         self.files.wanted()
+    }
+
+    fn expect(&mut self, expectation: &Expectation<'_>) {
+        self.hosts.expect(expectation);
+    }
+
+    fn announced_file(&self) -> Option<(Vec<u8>, bool)> {
+        self.hosts.announced_file()
     }
 
     fn file(&mut self, transaction: u32, side: Direction, name: &[u8], file: &File) -> bool {

@@ -9,12 +9,13 @@
 //! ```
 
 use super::app_protocol::AppProtocol;
+use super::ftp::FtpData;
 use super::recognise::{self, Guess};
 use super::settings::{RECOGNITION_BYTES_MAX, RECOGNITION_DATAGRAMS_MAX, Settings};
 use super::sink::Sink;
 use crate::inspector::Direction;
 
-use super::parser::{Parser, Progress};
+use super::parser::{Parse, Parser, Progress};
 
 /// What a flow's conversation has come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,8 @@ pub enum Status {
 pub struct Conversation {
     state: State,
     original: Option<AppProtocol>,
+    /// Its files, of a connection that FTP has announced, while it has not been recognised.
+    announced: Option<Box<FtpData>>,
 }
 
 #[derive(Debug)]
@@ -82,17 +85,18 @@ impl Default for Conversation {
 impl Conversation {
     /// A flow of which nothing is known.
     pub fn new() -> Self {
-        Conversation { state: State::Recognising(Recognition::new(0)), original: None }
+        Conversation { state: State::Recognising(Recognition::new(0)), original: None, announced: None }
     }
 
-    /// A flow that another one has announced as an FTP data connection.
+    /// A flow that another one has announced as an FTP data connection. That is a guest's word: its bytes are a file from the
+    /// first on, and what it is called shows when they are not recognised as anything else.
     pub fn ftp_data() -> Self {
-        Self::speaking(AppProtocol::FtpData)
+        Conversation { announced: Some(Box::new(FtpData::new(0))), ..Self::new() }
     }
 
     /// A flow whose protocol is known without a look at its bytes.
     pub fn speaking(protocol: AppProtocol) -> Self {
-        Conversation { state: Self::begun(protocol, 0), original: Some(protocol) }
+        Conversation { state: Self::begun(protocol, 0), original: Some(protocol), announced: None }
     }
 
     /// What the flow speaks now.
@@ -126,11 +130,25 @@ impl Conversation {
                 let progress = parser.stream(side, bytes, settings, sink);
                 self.apply(progress, side, bytes, settings, sink);
             }
-            State::Recognising(recognition) => match recognition.stream(side, bytes) {
-                Guess::NotYet => {}
-                Guess::No => self.state = State::Unrecognised,
-                Guess::Is(protocol) => self.start(protocol, side, bytes, settings, sink),
-            },
+            State::Recognising(recognition) => {
+                let guess = recognition.stream(side, bytes);
+                let is_refused = recognition.sides[index(side)].is_refused;
+                match (guess, &mut self.announced) {
+                    (Guess::Is(protocol), _) => {
+                        self.give_up_files(settings, sink);
+                        self.start(protocol, side, bytes, settings, sink);
+                    }
+                    (Guess::NotYet | Guess::No, Some(files)) => {
+                        files.stream(side, bytes, settings, sink);
+                        // Of such a connection, one side speaks.
+                        if is_refused {
+                            self.settle_for_files();
+                        }
+                    }
+                    (Guess::No, None) => self.state = State::Unrecognised,
+                    (Guess::NotYet, None) => {}
+                }
+            }
             State::Opaque(_) | State::Broken(_) | State::Unrecognised => {}
         }
         self.status()
@@ -171,6 +189,9 @@ impl Conversation {
                 let own = &mut recognition.sides[index(side)];
                 own.is_cut = true;
                 own.is_refused = true;
+                if let Some(files) = &mut self.announced {
+                    files.gap(side, length, settings, sink);
+                }
                 if recognition.sides.iter().all(|side| side.is_refused) {
                     self.state = State::Unrecognised;
                 }
@@ -183,8 +204,27 @@ impl Conversation {
     /// The bytes that one packet of a side has brought are over. To be called by who wants the hashes of files before their
     /// receiver may have the whole of them.
     pub fn pause(&mut self, side: Direction, sink: &mut dyn Sink) {
-        if let State::Speaking(parser) = &mut self.state {
-            parser.pause(side, sink);
+        match (&mut self.state, &mut self.announced) {
+            (State::Speaking(parser), _) => parser.pause(side, sink),
+            (State::Recognising(_), Some(files)) => files.pause(side, sink),
+            (_, _) => {}
+        }
+    }
+
+    /// The connection is recognised as something else than it was announced to be.
+    fn give_up_files(&mut self, settings: &Settings, sink: &mut dyn Sink) {
+        if let Some(mut files) = self.announced.take() {
+            for side in [Direction::ToServer, Direction::ToClient] {
+                files.gap(side, 0, settings, sink);
+            }
+        }
+    }
+
+    /// The connection is what it was announced to be.
+    fn settle_for_files(&mut self) {
+        if let Some(files) = self.announced.take() {
+            self.original = Some(AppProtocol::FtpData);
+            self.state = State::Speaking(Parser::FtpData(files));
         }
     }
 
@@ -202,6 +242,7 @@ impl Conversation {
 
     /// One side has sent its last byte (FIN), or the connection is gone (RST, timeout): call for both sides then.
     pub fn closed(&mut self, side: Direction, settings: &Settings, sink: &mut dyn Sink) -> Status {
+        self.settle_for_files();
         if let State::Speaking(parser) = &mut self.state {
             let progress = parser.closed(side, settings, sink);
             self.apply(progress, side, &[], settings, sink);

@@ -1,7 +1,7 @@
 //! FTP's control connection (RFC 959) and the data connections it announces.
 //!
 //! A command and its replies are one transaction. `PORT`, `EPRT` and the replies to `PASV` and `EPSV` announce a data
-//! connection; the address in them is a guest's word, so whoever believes it must compare it with the connection's own.
+//! connection, and the command that uses it names its file.
 
 use super::anomaly::Anomaly;
 use super::buffer::Buffer;
@@ -29,6 +29,10 @@ pub(super) struct Ftp {
     /// The transactions that have no reply yet, or only a part of it, and what it may mean: replies come in the order of the
     /// commands.
     waiting: VecDeque<(u32, Pending)>,
+    /// Listener, address and port of the data connection that was announced last, until a command uses it.
+    announced: Option<(Direction, Option<[u8; 16]>, u16)>,
+    /// The next file begins behind its beginning (REST).
+    is_rest: bool,
     /// The code of a reply of several lines (`123-`), until its last line.
     multiline: Option<[u8; 3]>,
 }
@@ -44,7 +48,30 @@ enum Pending {
 
 impl Ftp {
     pub(super) fn new(first_transaction: u32) -> Self {
-        Ftp { next: first_transaction, lines: Default::default(), waiting: VecDeque::new(), multiline: None }
+        Ftp {
+            next: first_transaction,
+            lines: Default::default(),
+            waiting: VecDeque::new(),
+            announced: None,
+            is_rest: false,
+            multiline: None,
+        }
+    }
+
+    /// A data connection is announced.
+    fn announce(&mut self, listener: Direction, address: Option<[u8; 16]>, port: u16, sink: &mut dyn Sink) {
+        self.announced = Some((listener, address, port));
+        sink.expect(&Expectation { listener, address, port, file: b"", is_part: false });
+    }
+
+    /// A command says what the data connection is for.
+    fn use_announced(&mut self, file: &[u8], is_part: bool, sink: &mut dyn Sink) {
+        let is_part = std::mem::take(&mut self.is_rest) || is_part;
+        if let Some((listener, address, port)) = self.announced.take()
+            && !file.is_empty()
+        {
+            sink.expect(&Expectation { listener, address, port, file, is_part });
+        }
     }
 
     /// Begins a transaction that waits for a reply.
@@ -83,12 +110,18 @@ impl Ftp {
         if is(b"PORT") || is(b"EPRT") {
             let announced = if is(b"PORT") { host_port(argument) } else { extended_port(argument) };
             if let Some((address, port)) = announced {
-                sink.expect(Expectation { listener: Direction::ToClient, address: Some(address), port });
+                self.announce(Direction::ToClient, Some(address), port, sink);
             }
             let port = announced.map(|(_, port)| port);
             sink.detail(transaction, &Detail::FtpPort { is_active: true, port });
         } else if is(b"PASV") || is(b"EPSV") {
             sink.detail(transaction, &Detail::FtpPort { is_active: false, port: None });
+        } else if is(b"REST") {
+            self.is_rest = argument != b"0";
+        } else if is(b"RETR") || is(b"STOR") || is(b"APPE") || is(b"STOU") {
+            self.use_announced(argument, is(b"APPE"), sink);
+        } else if is(b"LIST") || is(b"NLST") || is(b"MLSD") {
+            self.use_announced(b"", false, sink);
         }
         sink.stage(transaction, side, Stage::Complete);
     }
@@ -156,7 +189,7 @@ impl Ftp {
             Pending::Nothing => None,
         };
         if let Some((address, port)) = announced {
-            sink.expect(Expectation { listener: Direction::ToServer, address, port });
+            self.announce(Direction::ToServer, address, port, sink);
             sink.detail(self.waiting[place].0, &Detail::FtpPort { is_active: false, port: Some(port) });
         }
         false
@@ -245,8 +278,17 @@ impl Parse for FtpData {
 
     fn stream(&mut self, side: Direction, bytes: &[u8], _settings: &Settings, sink: &mut dyn Sink) -> Progress {
         let transaction = self.transaction;
-        let file = &mut self.files[side as usize];
-        file.get_or_insert_with(|| FileStream::new(transaction, side, sink)).data(bytes, sink);
+        let file = self.files[side as usize].get_or_insert_with(|| {
+            let mut file = FileStream::new(transaction, side, sink);
+            if let Some((name, is_part)) = sink.announced_file() {
+                file.name(&name, sink);
+                if is_part {
+                    file.is_part();
+                }
+            }
+            file
+        });
+        file.data(bytes, sink);
         Progress::More
     }
 
@@ -331,10 +373,13 @@ mod tests {
                 Case(ToClient, b"227 Entering (10,0,0,2,8,2).\r\n"),
                 Case(ToServer, b"EPSV\r\n"),
                 Case(ToClient, b"229 Entering (|||6446|)\r\n"),
-                Case(ToServer, b"PORT 10,0,0,1,4\r\nPORT 10,0,0,1,4,999\r\n"),
+                Case(ToServer, b"RETR a b.exe\r\nSTOR no.port\r\nPORT 10,0,0,1,4\r\nPORT 10,0,0,1,4,999\r\n"),
+                Case(ToServer, b"PORT 10,0,0,1,4,2\r\nLIST\r\nSTOR x\r\n"),
+                Case(ToServer, b"PORT 10,0,0,1,4,3\r\nREST 7\r\nRETR y\r\nPORT 10,0,0,1,4,4\r\nREST 0\r\nRETR z\r\n"),
             ],
             &["expect"],
-            "expect(<,1025)|expect(<,99)|expect(>,2050)|expect(>,6446)",
+            "expect(<,1025)|expect(<,99)|expect(>,2050)|expect(>,6446)|expect(>,6446,a b.exe)|expect(<,1026)\
+             |expect(<,1027)|expect(<,1027,y,part)|expect(<,1028)|expect(<,1028,z)",
         );
     }
 

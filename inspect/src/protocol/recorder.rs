@@ -108,8 +108,10 @@ impl Sink for Recorder {
         false
     }
 
-    fn expect(&mut self, expectation: Expectation) {
-        self.push("expect", format!("expect({},{})", arrow(expectation.listener), expectation.port));
+    fn expect(&mut self, expectation: &Expectation<'_>) {
+        let Expectation { listener, port, file, is_part, .. } = *expectation;
+        let name = if file.is_empty() { String::new() } else { format!(",{}", file.escape_ascii()) };
+        self.push("expect", format!("expect({},{port}{name}{})", arrow(listener), if is_part { ",part" } else { "" }));
     }
 }
 

@@ -136,14 +136,18 @@ pub struct File {
 
 /// A connection that a control connection has announced (FTP's PORT, PASV, EPRT, EPSV).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Expectation {
+pub struct Expectation<'a> {
     /// The side that will listen.
     pub listener: Direction,
-    /// The address announced, IPv4-mapped where IPv4; `None` for "the address of this connection" (EPSV). Written by a
-    /// guest: compare it with the control connection's own address before believing it (the FTP bounce attack).
+    /// The address announced, IPv4-mapped where IPv4; `None` for "the address of this connection" (EPSV). A guest's
+    /// word, as the port is: it may name, and must not allow (the FTP bounce attack).
     pub address: Option<[u8; 16]>,
     /// TCP port of the listener.
     pub port: u16,
+    /// Name of the file that it is for; empty as long as it is not known. What was announced may be announced again with it.
+    pub file: &'a [u8],
+    /// What passes is not the whole of the file.
+    pub is_part: bool,
 }
 
 /// Receives what parsers find. `transaction` counts from 0 within a flow.
@@ -190,5 +194,9 @@ pub trait Sink {
     /// Takes back what [`Sink::spare_bytes`] gave, whatever is in it.
     fn give_back(&mut self, _bytes: Vec<u8>) {}
     /// A further connection belongs to this one.
-    fn expect(&mut self, _expectation: Expectation) {}
+    fn expect(&mut self, _expectation: &Expectation<'_>) {}
+    /// The name of the file that this connection was announced for, and whether what passes is only a part of it.
+    fn announced_file(&self) -> Option<(Vec<u8>, bool)> {
+        None
+    }
 }

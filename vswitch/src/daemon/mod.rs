@@ -278,6 +278,7 @@ impl Pages for Switch {
             rule_hits: &self.ledger.hits(),
             file_hits: &self.ledger.file_hits(),
             hash_lists: &hash_lists,
+            announcements: self.workers.announcements(),
             workers: &self.worker_rows(),
             generation: generation.number,
             last_reload_successful: self.last_reload_successful,

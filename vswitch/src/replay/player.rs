@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use inspect::alert::Alert;
+use inspect::announcements::Announcements;
 use inspect::file_hashes::FileChecks;
 use inspect::flow_key::{FlowKey, Way};
 use inspect::fragments::{FragmentOutcome, FragmentTable};
@@ -72,7 +73,7 @@ impl<'a> Player<'a> {
     pub fn new(rules: &'a RuleSet, settings: Settings, checksums: Checksums) -> Self {
         Self {
             rules,
-            inspector: Inspector::new(settings),
+            inspector: Inspector::sharing(settings, Arc::new(Announcements::new())),
             settings,
             checksums,
             flows: Flows::default(),

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded};
+use inspect::announcements::{AnnouncementCounts, Announcements};
 
 use crate::counters::WorkerCounters;
 use crate::eve::settings::EveSettings;
@@ -150,6 +151,7 @@ pub struct Workers {
     handles: Vec<Handle>,
     generation: Arc<ArcSwap<Generation>>,
     learned: Arc<LearnedMacs>,
+    announcements: Arc<Announcements>,
     started: Instant,
 }
 
@@ -181,6 +183,7 @@ impl Workers {
             })
             .collect::<io::Result<Vec<_>>>()?;
         let peers = Peers::of(&doorbells, &directory);
+        let announcements = Arc::new(Announcements::new());
         let handles = config
             .cpus
             .iter()
@@ -197,10 +200,13 @@ impl Workers {
                 let counters = Arc::new(WorkerCounters::default());
                 let pipeline = Pipeline::new(
                     flows,
-                    Inspection::new(inspect::inspector::Settings {
-                        records: config.eve.wanted(),
-                        ..inspect::inspector::Settings::default()
-                    }),
+                    Inspection::sharing(
+                        inspect::inspector::Settings {
+                            records: config.eve.wanted(),
+                            ..inspect::inspector::Settings::default()
+                        },
+                        Arc::clone(&announcements),
+                    ),
                     Arc::clone(&learned),
                     Arc::clone(&counters),
                     EventLog::new(events.clone()).by(&config.eve),
@@ -220,7 +226,12 @@ impl Workers {
                 Self::spawn(settings, pipeline, counters, poll, peers)
             })
             .collect::<io::Result<Vec<_>>>()?;
-        Ok(Self { handles, generation, learned, started })
+        Ok(Self { handles, generation, learned, announcements, started })
+    }
+
+    /// What became of the connections that others have announced.
+    pub fn announcements(&self) -> AnnouncementCounts {
+        self.announcements.counts()
     }
 
     fn spawn(

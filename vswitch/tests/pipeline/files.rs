@@ -9,6 +9,9 @@ use inspect::wire::emit::{self, FrameBuilder};
 use vswitch::drop_reason::DropReason;
 use vswitch::event::EventKind;
 
+use zones::rule::{Action, Rule};
+use zones::service::Service;
+
 use crate::bench::*;
 
 const CLIENT: ([u8; 4], u16) = ([10, 0, 0, 11], 40_000);
@@ -146,4 +149,72 @@ fn lists_change_while_a_file_is_under_way() {
         judge_by(&mut bench, new);
         bench.assert_arrives(DB1, &rest, &[WEB1]);
     }
+}
+
+/// A bench with a list, and web1's FTP control connection to db1, on which both sides say these lines in turn.
+fn with_control(lines: &[&str]) -> Bench {
+    let allow = Rule::new("ftp-data", Action::Allow)
+        .between("web".parse().expect("a zone"), "db".parse().expect("a zone"))
+        .about(Service::tcp(2_050));
+    let mut bench = Bench::new(policy(Vec::new()), RuleSet::default(), 64);
+    let generation = generation(2, policy(vec![allow]), RuleSet::default());
+    bench.generation = Arc::new(generation.with_file_checks(drop_listed()));
+    connect(&mut bench);
+    let mut sent = [0; 2];
+    for (index, line) in lines.iter().enumerate() {
+        let (text, own) = (format!("{line}\r\n"), index % 2);
+        let (seq, ack) = ([5_001, 1_001][own] + sent[own], [1_001, 5_001][own] + sent[1 - own]);
+        sent[own] += text.len() as u32;
+        match own {
+            0 => {
+                let segment = emit::tcp(SERVER, CLIENT).seq(seq).ack(ack).payload(&text);
+                bench.assert_arrives(DB1, &addressed(segment, 21, 11), &[WEB1]);
+            }
+            _ => {
+                let segment = emit::tcp(CLIENT, SERVER).seq(seq).ack(ack).payload(&text);
+                bench.assert_arrives(WEB1, &addressed(segment, 11, 21), &[DB1]);
+            }
+        }
+    }
+    bench
+}
+
+const PASSIVE: [&str; 5] = ["220 FTP", "USER a", "331 who?", "PASV", "227 (10,0,0,21,8,2)"];
+
+#[test]
+fn a_listed_file_never_arrives_whole_over_ftp() {
+    let (client, server) = (([10, 0, 0, 11], 40_001), ([10, 0, 0, 21], 2_050));
+    for cut in 0..5_u32 {
+        let mut bench = with_control(&[&PASSIVE[..], &["RETR evil.exe"]].concat());
+        bench.assert_arrives(WEB1, &addressed(emit::tcp(client, server).seq(99).syn(), 11, 21), &[DB1]);
+        bench.assert_arrives(DB1, &addressed(emit::tcp(server, client).seq(99).ack(100).syn_ack(), 21, 11), &[WEB1]);
+        bench.assert_arrives(WEB1, &addressed(emit::tcp(client, server).seq(100).ack(100), 11, 21), &[DB1]);
+        let part = |offset: u32, bytes: &[u8]| {
+            addressed(emit::tcp(server, client).seq(100 + offset).ack(100).payload(bytes), 21, 11)
+        };
+        if cut > 0 {
+            bench.assert_arrives(DB1, &part(0, &b"hello"[..cut as usize]), &[WEB1]);
+        }
+        bench.take_events();
+        bench.assert_dropped(DB1, &part(cut, &b"hello"[cut as usize..]), DropReason::FileHash);
+        let events = bench.take_events();
+        let named =
+            events.iter().any(|event| matches!(&event.kind, EventKind::FileAlert(file) if file.name == b"evil.exe"));
+        assert!(named, "{events:?}");
+        bench.assert_books_balance();
+    }
+}
+
+/// What a guest says names connections; it opens none.
+#[test]
+fn what_is_announced_is_still_policys_matter() {
+    let lines = |reply: &'static str| [&PASSIVE[..4], &[reply]].concat();
+    // A port that no rule has, from web to db; and a connection back from db to web, which never may be.
+    let mut bench = with_control(&lines("227 (10,0,0,21,8,3)"));
+    let syn = emit::tcp(([10, 0, 0, 11], 40_001), ([10, 0, 0, 21], 2_051)).seq(99).syn();
+    bench.assert_dropped(WEB1, &addressed(syn, 11, 21), DropReason::Policy);
+    let mut bench = with_control(&["220 FTP", "USER a", "331 who?", "PORT 10,0,0,11,200,1", "200 ok"]);
+    let syn = emit::tcp(([10, 0, 0, 21], 20), ([10, 0, 0, 11], 51_201)).seq(99).syn();
+    bench.assert_dropped(DB1, &addressed(syn, 21, 11), DropReason::Policy);
+    bench.assert_books_balance();
 }

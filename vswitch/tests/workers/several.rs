@@ -4,7 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use inspect::wire::emit;
+use inspect::file_hashes::{FileChecks, FileLimits, HashListBuilder, ListAction};
+use inspect::wire::emit::{self, FrameBuilder};
 use vswitch::drop_reason::DropReason;
 use vswitch::frame::PortId;
 use vswitch::port::memory::MemoryPeer;
@@ -263,5 +264,62 @@ fn queues_come_and_go_under_traffic() {
     ports.settle(offered);
     let totals = ports.switch.totals();
     assert_eq!(totals.port(PortId(3)).transmitted, 200 * 50, "others lose nothing: {:?}", ports.drops());
+    ports.switch.assert_books_balance();
+}
+
+/// A data connection is known by what its control connection has said, whichever worker each of them is with.
+#[test]
+fn what_one_worker_hears_announced_all_know() {
+    const ROUNDS: u16 = 24;
+    let ports = Ports::new(1);
+    let mut list = HashListBuilder::new("malware", ListAction::Drop);
+    list.line(b"2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824").expect("SHA-256 of hello");
+    let checks = Arc::new(FileChecks::new(vec![list.build()], FileLimits::default()));
+    let next = generation(2, PORTS, 2, Action::Allow).with_file_checks(Some(checks));
+    assert!(ports.switch.workers.set_generation(Arc::new(next), Duration::from_secs(5)));
+    let mut offered = ports.received();
+    let mut step = |port: u16, frame: FrameBuilder| {
+        let to = 1 - port;
+        ports.send(port, 0, &frame.macs(mac(port), mac(to)).build());
+        offered += 1;
+        ports.settle(offered);
+    };
+    let connect = |step: &mut dyn FnMut(u16, FrameBuilder), client: u16, server: u16| {
+        let (client, server) = ((ip(0), client), (ip(1), server));
+        step(0, emit::tcp(client, server).seq(99).syn());
+        step(1, emit::tcp(server, client).seq(99).ack(100).syn_ack());
+        step(0, emit::tcp(client, server).seq(100).ack(100));
+    };
+    connect(&mut step, 40_000, 21);
+    let (client, server) = ((ip(0), 40_000), (ip(1), 21));
+    let (mut asked, mut answered) = (100, 100);
+    let mut answer = |step: &mut dyn FnMut(u16, FrameBuilder), asked: u32, text: &str| {
+        step(1, emit::tcp(server, client).seq(answered).ack(asked).payload(text));
+        answered += text.len() as u32;
+        answered
+    };
+    let mut seen = answer(&mut step, asked, "220 FTP\r\n");
+    let mut ask = |step: &mut dyn FnMut(u16, FrameBuilder), seen: u32, text: &str| {
+        step(0, emit::tcp(client, server).seq(asked).ack(seen).payload(text));
+        asked += text.len() as u32;
+        asked
+    };
+    let mut said = ask(&mut step, seen, "USER a\r\n");
+    seen = answer(&mut step, said, "331 who?\r\n");
+    let refused = || ports.switch.totals().all.drops[DropReason::FileHash as usize];
+    for round in 0..ROUNDS {
+        said = ask(&mut step, seen, "PASV\r\n");
+        let [high, low] = (2_000 + round).to_be_bytes();
+        seen = answer(&mut step, said, &format!("227 (10,0,0,1,{high},{low})\r\n"));
+        connect(&mut step, 41_000 + round, 2_000 + round);
+        let data = emit::tcp((ip(1), 2_000 + round), (ip(0), 41_000 + round)).seq(100).ack(100).payload("hello");
+        step(1, data);
+        assert_eq!(refused(), u64::from(round) + 1, "{:?}", ports.drops());
+    }
+    for counters in ports.switch.workers.counters() {
+        assert!(counters.flows_opened.value() > 1, "both workers had some");
+    }
+    let counts = ports.switch.workers.announcements();
+    assert_eq!((counts.made, counts.met), (u64::from(ROUNDS), u64::from(ROUNDS)));
     ports.switch.assert_books_balance();
 }

@@ -2,6 +2,7 @@
 
 mod eligible;
 mod files;
+mod ftp_data;
 mod memory;
 mod notes;
 mod profiles;
