@@ -67,7 +67,7 @@ pub const PREFILTER_NEAR_BYTES_MAX: usize = 256;
 /// more, their patterns are searched for first.
 pub const SHORTS_LOOKED_AT_MAX: usize = 12;
 
-/// Work that parsers and verifying signatures may cost for one packet that brings payload, however small, in units of about a
+/// Work that verifying signatures may cost for one packet that brings payload, however small, in units of about a
 /// nanosecond. Real traffic decides how small it may be: of the captures that Suricata's tests come with, one connection of
 /// remote procedure calls takes 10,000 units for every second packet, of 84 bytes, and once 30,000 for 600 bytes.
 pub const WORK_PER_PACKET: u64 = 7_500;
@@ -85,6 +85,13 @@ pub const WORK_PER_PARSED_BYTE: u64 = 20;
 /// Work per byte that a packet brings for unpacking it and for looking at what comes of it, beside the rest: a byte that is
 /// unpacked takes a little more than one, and pages are packed to a twentieth.
 pub const WORK_PER_PACKED_BYTE: u64 = 64;
+
+/// Work of taking messages apart that a packet is allowed beside the rest: a small message costs some hundred units, and what
+/// costs more than is allowed takes from what signatures may cost.
+pub const WORK_PARSING_PER_PACKET: u64 = 5_000;
+
+/// The same per byte.
+pub const WORK_PARSING_PER_BYTE: u64 = 20;
 
 /// Work that a flow can save up while it is benign, for the packet that completes much at once: as much as five full
 /// packets of a protocol that a parser reads may take.

@@ -9,13 +9,13 @@
 //! packet is granted a little, since small ones cost more per byte, and some for each byte, more where a parser reads them;
 //! what it does not need its flow saves up for one that completes much at once; and a flow is given some once, when it turns
 //! out to speak a protocol that a parser reads. Unpacking is granted apart, by the bytes that came, so that it does not take
-//! from what signatures need.
+//! from what signatures need; and so is taking messages apart, up to what small ones cost.
 
 use crate::inspector::Look;
 use crate::inspector::flow::Flow;
 use crate::limits::{
-    WORK_PER_BARE_PACKET, WORK_PER_BYTE, WORK_PER_PACKED_BYTE, WORK_PER_PACKET, WORK_PER_PARSED_BYTE, WORK_RECOGNISED,
-    WORK_SAVED_FIRST,
+    WORK_PARSING_PER_BYTE, WORK_PARSING_PER_PACKET, WORK_PER_BARE_PACKET, WORK_PER_BYTE, WORK_PER_PACKED_BYTE,
+    WORK_PER_PACKET, WORK_PER_PARSED_BYTE, WORK_RECOGNISED, WORK_SAVED_FIRST,
 };
 
 /// Work for verifying signatures, with what the flow has saved up.
@@ -30,6 +30,11 @@ pub(super) fn granted(look: &Look<'_>, flow: Option<&Flow>) -> u64 {
 /// Work for unpacking, beside that.
 pub(super) fn for_unpacking(look: &Look<'_>) -> u64 {
     WORK_PER_PACKED_BYTE * look.facts.payload.len() as u64
+}
+
+/// Work for taking messages apart, beside that.
+pub(super) fn for_parsing(look: &Look<'_>) -> u64 {
+    WORK_PARSING_PER_PACKET + WORK_PARSING_PER_BYTE * look.facts.payload.len() as u64
 }
 
 /// Work that the flow is given, once, for turning out to speak a protocol that a parser reads.

@@ -1,8 +1,8 @@
 //! The packet's bytes on their way into the flow: into its stream, and what becomes readable into its protocol's
 //! parser.
 
+use crate::inspector::collector::Collector;
 use crate::inspector::flow::{Flow, index};
-use crate::inspector::transactions::Collector;
 use crate::inspector::{Decision, ExceptionPolicy, Inspector, Look};
 use crate::protocol::Status;
 use crate::signature::{Transports, Work};

@@ -15,6 +15,7 @@
 
 mod budget;
 mod candidates;
+mod collector;
 mod decide;
 mod ending;
 mod fate;
@@ -48,6 +49,7 @@ use crate::wire::Packet;
 
 use budget::granted;
 use candidates::Candidates;
+use collector::Collector;
 use fate::{Decision, FlowFate, WouldDrop};
 pub use files::{FileCounts, FileEvent, FileFinding};
 use files::{FileWatch, can_begin};
@@ -56,7 +58,7 @@ use flow_slots::{Flows, Kept, Outlook};
 use memory::AddressBits;
 pub use profile::Profile;
 pub use settings::{ExceptionPolicy, Mode, Settings};
-use transactions::{Collector, Pool};
+use transactions::Pool;
 
 /// Which side of the flow sent the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -132,7 +134,7 @@ pub struct Inspector {
     contexts: Vec<Context>,
     /// Notes that had no room.
     lost_notes: u64,
-    /// Work that verifying signatures has cost so far.
+    /// Work that parsers and verifying signatures have cost so far.
     work_done: u64,
 }
 
@@ -269,7 +271,7 @@ impl Inspector {
         self.suppressed_count + self.files.suppressed_count()
     }
 
-    /// Work that verifying signatures has cost so far, in units of about a nanosecond. What each packet may cost is
+    /// Work that taking messages apart and verifying signatures has cost so far, in units of about a nanosecond. What each packet may cost is
     /// bounded by [`crate::limits::WORK_PER_PACKET`] and [`crate::limits::WORK_PER_BYTE`], and what its flow has saved.
     pub fn work_done(&self) -> u64 {
         self.work_done
@@ -294,7 +296,8 @@ impl Inspector {
         alerts: &mut Vec<Alert>,
     ) -> Decision {
         let granted_first = granted(look, flow.as_deref());
-        let mut work = Work::of(granted_first).with_unpacking(budget::for_unpacking(look));
+        let mut work =
+            Work::of(granted_first).with_unpacking(budget::for_unpacking(look)).with_parsing(budget::for_parsing(look));
         if let Some(flow) = flow.as_deref_mut() {
             let (packets, bytes) = &mut flow.passed[flow::index(look.view.direction)];
             (*packets, *bytes) = (*packets + 1, *bytes + look.facts.packet.frame().len() as u64);

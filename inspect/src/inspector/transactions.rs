@@ -8,18 +8,13 @@
 //! bodies as a window of their last bytes. A signature whose fast pattern was found but of which something is still
 //! missing waits with the transaction. When the side is over, its memory goes back to a pool.
 
-use crate::file_hashes::HashesWanted;
 use crate::inspector::Direction;
-use crate::inspector::files::FileWatch;
-use crate::inspector::hosts::Hosts;
-use crate::inspector::observer::Observed;
 use crate::limits::{
-    BODIES_PER_SIDE_MAX, BODY_WINDOW_BYTES, MATCHED_MAX, NUMBERS_PER_SIDE_MAX, POOL_MAX, POOLED_BYTES_MAX,
-    TRANSACTION_BYTES_MAX, TRANSACTION_SIDES_MAX, WAITING_MAX,
+    BODIES_PER_SIDE_MAX, BODY_WINDOW_BYTES, MATCHED_MAX, POOL_MAX, POOLED_BYTES_MAX, TRANSACTION_BYTES_MAX,
+    TRANSACTION_SIDES_MAX, WAITING_MAX,
 };
-use crate::protocol::{Anomaly, Buffer, Delivery, Expectation, File, Number, Piece, Sink, Stage};
-use crate::record::Detail;
-use crate::signature::{Known, RUN_SET_TEXT_MAX, RuleSet, RunSet, Witness, Work};
+use crate::protocol::{Anomaly, Buffer, Number, Piece, Stage};
+use crate::signature::{Known, RUN_SET_TEXT_MAX, RuleSet, RunSet, Witness};
 
 /// Bytes of a body from which on it is worth to know what runs of bytes it holds.
 const RUNS_BODY_BYTES_MIN: usize = 256;
@@ -209,8 +204,20 @@ impl TransactionSide {
         self.waiting.binary_search_by_key(&signature, |waiting| waiting.signature).is_ok()
     }
 
+    /// Takes a buffer that comes in one piece; `false` when there is no room for it.
+    pub(crate) fn whole(&mut self, buffer: Buffer, bytes: &[u8]) -> bool {
+        if self.byte_count() + bytes.len() > TRANSACTION_BYTES_MAX {
+            return false;
+        }
+        let place = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        let start = place(self.bytes.len());
+        self.bytes.extend_from_slice(bytes);
+        self.wholes.push((buffer, start, place(self.bytes.len())));
+        true
+    }
+
     /// Takes a piece of a body; `false` when there are too many bodies.
-    fn piece(&mut self, buffer: Buffer, piece: Piece, bytes: &[u8], pool: &mut Pool) -> bool {
+    pub(crate) fn piece(&mut self, buffer: Buffer, piece: Piece, bytes: &[u8], pool: &mut Pool) -> bool {
         let open = self.bodies.iter_mut().rev().find(|body| body.buffer == buffer && !body.is_over);
         let body = match open {
             Some(body) if !piece.first => body,
@@ -359,152 +366,17 @@ impl Transactions {
 
     /// Where a side stands, if it is open. What a parser tells of is mostly the newest one.
     #[inline]
-    fn place(&self, number: u32, side: Direction) -> Option<usize> {
+    pub(crate) fn place(&self, number: u32, side: Direction) -> Option<usize> {
         self.sides.iter().rposition(|open| open.number == number && open.side == side)
     }
 
-    fn side(&mut self, number: u32, side: Direction, pool: &mut Pool) -> &mut TransactionSide {
-        let index = self.place(number, side).unwrap_or_else(|| {
-            if self.sides.len() >= TRANSACTION_SIDES_MAX {
-                pool.keep(self.sides.remove(0));
-                self.is_overrun = true;
-            }
-            self.sides.push(TransactionSide::begin(number, side, pool));
-            self.sides.len() - 1
-        });
-        let side = &mut self.sides[index];
-        side.is_fresh = true;
-        side
-    }
-}
-
-/// Takes what a parser says, as far as the rule set or the log asks for it.
-pub(crate) struct Collector<'a> {
-    pub(crate) rules: &'a RuleSet,
-    pub(crate) transactions: &'a mut Transactions,
-    pub(crate) pool: &'a mut Pool,
-    pub(crate) observed: Option<&'a mut Observed>,
-    pub(crate) files: &'a mut FileWatch,
-    /// No signature asks for this flow.
-    pub(crate) is_for_files: bool,
-    /// The work of the packet at hand, and whether anything comes of it when it is spent.
-    pub(crate) work: &'a mut Work,
-    pub(crate) is_bounded: bool,
-    pub(crate) hosts: Hosts<'a>,
-}
-
-impl Sink for Collector<'_> {
-    fn wants(&self, buffer: Buffer) -> bool {
-        self.rules.asks_for(buffer) && !self.is_for_files
-            || self.observed.as_ref().is_some_and(|observed| observed.wants(buffer))
-    }
-
-    fn buffer(&mut self, transaction: u32, side: Direction, buffer: Buffer, piece: Piece, bytes: &[u8]) {
-        if let Some(observed) = &mut self.observed {
-            observed.buffer(transaction, side, buffer, bytes);
+    /// Begins a side. Gives where it stands.
+    pub(crate) fn begin(&mut self, number: u32, side: Direction, pool: &mut Pool) -> usize {
+        if self.sides.len() >= TRANSACTION_SIDES_MAX {
+            pool.keep(self.sides.remove(0));
+            self.is_overrun = true;
         }
-        if !self.rules.asks_for(buffer) || self.is_for_files {
-            return;
-        }
-        let overrun = {
-            let open = self.transactions.side(transaction, side, self.pool);
-            if buffer.delivery() == Delivery::Streamed {
-                !open.piece(buffer, piece, bytes, self.pool)
-            } else if open.byte_count() + bytes.len() > TRANSACTION_BYTES_MAX {
-                true
-            } else {
-                let place = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-                let start = place(open.bytes.len());
-                open.bytes.extend_from_slice(bytes);
-                open.wholes.push((buffer, start, place(open.bytes.len())));
-                false
-            }
-        };
-        self.transactions.is_overrun |= overrun;
-    }
-
-    fn number(&mut self, transaction: u32, side: Direction, number: Number, value: u64) {
-        if let Some(observed) = &mut self.observed {
-            observed.number(transaction, side, number, value);
-        }
-        if self.rules.asks_for_values() && !self.is_for_files {
-            let numbers = &mut self.transactions.side(transaction, side, self.pool).numbers;
-            if numbers.len() < NUMBERS_PER_SIDE_MAX {
-                numbers.push((number, value));
-            }
-        }
-    }
-
-    fn stage(&mut self, transaction: u32, side: Direction, stage: Stage) {
-        if stage == Stage::Complete
-            && let Some(observed) = &mut self.observed
-        {
-            observed.complete(transaction, side);
-        }
-        if self.transactions.place(transaction, side).is_some() || self.rules.asks_for_values() && !self.is_for_files {
-            let side = self.transactions.side(transaction, side, self.pool);
-            side.stage = side.stage.max(Some(stage));
-        }
-    }
-
-    fn anomaly(&mut self, transaction: u32, side: Direction, anomaly: Anomaly) {
-        if let Some(observed) = &mut self.observed {
-            observed.anomaly(transaction, side, anomaly);
-        }
-        if self.rules.asks_for_values() && !self.is_for_files {
-            let events = &mut self.transactions.side(transaction, side, self.pool).events;
-            if !events.contains(&anomaly) {
-                events.push(anomaly);
-            }
-        }
-    }
-
-    fn wants_details(&self) -> bool {
-        self.observed.is_some()
-    }
-
-    fn detail(&mut self, transaction: u32, detail: &Detail<'_>) {
-        if let Some(observed) = &mut self.observed {
-            observed.detail(transaction, detail);
-        }
-    }
-
-    fn work_left(&self) -> u64 {
-        if self.is_bounded { self.work.left_for_unpacking() } else { u64::MAX }
-    }
-
-    fn worked(&mut self, units: u64) {
-        self.work.unpacked(units);
-        if !self.is_bounded {
-            // What may be made whatever it costs leaves signatures the work that they were allowed.
-            self.work.max += units;
-        }
-    }
-
-    fn spare_bytes(&mut self) -> Vec<u8> {
-        self.pool.bytes()
-    }
-
-    fn give_back(&mut self, bytes: Vec<u8>) {
-        self.pool.keep_bytes(bytes);
-    }
-
-    fn wants_hashes(&self) -> Option<HashesWanted> {
-        self.files.wanted()
-    }
-
-    fn expect(&mut self, expectation: &Expectation<'_>) {
-        self.hosts.expect(expectation);
-    }
-
-    fn announced_file(&self) -> Option<(Vec<u8>, bool)> {
-        self.hosts.announced_file()
-    }
-
-    fn file(&mut self, transaction: u32, side: Direction, name: &[u8], file: &File) -> bool {
-        if let Some(observed) = &mut self.observed {
-            observed.file(transaction, side, file);
-        }
-        self.files.file(transaction, side, name, file)
+        self.sides.push(TransactionSide::begin(number, side, pool));
+        self.sides.len() - 1
     }
 }

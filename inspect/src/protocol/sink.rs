@@ -187,6 +187,8 @@ pub trait Sink {
     }
     /// So much work has been done, in the same units.
     fn worked(&mut self, _units: u64) {}
+    /// So much work went into taking a message apart, beside what is made of it.
+    fn parsed(&mut self, _units: u64) {}
     /// Empty bytes to make a buffer in, perhaps with room: to be given back.
     fn spare_bytes(&mut self) -> Vec<u8> {
         Vec::new()

@@ -6,6 +6,10 @@
 
 /// What kinds of work count, in units of about a nanosecond.
 pub(crate) mod weight {
+    /// Beginning one side of a transaction, and ending it.
+    pub(crate) const TRANSACTION: u64 = 200;
+    /// Keeping a buffer that a parser gives, and searching it, however short it is.
+    pub(crate) const BUFFER: u64 = 60;
     /// Finding a candidate, and a look at its gate.
     pub(crate) const GLANCE: u64 = 4;
     /// Fetching a signature and the lists that it points to.
@@ -34,17 +38,32 @@ pub(crate) struct Work {
     pub(crate) max: u64,
     /// What is left of the work that unpacking may take beyond that.
     unpacking: u64,
+    /// The same of work of parsers.
+    parsing: u64,
 }
 
 impl Work {
     /// Nothing done yet, of so much.
     pub(crate) fn of(max: u64) -> Self {
-        Self { done: 0, max, unpacking: 0 }
+        Self { done: 0, max, unpacking: 0, parsing: 0 }
     }
 
     /// Allows so much for unpacking, and for looking at what comes of it.
     pub(crate) fn with_unpacking(self, units: u64) -> Self {
         Self { unpacking: units, ..self }
+    }
+
+    /// Allows parsers so much beside that.
+    pub(crate) fn with_parsing(self, units: u64) -> Self {
+        Self { parsing: units, ..self }
+    }
+
+    /// Counts work of parsers.
+    pub(crate) fn parsed(&mut self, units: u64) {
+        let allowed = units.min(self.parsing);
+        self.parsing -= allowed;
+        self.max += allowed;
+        self.done += units;
     }
 
     /// Counts work of unpacking.

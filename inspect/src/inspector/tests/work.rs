@@ -1,7 +1,10 @@
 //! What hostile payload may cost, counted in units of work: the same on every machine.
 
 use super::*;
-use crate::limits::{WORK_PER_PACKET, WORK_PER_PARSED_BYTE, WORK_RECOGNISED, WORK_SAVED_FIRST};
+use crate::limits::{
+    WORK_PARSING_PER_BYTE, WORK_PARSING_PER_PACKET, WORK_PER_PACKET, WORK_PER_PARSED_BYTE, WORK_RECOGNISED,
+    WORK_SAVED_FIRST,
+};
 
 /// One step that was begun within the budget may end beyond it: a search of a window, a pass over a packet.
 const LAST_STEP: u64 = 200_000;
@@ -33,6 +36,7 @@ fn work_of(rules: &RuleSet, text: &[u8], size: usize) -> (u64, u64, Verdict) {
     let mut granted = WORK_SAVED_FIRST + WORK_RECOGNISED + 4 * WORK_PER_PACKET;
     for piece in text.chunks(size) {
         granted += WORK_PER_PACKET + WORK_PER_PARSED_BYTE * piece.len() as u64;
+        granted += WORK_PARSING_PER_PACKET + WORK_PARSING_PER_BYTE * piece.len() as u64;
         let verdict = connection.say(&request(piece), usize::MAX);
         let done = connection.inspector.work_done();
         assert!(done <= granted + LAST_STEP, "{done} of {granted}");
@@ -71,13 +75,14 @@ fn no_text_costs_more_than_is_granted() {
 #[test]
 fn benign_text_stays_far_below() {
     let rules = alike(800);
-    for text in [
-        repeated("The quick brown fox jumps over the lazy dog. ", 60_000),
-        b"GET /index.html HTTP/1.1\r\nHost: www.example.com\r\nAccept: */*\r\n\r\n".repeat(500),
+    // Small requests, one behind the other, cost parsers more than anything else.
+    for (text, times) in [
+        (repeated("The quick brown fox jumps over the lazy dog. ", 60_000), 10),
+        (b"GET /index.html HTTP/1.1\r\nHost: www.example.com\r\nAccept: */*\r\n\r\n".repeat(500), 2),
     ] {
         let (done, granted, verdict) = work_of(&rules, &text, 1448);
         assert_eq!(verdict, Verdict::Forward);
-        assert!(10 * done < granted, "{done} of {granted}");
+        assert!(times * done < granted, "{done} of {granted}");
     }
 }
 
@@ -97,4 +102,22 @@ fn unpacked_bytes_are_paid_for() {
     assert_eq!(connection.say(&response(answer), 1448), Verdict::Forward);
     let done = connection.inspector.work_done() - before;
     assert!(done >= 15_000 + 15_000 / 4, "{done}");
+}
+
+#[test]
+fn taking_messages_apart_is_paid_for() {
+    let rules = rules(r#"alert http any any -> any any (http.uri; content:"needle"; sid:1;)"#);
+    let field = |index: u32| format!("X{index}: {index}\r\n");
+    let fields: String = (0..500).map(field).collect();
+    for (text, least) in
+        [("GET / HTTP/1.1\r\n\r\n".repeat(30), 30 * 200), (format!("GET / HTTP/1.1\r\n{fields}\r\n"), 500 * 60)]
+    {
+        let mut connection = Connection::new(&rules, prevent());
+        connection.open();
+        assert_eq!(connection.say(&request("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), usize::MAX), Verdict::Forward);
+        let before = connection.inspector.work_done();
+        assert_eq!(connection.say(&request(&text), 1448), Verdict::Forward);
+        let done = connection.inspector.work_done() - before;
+        assert!((least..4 * least).contains(&done), "{done} for {} bytes", text.len());
+    }
 }

@@ -17,6 +17,9 @@ pub(super) struct Header<'a> {
     known: Known<'a>,
 }
 
+/// Work of taking a field apart, in units of about a nanosecond.
+const FIELD_WORK: u64 = 60;
+
 /// Fields that most messages do not have more of.
 const USUAL_FIELDS: usize = 16;
 
@@ -60,7 +63,10 @@ impl<'a> Header<'a> {
         block: &'a [u8],
         sink: &mut dyn Sink,
     ) -> Result<Self, Broken> {
-        Self::read(side, block, &mut |anomaly| sink.anomaly(transaction, side, anomaly)).map_err(|anomaly| {
+        let header = Self::read(side, block, &mut |anomaly| sink.anomaly(transaction, side, anomaly));
+        let count = header.as_ref().map_or(FIELDS_MAX, |header| header.fields.len());
+        sink.parsed(FIELD_WORK * count as u64);
+        header.map_err(|anomaly| {
             sink.anomaly(transaction, side, anomaly);
             Broken
         })

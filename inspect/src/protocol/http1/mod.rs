@@ -22,6 +22,7 @@ mod gzip;
 mod header;
 mod multipart;
 mod names;
+mod pipeline;
 mod request;
 mod response;
 #[cfg(test)]
@@ -29,10 +30,9 @@ mod tests;
 mod unpack;
 mod uri;
 
-use std::collections::VecDeque;
-
 use self::body::Body;
 use self::header::Header;
+use self::pipeline::{Method, Pipeline};
 use self::unpack::Encoding;
 use super::anomaly::Anomaly;
 use super::parser::{Parse, Progress};
@@ -56,26 +56,6 @@ const PIPELINE_MAX: usize = 512;
 
 /// Bytes that a client may send behind a CONNECT before the proxy has answered.
 const CONNECT_BYTES_MAX: usize = 16 * 1024;
-
-/// Bytes of a request's path that are remembered as the name of the file that answers it.
-const PATH_BYTES_MAX: usize = 256;
-
-/// A request that has not been answered in full.
-#[derive(Debug)]
-struct Waiting {
-    transaction: u32,
-    method: Method,
-    path: Vec<u8>,
-    has_continued: bool,
-}
-
-/// What a response must know of its request's method.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Method {
-    Connect,
-    Head,
-    Other,
-}
 
 /// Where a message stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +114,7 @@ enum Outcome {
 #[derive(Debug)]
 pub(super) struct Http1 {
     next: u32,
-    waiting: VecDeque<Waiting>,
+    waiting: Pipeline,
     request: Half,
     response: Half,
     /// The end of a body has brought more than there may be.
@@ -144,7 +124,7 @@ pub(super) struct Http1 {
 impl Http1 {
     pub(super) fn new(first_transaction: u32) -> Self {
         let (request, response) = (Half::new(), Half::new());
-        Http1 { next: first_transaction, waiting: VecDeque::new(), request, response, has_bomb: false }
+        Http1 { next: first_transaction, waiting: Pipeline::default(), request, response, has_bomb: false }
     }
 
     fn allocate(&mut self) -> u32 {
@@ -170,9 +150,7 @@ impl Http1 {
         let half = self.half(side);
         let transaction = half.transaction;
         let file_name = match (&half.body, side) {
-            (None, Direction::ToClient) => {
-                Some(self.waiting.front().map(|waiting| waiting.path.clone()).unwrap_or_default())
-            }
+            (None, Direction::ToClient) => Some(self.waiting.front_path().to_vec()),
             (None, Direction::ToServer) | (Some(_), _) => None,
         };
         let body = self.half(side).body.get_or_insert_with(|| {

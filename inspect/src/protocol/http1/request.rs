@@ -5,8 +5,7 @@ use super::fields::{is_odd_space, is_space, mentions, trim};
 use super::header::{self, Header, Taken, TakenBlock, content_length, word};
 use super::uri::{Target, is_host_name, normalise_host, split_host};
 use super::{
-    Broken, CONNECT_BYTES_MAX, Http1, Method, PATH_BYTES_MAX, PIPELINE_MAX, State, Waiting, encodings, is_whole_range,
-    multipart, names,
+    Broken, CONNECT_BYTES_MAX, Http1, Method, PIPELINE_MAX, State, encodings, is_whole_range, multipart, names,
 };
 use crate::inspector::Direction;
 use crate::protocol::anomaly::Anomaly;
@@ -164,7 +163,7 @@ impl Http1 {
         let target = if method == Method::Connect { Target::default() } else { Target::parse(parts.target) };
         let mut uri = sink.spare_bytes();
         let path_length = target.normalise(&mut uri);
-        let path = uri[..path_length.min(PATH_BYTES_MAX)].to_vec();
+        self.waiting.push(transaction, method, &uri[..path_length]);
         for (buffer, bytes) in [
             (Buffer::HttpRequestLine, line),
             (Buffer::HttpMethod, parts.method),
@@ -177,7 +176,6 @@ impl Http1 {
             }
         }
         sink.give_back(uri);
-        self.waiting.push_back(Waiting { transaction, method, path, has_continued: false });
         for (is_so, anomaly) in [
             (parts.has_leading_space, Anomaly::HttpRequestLineLeadingWhitespace),
             (parts.has_odd_method_delimiter, Anomaly::HttpMethodDelimiter),
@@ -254,8 +252,7 @@ impl Http1 {
         match boundary {
             Some(boundary) => body.is_form(boundary),
             None if matches!(parts.method, b"POST" | b"PUT") => {
-                let path = self.waiting.back().map(|waiting| waiting.path.clone()).unwrap_or_default();
-                body.is_file(path, sink);
+                body.is_file(self.waiting.back_path().to_vec(), sink);
             }
             None => {}
         }

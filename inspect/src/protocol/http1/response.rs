@@ -5,7 +5,7 @@ use super::fields::{is_space, mentions, trim};
 use super::header::{self, Header, Taken, TakenBlock, content_length, word};
 use super::multipart::parameter;
 use super::names;
-use super::{Broken, Http1, Method, Outcome, State, Waiting, encodings, is_whole_range};
+use super::{Broken, Http1, Method, Outcome, State, encodings, is_whole_range};
 use crate::inspector::Direction;
 use crate::protocol::anomaly::Anomaly;
 use crate::protocol::buffer::Buffer;
@@ -182,12 +182,7 @@ impl Http1 {
             Some(waiting) => waiting.transaction,
             None => {
                 let transaction = self.allocate();
-                self.waiting.push_back(Waiting {
-                    transaction,
-                    method: Method::Other,
-                    path: Vec::new(),
-                    has_continued: false,
-                });
+                self.waiting.push(transaction, Method::Other, &[]);
                 sink.anomaly(transaction, SIDE, Anomaly::HttpUnableToMatchResponse);
                 transaction
             }
@@ -311,8 +306,7 @@ impl Http1 {
         let mut report = |anomaly| sink.anomaly(transaction, SIDE, anomaly);
         body.packed_with(&encodings(header, settings.encoding_layers_max, &mut report));
         let named = header.value(names::CONTENT_DISPOSITION).and_then(|value| parameter(value, b"filename"));
-        let path = self.waiting.front().map(|waiting| waiting.path.as_slice()).unwrap_or_default();
-        body.is_file(named.unwrap_or(path).to_vec(), sink);
+        body.is_file(named.unwrap_or(self.waiting.front_path()).to_vec(), sink);
         if code == 206 && !header.value(names::CONTENT_RANGE).is_some_and(is_whole_range) {
             body.is_part();
         }
