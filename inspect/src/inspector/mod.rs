@@ -271,8 +271,8 @@ impl Inspector {
         self.suppressed_count + self.files.suppressed_count()
     }
 
-    /// Work that taking messages apart and verifying signatures has cost so far, in units of about a nanosecond. What each packet may cost is
-    /// bounded by [`crate::limits::WORK_PER_PACKET`] and [`crate::limits::WORK_PER_BYTE`], and what its flow has saved.
+    /// Work that taking messages apart and verifying signatures has cost so far, in units of about a nanosecond. What each
+    /// packet may cost is bounded by [`crate::limits::WORK_PER_PACKET`] and its fellows, and by what its flow has saved.
     pub fn work_done(&self) -> u64 {
         self.work_done
     }
