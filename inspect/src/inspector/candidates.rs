@@ -83,8 +83,12 @@ impl Candidates {
             return;
         }
         if self.fresh_count + self.others.len() >= CANDIDATES_MAX {
-            self.is_overrun = true;
-            return;
+            // What is there more than once counts once.
+            self.uncounted_work += self.order_others();
+            if self.fresh_count + self.others.len() >= CANDIDATES_MAX / 2 {
+                self.is_overrun = true;
+                return;
+            }
         }
         match set {
             Some(set) => {
@@ -105,11 +109,17 @@ impl Candidates {
         }
     }
 
-    /// The candidates in the order in which signatures are considered, each once. Adds what sorting costs to `work`.
-    pub(crate) fn sorted(&mut self, work: &mut u64) -> &[Candidate] {
-        *work += std::mem::take(&mut self.uncounted_work) + sorting_work(self.others.len()) + self.fresh_count as u64;
+    /// Puts those that are in no set in order, each once. Answers what that costs.
+    fn order_others(&mut self) -> u64 {
+        let cost = sorting_work(self.others.len());
         self.others.sort_unstable_by_key(Candidate::key);
         self.others.dedup();
+        cost
+    }
+
+    /// The candidates in the order in which signatures are considered, each once. Adds what sorting costs to `work`.
+    pub(crate) fn sorted(&mut self, work: &mut u64) -> &[Candidate] {
+        *work += std::mem::take(&mut self.uncounted_work) + self.order_others() + self.fresh_count as u64;
         let Self { fresh: [of_payload, of_side], fresh_side, others, sorted, .. } = self;
         sorted.clear();
         let mut others = others.iter().copied().peekable();

@@ -30,9 +30,10 @@ impl Inspector {
         let flow_facts = look.flow_facts(flow.as_deref());
         let sorted = candidates.sorted(&mut work.done);
         let is_recognising = flow.as_ref().is_some_and(|flow| flow.conversation.status() == Status::Recognising);
-        let has_runs = self.note_runs(look, sorted, flow.as_deref_mut(), work);
+        let is_early = |candidate| is_recognising && waits_for_protocol(look, candidate);
+        let has_runs = self.note_runs(look, sorted, is_early, flow.as_deref_mut(), work);
         for &candidate in sorted {
-            let answer = if is_recognising && is_early(look, candidate) {
+            let answer = if is_early(candidate) {
                 work.done += weight::GLANCE;
                 match (work.is_spent(), candidate.is_stale) {
                     (true, _) => Answer::Exhausted,
@@ -100,15 +101,21 @@ impl Inspector {
     }
 
     /// Where many candidates are to look at a text, notes what runs of bytes it holds, so that most need not. Answers whether
-    /// that is noted of stream and payload.
-    fn note_runs(&mut self, look: &Look<'_>, sorted: &[Candidate], flow: Option<&mut Flow>, work: &mut Work) -> bool {
+    /// that is noted of stream and payload. Those that are early look at nothing yet.
+    fn note_runs(
+        &mut self,
+        look: &Look<'_>,
+        sorted: &[Candidate],
+        is_early: impl Fn(Candidate) -> bool,
+        flow: Option<&mut Flow>,
+        work: &mut Work,
+    ) -> bool {
         if sorted.len() < LOOKS_MANY {
             return false;
         }
         work.done += sorted.len() as u64;
-        let is_recognising = flow.as_ref().is_some_and(|flow| flow.conversation.status() == Status::Recognising);
         let (mut of_payload, mut of_sides) = (0, [0; TRANSACTION_SIDES_MAX]);
-        for candidate in sorted.iter().filter(|candidate| !(is_recognising && is_early(look, **candidate))) {
+        for candidate in sorted.iter().filter(|candidate| !is_early(**candidate)) {
             match look.rules.witnesses[candidate.signature as usize].within {
                 Within::Unknown => {}
                 Within::Payload => of_payload += 1,
@@ -214,7 +221,7 @@ impl Inspector {
 /// Whether a signature waits for what its flow turns out to speak, while that is not known: it is looked at then, as long as
 /// the flow's first bytes are still in the window.
 #[inline]
-fn is_early(look: &Look<'_>, candidate: Candidate) -> bool {
+fn waits_for_protocol(look: &Look<'_>, candidate: Candidate) -> bool {
     candidate.side == Candidate::NO_SIDE && look.rules.gates.asks_payload_of_protocol(candidate.signature)
 }
 

@@ -42,6 +42,14 @@ struct Gate {
     asks_payload: bool,
 }
 
+impl Gate {
+    /// Whether a packet passes the tests of header fields, as far as they are part of the gate.
+    #[inline]
+    fn tests_hold(&self, rules: &RuleSet, facts: &Facts<'_>, flow: &FlowFacts) -> bool {
+        !self.has_tests || tests_match(&rules.signatures[self.signature as usize], facts, flow)
+    }
+}
+
 /// The bit of a situation among those that a signature accepts.
 #[inline]
 pub(crate) fn situation(direction: Direction, established: bool, ip_version: u8) -> u8 {
@@ -101,8 +109,7 @@ impl Gates {
     /// Whether a packet passes the tests of header fields that are part of a signature's gate.
     #[inline]
     pub(crate) fn tests_hold(&self, rules: &RuleSet, signature: u32, facts: &Facts<'_>, flow: &FlowFacts) -> bool {
-        let gate = &self.gates[self.number(signature) as usize];
-        !gate.has_tests || tests_match(&rules.signatures[gate.signature as usize], facts, flow)
+        self.gates[self.number(signature) as usize].tests_hold(rules, facts, flow)
     }
 
     /// The situations and the protocols that a signature's gate accepts, as bits.
@@ -183,7 +190,7 @@ impl Glance {
                 && (gate.protocols == 0 || gate.protocols & self.protocols != 0)
                 && gate.transports.meets(facts.transport)
                 && gate.ends.match_those_of(rules, facts)
-                && (!gate.has_tests || tests_match(&rules.signatures[gate.signature as usize], facts, flow))
+                && gate.tests_hold(rules, facts, flow)
         });
         self.asked[number as usize] = self.round << 1 | u32::from(passes);
         passes
