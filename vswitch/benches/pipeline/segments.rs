@@ -1,8 +1,10 @@
 //! Bulk TCP from one guest to the other: in super-segments of 64 KiB, which guests with offloads exchange whole, and in frames
 //! of 1514 bytes, with their checksum left out (by the same guests) or written by the sender. Payload bytes per second of the
-//! switch's thread; the answers of the receiver are carried too, and not timed.
+//! switch's thread; the answers of the receiver are carried too, and not timed. Beside them what the copies alone cost, over
+//! memory of the same extent: out of the sender's memory and into the receiver's, and straight from one to the other.
 
 use inspect::wire::{TcpFlags, emit};
+use vswitch::sys;
 
 use crate::Effort;
 use crate::guest::{HEADER_LEN, Shape};
@@ -104,8 +106,48 @@ fn transfer(effort: Effort, manner: Manner) -> f64 {
     payload_len as f64 * report::cycles_per_s() / median
 }
 
+/// Bytes of the guests' buffers in [`copies`], and how many each guest has.
+const BUFFER_LEN: usize = 4_096;
+const BUFFERS: usize = 256;
+
+/// Bytes per second of super-segments that are only copied, from guest memory to guest memory: over memory of the switch's own,
+/// or straight.
+fn copies(effort: Effort, is_straight: bool) -> f64 {
+    let payload_len = SEGMENTS_MAX * SEGMENT_LEN;
+    let memory = || vec![0x5au8; BUFFERS * BUFFER_LEN];
+    let (sender, mut receiver, mut own) = (memory(), memory(), vec![0u8; payload_len]);
+    let mut cycles = Vec::new();
+    let mut first = 0;
+    for _ in 0..effort.rounds(8_000) {
+        let before = sys::cycles();
+        let mut place = first;
+        for chunk in own.chunks_mut(BUFFER_LEN) {
+            let at = place * BUFFER_LEN..place * BUFFER_LEN + chunk.len();
+            if is_straight {
+                receiver[at.clone()].copy_from_slice(&sender[at]);
+            } else {
+                chunk.copy_from_slice(&sender[at]);
+            }
+            place = (place + 1) % BUFFERS;
+        }
+        if !is_straight {
+            place = first;
+            for chunk in own.chunks(BUFFER_LEN) {
+                receiver[place * BUFFER_LEN..place * BUFFER_LEN + chunk.len()].copy_from_slice(chunk);
+                place = (place + 1) % BUFFERS;
+            }
+        }
+        first = place;
+        std::hint::black_box(&mut receiver);
+        cycles.push((sys::cycles() - before) as u32);
+    }
+    payload_len as f64 * report::cycles_per_s() / f64::from(report::percentile(&mut cycles, 50.0))
+}
+
 pub(super) fn measure(effort: Effort) {
     for manner in MANNERS {
         println!("segments {}: bytes/s {:.0}", manner.name, transfer(effort, manner));
     }
+    println!("segments 64k-copied-twice: bytes/s {:.0}", copies(effort, false));
+    println!("segments 64k-copied-once: bytes/s {:.0}", copies(effort, true));
 }

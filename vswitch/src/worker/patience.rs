@@ -2,8 +2,8 @@
 //!
 //! Sleeping costs little only when it lasts: a worker that is woken takes tens of microseconds until it looks, and a frame every
 //! millisecond would meet that each time. So a sleep that ended soon doubles the time that is polled before the next one, and a
-//! long one takes it back to the least, as hypervisors do for halted processors (KVM's `halt_poll_ns`). Where frames come
-//! regularly the worker is then awake before them; where none come it sleeps nearly always.
+//! long one quarters it, much as hypervisors do for halted processors (KVM's `halt_poll_ns`). Where frames come
+//! regularly the worker is then awake before them, also after a pause; where none come it sleeps nearly always.
 
 /// The least time, in microseconds. Long enough to catch the answer of a guest that is awake, short enough that an idle switch
 /// costs nothing to speak of.
@@ -33,7 +33,11 @@ impl Patience {
 
     /// A sleep ended, so many microseconds after the last frame.
     pub(super) fn slept(&mut self, quiet_us: u64) {
-        self.poll_us = if quiet_us < POLL_MAX_US { (self.poll_us * 2).min(POLL_MAX_US) } else { POLL_MIN_US };
+        self.poll_us = if quiet_us < POLL_MAX_US {
+            (self.poll_us * 2).min(POLL_MAX_US)
+        } else {
+            (self.poll_us / 4).max(POLL_MIN_US)
+        };
     }
 }
 
@@ -63,11 +67,26 @@ mod tests {
     }
 
     #[test]
-    fn one_long_sleep_ends_the_watch() {
+    fn three_long_sleeps_end_the_watch() {
         let mut patience = Patience::default();
         (0..10).for_each(|_| patience.slept(100));
         assert!(!patience.is_over(1_999) && patience.is_over(2_000));
-        patience.slept(500_000);
+        (0..3).for_each(|_| patience.slept(500_000));
         assert!(!patience.is_over(49) && patience.is_over(50));
+    }
+
+    #[test]
+    fn after_a_pause_it_is_soon_awake_again() {
+        let mut patience = Patience::default();
+        (0..10).for_each(|_| patience.slept(1_000));
+        patience.slept(3_000);
+        let sleeps = (0..10).filter(|_| {
+            let sleeps = patience.is_over(1_000);
+            if sleeps {
+                patience.slept(1_000);
+            }
+            sleeps
+        });
+        assert_eq!(sleeps.count(), 2);
     }
 }
