@@ -10,6 +10,7 @@ use inspect::verdict::{Refused, Verdict};
 use inspect::wire::{Headers, Packet};
 
 use crate::frame::{Offload, OffloadWord};
+use crate::memory::access;
 
 /// A frame that was inspected with the verdict forward, for one egress port: the only thing that leaves the switch.
 ///
@@ -66,7 +67,7 @@ impl ClearedFrames {
     /// Copies a frame in.
     pub fn push(&mut self, cleared: &Cleared<'_>) {
         let start = self.bytes.len();
-        self.bytes.extend_from_slice(cleared.frame);
+        access::append_private(&mut self.bytes, cleared.frame);
         self.frames.push((start..self.bytes.len(), *cleared.headers, cleared.offload));
     }
 

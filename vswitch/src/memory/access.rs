@@ -2,7 +2,8 @@
 //!
 //! All of it races with the guest by design. Single words are volatile or atomic accesses, so the compiler can neither repeat
 //! nor split them. Runs of bytes go through `memcpy`, whose source or destination is only ever a raw pointer; a compiler
-//! fence behind each keeps the optimiser from looking through our private copy back at the guest's bytes.
+//! fence behind each keeps the optimiser from looking through our private copy back at the guest's bytes. Long runs are copied
+//! by [`long`], for where buffers start is the guest's choice.
 //!
 //! In this crate's own tests every read is reported to `watch`, which fails the test when one byte is read twice in one pass.
 
@@ -11,6 +12,7 @@ use std::sync::atomic::{AtomicU16, Ordering, compiler_fence};
 
 use inspect::wire::FrameSum;
 
+mod long;
 mod summed;
 #[cfg(test)]
 pub(crate) mod watch;
@@ -92,7 +94,7 @@ pub(crate) unsafe fn store_unaligned<T: Copy>(at: *mut u8, value: T) {
 #[inline(always)]
 pub(crate) unsafe fn copy_in(from: *const u8, to: &mut [u8]) {
     // SAFETY: by contract; `to` is private memory, so the two do not overlap.
-    unsafe { ptr::copy_nonoverlapping(from, to.as_mut_ptr(), to.len()) };
+    unsafe { copy(from, to.as_mut_ptr(), to.len()) };
     compiler_fence(Ordering::SeqCst);
     observed(from, to.len());
 }
@@ -124,10 +126,47 @@ pub(crate) unsafe fn copy_out(from: &[u8], to: *mut u8) {
             ptr::copy_nonoverlapping(from.as_ptr(), to, SHORT_HALF);
             ptr::copy_nonoverlapping(from.as_ptr().add(last), to.add(last), SHORT_HALF);
         } else {
-            ptr::copy_nonoverlapping(from.as_ptr(), to, from.len());
+            copy(from.as_ptr(), to, from.len());
         }
     }
     compiler_fence(Ordering::SeqCst);
+}
+
+/// Copies `len` bytes.
+///
+/// # Safety
+/// Both have `len` bytes, and they do not overlap.
+#[inline(always)]
+unsafe fn copy(from: *const u8, to: *mut u8, len: usize) {
+    // SAFETY: by contract.
+    unsafe {
+        if len > long::MEMCPY_LEN_MAX {
+            long::copy(from, to, len);
+        } else {
+            ptr::copy_nonoverlapping(from, to, len);
+        }
+    }
+}
+
+/// Copies bytes from private memory to private memory of the same length, as [`copy_in`] and [`copy_out`] do: by the lengths of
+/// its frames a guest chooses where those lie, too.
+///
+/// # Panics
+/// When the lengths differ.
+pub(crate) fn copy_private(from: &[u8], to: &mut [u8]) {
+    assert_eq!(from.len(), to.len(), "both have the same length");
+    // SAFETY: both have the length; what is borrowed for writing overlaps nothing.
+    unsafe { copy(from.as_ptr(), to.as_mut_ptr(), to.len()) };
+}
+
+/// Appends bytes to private memory; see [`copy_private`].
+pub(crate) fn append_private(to: &mut Vec<u8>, from: &[u8]) {
+    if from.len() <= long::MEMCPY_LEN_MAX {
+        return to.extend_from_slice(from);
+    }
+    let len = to.len();
+    to.resize(len + from.len(), 0);
+    copy_private(from, &mut to[len..]);
 }
 
 /// Frames of 32 to 64 bytes, the shortest ones, are copied in two halves.

@@ -24,6 +24,7 @@ use crate::drop_reason::DropReason;
 use crate::forward::{Egress, Outbound};
 use crate::frame::{BURST_MAX, OffloadWord, PortId};
 use crate::inspection::{Candidate, Cleared, ClearedFrames};
+use crate::memory::access;
 
 /// Bytes from which on a parcel is full: a super-segment, or a burst of ordinary frames.
 const BYTES_MAX: usize = 65_536;
@@ -121,7 +122,7 @@ impl Parcel {
     fn put_frame(&mut self, turn: &Turn<'_>, egress: PortId, keyed: &Keyed, candidate: &Candidate<'_>) {
         let &Candidate { frame, headers, offload } = candidate;
         let start = self.bytes.len() as u32;
-        self.bytes.extend_from_slice(frame);
+        access::append_private(&mut self.bytes, frame);
         self.weight += frame.len();
         self.wait(turn, egress, keyed, Content::Frame { start, len: frame.len() as u32, headers: *headers, offload });
     }

@@ -285,7 +285,7 @@ impl ToGuest {
         let written = match handing {
             Handing::CompleteChecksum if outgoing.frame.len() <= scratch.len() => {
                 let copy = &mut scratch[..outgoing.frame.len()];
-                copy.copy_from_slice(outgoing.frame);
+                access::copy_private(outgoing.frame, copy);
                 checksum::complete_transport_checksum(copy, outgoing.headers);
                 self.write(copy, self.complete_header(outgoing.headers))
             }
