@@ -88,7 +88,7 @@ impl Draft<'_> {
         };
         let target = self.list_for(Place::Buffer(buffer));
         let op = self.lists[0].ops.remove(index);
-        self.lists[target].ops.push(op);
+        self.push_to(target, op);
         self.last = Some((target, self.lists[target].ops.len() - 1));
         Ok(())
     }
@@ -116,7 +116,7 @@ impl Draft<'_> {
         match buffer {
             Some(buffer) => {
                 let list = self.list_for(Place::Buffer(buffer));
-                self.lists[list].ops.push(Op::Regex(parsed.regex));
+                self.push_to(list, Op::Regex(parsed.regex));
             }
             None => self.push(Op::Regex(parsed.regex)),
         }

@@ -43,11 +43,12 @@ impl Draft<'_> {
             "fast_pattern" => self.fast_pattern(name, value)?,
             "isdataat" => {
                 let op = self.is_data_at(name, needed(name, value)?)?;
-                self.push(op);
+                let is_relative = matches!(op, Op::IsDataAt { relative: true, .. });
+                self.push_step(op, is_relative);
             }
             "bsize" => {
                 let size = interval(name, needed(name, value)?, u64::from(u32::MAX))?;
-                self.push(Op::Size(size));
+                self.lists[self.current].ops.push(Op::Size(size));
             }
             _ => return Ok(false),
         }

@@ -163,6 +163,8 @@ struct Draft<'n> {
     current: usize,
     /// List and index of the content that modifiers refer to.
     last: Option<(usize, usize)>,
+    /// The list of the last step, which a relative step goes on from where no buffer is named.
+    latest: usize,
     /// Names of `byte_extract` and `byte_math`.
     variables: Vec<String>,
     /// Protocols that the rule applies to, 0 for all and none.
@@ -204,6 +206,7 @@ impl<'n> Draft<'n> {
             lists: vec![List::new(Place::Payload)],
             current: 0,
             last: None,
+            latest: 0,
             variables: Vec::new(),
             protocols: 0,
             protocol_moments: Vec::new(),
@@ -273,10 +276,21 @@ impl<'n> Draft<'n> {
 
     /// Adds to the list at hand.
     fn push(&mut self, op: Op) {
-        let ops = &mut self.lists[self.current].ops;
         if matches!(op, Op::Content(_)) {
-            self.last = Some((self.current, ops.len()));
+            self.last = Some((self.current, self.lists[self.current].ops.len()));
         }
-        ops.push(op);
+        self.push_to(self.current, op);
+    }
+
+    /// Adds a step other than a content to the list at hand. With `content:"x"; http_uri; isdataat:!1,relative;` there is none, and
+    /// what is relative means the place that the step before it found.
+    fn push_step(&mut self, op: Op, is_relative: bool) {
+        let list = if self.current == 0 && is_relative { self.latest } else { self.current };
+        self.push_to(list, op);
+    }
+
+    fn push_to(&mut self, list: usize, op: Op) {
+        self.latest = list;
+        self.lists[list].ops.push(op);
     }
 }

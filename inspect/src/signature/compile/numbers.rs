@@ -75,7 +75,14 @@ impl Draft<'_> {
             }
             _ => return Ok(false),
         };
-        self.push(op);
+        let is_relative = match &op {
+            Op::ByteTest(comparison) => comparison.number.relative,
+            Op::ByteJump(jump) => jump.number.relative,
+            Op::ByteExtract(extract) => extract.number.relative,
+            Op::ByteMath(math) => math.number.relative,
+            _ => true,
+        };
+        self.push_step(op, is_relative);
         Ok(true)
     }
 
