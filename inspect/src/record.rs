@@ -66,6 +66,23 @@ pub enum Note {
     File(Box<FileNote>),
 }
 
+impl Note {
+    /// Whose packets a record of it shows as the source: of DNS and DHCP, where each message is told by itself, and of anomalies
+    /// and files whoever sent them, of other transactions the client.
+    pub fn sender(&self) -> Direction {
+        match self {
+            Self::Transaction(transaction) => match transaction.protocol {
+                AppProtocol::Dns | AppProtocol::Dhcp if transaction.is_over[Direction::ToClient as usize] => {
+                    Direction::ToClient
+                }
+                _ => Direction::ToServer,
+            },
+            Self::Anomaly { side, .. } => *side,
+            Self::File(file) => file.side,
+        }
+    }
+}
+
 /// A file that has passed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FileNote {
@@ -79,6 +96,8 @@ pub struct FileNote {
     pub name: Vec<u8>,
     /// Its length and hashes.
     pub file: crate::protocol::File,
+    /// The transaction that carried it, as far as it is known.
+    pub carrier: Option<Box<Transaction>>,
 }
 
 /// What is known of one transaction. Fields are cut to [`crate::limits::NOTE_FIELD_BYTES_MAX`] bytes each.
@@ -183,8 +202,10 @@ pub enum Detail<'a> {
         /// Type of the records asked for.
         kind: u16,
     },
-    /// A record of a DNS message's answer section.
-    DnsAnswer {
+    /// A resource record of a DNS message.
+    DnsRecord {
+        /// Where it stands.
+        section: DnsSection,
         /// Its owner, labels joined by dots.
         name: Cow<'a, [u8]>,
         /// Its type.
@@ -214,6 +235,17 @@ pub enum Detail<'a> {
     SmbAnswer(SmbAnswer),
 }
 
+/// The sections of a DNS message that records stand in (RFC 1035 section 4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DnsSection {
+    /// What was asked for.
+    Answer,
+    /// Who is in charge.
+    Authority,
+    /// What may be of use beside.
+    Additional,
+}
+
 /// What a DNS record says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DnsData<'a> {
@@ -223,8 +255,62 @@ pub enum DnsData<'a> {
     Address(IpAddr),
     /// NS, CNAME, PTR, MX.
     Name(Cow<'a, [u8]>),
-    /// TXT: its strings one behind the other.
+    /// TXT: its strings one behind the other. NULL: what it holds.
     Text(Cow<'a, [u8]>),
+    /// SOA (RFC 1035 section 3.3.13).
+    Authority {
+        /// The name server that the zone comes from.
+        server: Cow<'a, [u8]>,
+        /// The mailbox of who is responsible, as a name.
+        mailbox: Cow<'a, [u8]>,
+        /// The zone's version; when others look for a new one, how soon they try again, until when they answer without one,
+        /// and how long it is remembered that a name is not there, in seconds.
+        numbers: [u32; 5],
+    },
+    /// SRV (RFC 2782).
+    Service {
+        /// Priority, weight, port.
+        numbers: [u16; 3],
+        /// Who serves.
+        target: Cow<'a, [u8]>,
+    },
+    /// SSHFP (RFC 4255).
+    SshKey {
+        /// The key's algorithm.
+        algorithm: u8,
+        /// The hash's algorithm.
+        kind: u8,
+        /// The hash.
+        fingerprint: Cow<'a, [u8]>,
+    },
+}
+
+impl DnsData<'_> {
+    /// The same with bytes of its own, each text shortened by `keep`.
+    fn kept(&self, keep: impl Fn(&[u8]) -> Cow<'static, [u8]>) -> DnsData<'static> {
+        match self {
+            DnsData::Other => DnsData::Other,
+            DnsData::Address(address) => DnsData::Address(*address),
+            DnsData::Name(name) => DnsData::Name(keep(name)),
+            DnsData::Text(text) => DnsData::Text(keep(text)),
+            DnsData::Authority { server, mailbox, numbers } => {
+                DnsData::Authority { server: keep(server), mailbox: keep(mailbox), numbers: *numbers }
+            }
+            DnsData::Service { numbers, target } => DnsData::Service { numbers: *numbers, target: keep(target) },
+            DnsData::SshKey { algorithm, kind, fingerprint } => {
+                DnsData::SshKey { algorithm: *algorithm, kind: *kind, fingerprint: keep(fingerprint) }
+            }
+        }
+    }
+
+    fn byte_count(&self) -> usize {
+        match self {
+            DnsData::Other | DnsData::Address(_) => 0,
+            DnsData::Name(text) | DnsData::Text(text) => text.len(),
+            DnsData::Authority { server, mailbox, .. } => server.len() + mailbox.len(),
+            DnsData::Service { target: text, .. } | DnsData::SshKey { fingerprint: text, .. } => text.len(),
+        }
+    }
 }
 
 /// What a DHCP message says (RFC 2131 section 2, RFC 2132).
@@ -289,14 +375,9 @@ impl Detail<'_> {
         match self {
             Detail::DnsHeader { id, flags } => Detail::DnsHeader { id: *id, flags: *flags },
             Detail::DnsQuestion { name, kind } => Detail::DnsQuestion { name: keep(name), kind: *kind },
-            Detail::DnsAnswer { name, kind, ttl, data } => {
-                let data = match data {
-                    DnsData::Other => DnsData::Other,
-                    DnsData::Address(address) => DnsData::Address(*address),
-                    DnsData::Name(name) => DnsData::Name(keep(name)),
-                    DnsData::Text(text) => DnsData::Text(keep(text)),
-                };
-                Detail::DnsAnswer { name: keep(name), kind: *kind, ttl: *ttl, data }
+            Detail::DnsRecord { section, name, kind, ttl, data } => {
+                let (name, data) = (keep(name), data.kept(keep));
+                Detail::DnsRecord { section: *section, name, kind: *kind, ttl: *ttl, data }
             }
             Detail::Dhcp(dhcp) => Detail::Dhcp(DhcpDetail {
                 client_hardware: keep(&dhcp.client_hardware),
@@ -314,13 +395,7 @@ impl Detail<'_> {
         match self {
             Detail::DnsHeader { .. } | Detail::FtpPort { .. } | Detail::SmbAnswer(_) => 0,
             Detail::DnsQuestion { name, .. } | Detail::Ntlmssp { host: name, .. } => name.len(),
-            Detail::DnsAnswer { name, data, .. } => {
-                name.len()
-                    + match data {
-                        DnsData::Other | DnsData::Address(_) => 0,
-                        DnsData::Name(text) | DnsData::Text(text) => text.len(),
-                    }
-            }
+            Detail::DnsRecord { name, data, .. } => name.len() + data.byte_count(),
             Detail::Dhcp(dhcp) => dhcp.options.iter().map(|(_, value)| value.len()).sum(),
         }
     }

@@ -78,6 +78,11 @@ pub(crate) fn is_noted(buffer: Buffer) -> bool {
     )
 }
 
+/// Whether a file's record shows a protocol's transaction beside it.
+fn carries_files(protocol: AppProtocol) -> bool {
+    matches!(protocol, AppProtocol::Http1 | AppProtocol::Smtp | AppProtocol::Smb)
+}
+
 /// The protocol that tells a number, where a record has it.
 fn protocol_of(number: Number) -> Option<AppProtocol> {
     match number {
@@ -125,7 +130,7 @@ impl Observed {
 
     /// Whether transactions of a protocol are told by themselves or with alerts.
     pub(crate) fn tells_of(&self, protocol: AppProtocol) -> bool {
-        self.wanted.context || self.wanted.has_protocol(protocol)
+        self.wanted.context || self.wanted.has_protocol(protocol) || self.wanted.files && carries_files(protocol)
     }
 
     pub(crate) fn buffer(&mut self, number: u32, side: Direction, buffer: Buffer, bytes: &[u8]) {
@@ -172,7 +177,7 @@ impl Observed {
 
     pub(crate) fn detail(&mut self, transaction: u32, detail: &Detail<'_>) {
         let protocol = match detail {
-            Detail::DnsHeader { .. } | Detail::DnsQuestion { .. } | Detail::DnsAnswer { .. } => AppProtocol::Dns,
+            Detail::DnsHeader { .. } | Detail::DnsQuestion { .. } | Detail::DnsRecord { .. } => AppProtocol::Dns,
             Detail::Dhcp(_) => AppProtocol::Dhcp,
             Detail::FtpPort { .. } => AppProtocol::Ftp,
             Detail::Ntlmssp { .. } | Detail::SmbAnswer(_) => AppProtocol::Smb,
@@ -225,7 +230,8 @@ impl Observed {
         }
         let place = self.names.iter().position(|&(of, by, _)| (of, by) == (transaction, side));
         let name = place.map(|place| self.names.remove(place).2).unwrap_or_default();
-        self.note(Note::File(Box::new(FileNote { transaction, side, protocol: None, name, file: *file })));
+        let carrier = self.of_alert(Some(transaction)).cloned().map(Box::new);
+        self.note(Note::File(Box::new(FileNote { transaction, side, protocol: None, name, file: *file, carrier })));
     }
 
     /// The transaction that an alert is about; without a number, the newest.

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::net::IpAddr;
+use std::ops::Range;
 
 use super::anomaly::Anomaly;
 use super::buffer::Buffer;
@@ -13,7 +14,7 @@ use super::parser::{Parse, Progress};
 use super::settings::Settings;
 use super::sink::{Number, Piece, Sink, Stage};
 use crate::inspector::Direction;
-use crate::record::{Detail, DnsData};
+use crate::record::{Detail, DnsData, DnsSection};
 
 /// The fixed header of a message.
 pub(super) const HEADER_BYTES: usize = 12;
@@ -41,11 +42,13 @@ const TYPE_A: u16 = 1;
 const TYPE_NS: u16 = 2;
 const TYPE_CNAME: u16 = 5;
 const TYPE_SOA: u16 = 6;
+const TYPE_NULL: u16 = 10;
 const TYPE_PTR: u16 = 12;
 const TYPE_MX: u16 = 15;
 const TYPE_TXT: u16 = 16;
 const TYPE_AAAA: u16 = 28;
 const TYPE_SRV: u16 = 33;
+const TYPE_SSHFP: u16 = 44;
 
 /// Whether the bytes, as many as there are, can be the header of a message in this direction.
 pub(super) fn looks_like_header(bytes: &[u8], is_to_server: bool) -> bool {
@@ -168,14 +171,6 @@ struct Message<'a> {
     wants_details: bool,
 }
 
-/// Which section of a message a record stands in.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Section {
-    Answer,
-    Authority,
-    Additional,
-}
-
 impl Message<'_> {
     fn deliver(&mut self) -> Result<(), Anomaly> {
         self.walk.at = 2;
@@ -203,7 +198,8 @@ impl Message<'_> {
         for _ in 0..counts[0] {
             self.question()?;
         }
-        for (section, count) in [Section::Answer, Section::Authority, Section::Additional].into_iter().zip(&counts[1..])
+        for (section, count) in
+            [DnsSection::Answer, DnsSection::Authority, DnsSection::Additional].into_iter().zip(&counts[1..])
         {
             for _ in 0..*count {
                 self.record(section)?;
@@ -231,16 +227,15 @@ impl Message<'_> {
         Ok(())
     }
 
-    fn record(&mut self, section: Section) -> Result<(), Anomaly> {
+    fn record(&mut self, section: DnsSection) -> Result<(), Anomaly> {
         self.name()?;
         self.buffer(match section {
-            Section::Answer => Buffer::DnsAnswersRrname,
-            Section::Authority => Buffer::DnsAuthoritiesRrname,
-            Section::Additional => Buffer::DnsAdditionalsRrname,
+            DnsSection::Answer => Buffer::DnsAnswersRrname,
+            DnsSection::Authority => Buffer::DnsAuthoritiesRrname,
+            DnsSection::Additional => Buffer::DnsAdditionalsRrname,
         });
         self.response_name();
-        let is_told = self.wants_details && section == Section::Answer;
-        let owner = if is_told { self.walk.name.clone() } else { Vec::new() };
+        let owner = if self.wants_details { self.walk.name.clone() } else { Vec::new() };
         let kind = self.walk.u16()?;
         self.walk.u16()?;
         let ttl = u32::from(self.walk.u16()?) << 16 | u32::from(self.walk.u16()?);
@@ -249,10 +244,22 @@ impl Message<'_> {
         if end > self.walk.bytes.len() {
             return Err(Anomaly::DnsMalformedData);
         }
-        if section == Section::Answer && self.side == Direction::ToClient {
+        if section == DnsSection::Answer && self.side == Direction::ToClient {
             self.sink.number(self.transaction, self.side, Number::DnsRrtype, u64::from(kind));
         }
         let start = self.walk.at;
+        let first = self.names_within(kind, length)?;
+        if self.wants_details {
+            let data = self.walk.data(kind, start..end, &first);
+            self.sink.detail(self.transaction, &Detail::DnsRecord { section, name: owner.into(), kind, ttl, data });
+        }
+        self.walk.at = end;
+        Ok(())
+    }
+
+    /// Delivers the names within a record's data. The last one stays with the walk; gives the one before it, if that is told.
+    fn names_within(&mut self, kind: u16, length: usize) -> Result<Vec<u8>, Anomaly> {
+        let mut first = Vec::new();
         let names = match kind {
             TYPE_NS | TYPE_CNAME | TYPE_PTR => 1,
             TYPE_SOA => 2,
@@ -266,29 +273,18 @@ impl Message<'_> {
             }
             _ => 0,
         };
-        for _ in 0..names {
+        for index in 0..names {
             // Dynamic updates delete with records without data (RFC 2136 section 2.5.2).
             if length == 0 {
                 break;
             }
             self.name()?;
             self.response_name();
+            if index + 1 < names && self.wants_details {
+                first.clone_from(self.walk.name);
+            }
         }
-        if is_told {
-            let strings;
-            let bytes = &self.walk.bytes[start..end];
-            let data = match (kind, bytes.len()) {
-                (TYPE_NS | TYPE_CNAME | TYPE_PTR | TYPE_MX, 1..) => DnsData::Name(self.walk.name.as_slice().into()),
-                (TYPE_TXT, _) => {
-                    strings = text(bytes);
-                    DnsData::Text(strings.as_slice().into())
-                }
-                _ => address(kind, bytes).map_or(DnsData::Other, DnsData::Address),
-            };
-            self.sink.detail(self.transaction, &Detail::DnsAnswer { name: owner.into(), kind, ttl, data });
-        }
-        self.walk.at = end;
-        Ok(())
+        Ok(first)
     }
 
     fn name(&mut self) -> Result<(), Anomaly> {
@@ -361,6 +357,29 @@ impl<'a> Walk<'a> {
     fn skip(&mut self, count: usize) -> Result<(), Anomaly> {
         self.at += count;
         if self.at > self.bytes.len() { Err(Anomaly::DnsMalformedData) } else { Ok(()) }
+    }
+
+    /// What a record says, whose data stand at `place` and whose names were walked last.
+    fn data<'s>(&'s self, kind: u16, place: Range<usize>, first: &'s [u8]) -> DnsData<'s> {
+        let bytes = &self.bytes[place];
+        let name = Cow::Borrowed(self.name.as_slice());
+        let word = |at: usize| bytes.get(at..at + 2).map_or(0, |word| u16::from_be_bytes([word[0], word[1]]));
+        match (kind, bytes.len()) {
+            (TYPE_NS | TYPE_CNAME | TYPE_PTR | TYPE_MX, 1..) => DnsData::Name(name),
+            (TYPE_TXT, _) => DnsData::Text(text(bytes).into()),
+            (TYPE_NULL, _) => DnsData::Text(bytes.into()),
+            (TYPE_SOA, 1..) => {
+                let rest = self.bytes.get(self.at..).unwrap_or_default();
+                let number = |index: usize| rest.get(index * 4..)?.first_chunk().map(|word| u32::from_be_bytes(*word));
+                let numbers = [0, 1, 2, 3, 4].map(|index| number(index).unwrap_or(0));
+                DnsData::Authority { server: first.into(), mailbox: name, numbers }
+            }
+            (TYPE_SRV, 7..) => DnsData::Service { numbers: [word(0), word(2), word(4)], target: name },
+            (TYPE_SSHFP, 3..) => {
+                DnsData::SshKey { algorithm: bytes[0], kind: bytes[1], fingerprint: bytes[2..].into() }
+            }
+            _ => address(kind, bytes).map_or(DnsData::Other, DnsData::Address),
+        }
     }
 
     /// Reads the name at the current position (RFC 1035 section 4.1.4), labels joined by dots. A name that is cut short

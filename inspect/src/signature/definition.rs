@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::classification;
 use super::memory_test::{MemoryEffect, MemoryTest};
 use super::program::{Interval, PacketTest, Step};
 use super::rate::{Rate, Track};
@@ -36,6 +37,13 @@ pub struct SignatureInfo {
     pub references: Vec<(String, String)>,
     /// Name of the rule file, without its directory and `.rules`.
     pub group: Arc<str>,
+}
+
+impl SignatureInfo {
+    /// What its class type is called for people, as in `A Network Trojan was detected`; empty without one.
+    pub fn category(&self) -> &str {
+        self.classtype.as_deref().map_or("", classification::title)
+    }
 }
 
 /// The attacked end.

@@ -1,6 +1,7 @@
 //! Transactions, anomalies and files in Suricata's words.
 
 mod dhcp;
+mod dns;
 mod ftp;
 mod mail;
 mod smb;
@@ -9,7 +10,7 @@ mod ssh;
 use inspect::file_hashes::Digests;
 use inspect::inspector::{Direction, FileEvent};
 use inspect::protocol::{Anomaly, AppProtocol, Buffer, FileProgress, Number};
-use inspect::record::{Detail, DnsData, FileNote, Transaction};
+use inspect::record::{FileNote, Transaction};
 use serde_json::{Map, Value, json};
 
 use super::settings::EventType;
@@ -32,7 +33,7 @@ pub fn transaction(transaction: &Transaction) -> Object {
     match transaction.protocol {
         AppProtocol::Http1 => put(http(transaction)),
         AppProtocol::Tls => put(tls(transaction)),
-        AppProtocol::Dns => put(dns(transaction)),
+        AppProtocol::Dns => put(dns::object(transaction)),
         AppProtocol::Dhcp => put(dhcp::object(transaction)),
         AppProtocol::Ssh => put(ssh::object(transaction)),
         AppProtocol::Smtp => {
@@ -172,89 +173,6 @@ fn tls_version(version: u64) -> String {
         0x0304 => "TLS 1.3".to_owned(),
         other => format!("0x{other:04x}"),
     }
-}
-
-fn dns(transaction: &Transaction) -> Object {
-    let mut dns = Filling::of(transaction);
-    dns.put("version", 3);
-    dns.put("tx_id", transaction.number);
-    let (mut queries, mut answers) = (Vec::new(), Vec::new());
-    for detail in &transaction.details {
-        match detail {
-            Detail::DnsHeader { id, flags } => {
-                let is_response = flags & 0x8000 != 0;
-                dns.put("type", if is_response { "response" } else { "request" });
-                dns.put("id", *id);
-                dns.put("flags", format!("{flags:x}"));
-                for (key, bit) in [("qr", 0x8000), ("aa", 0x0400), ("tc", 0x0200), ("rd", 0x0100), ("ra", 0x0080)] {
-                    if flags & bit != 0 {
-                        dns.put(key, true);
-                    }
-                }
-                dns.put("opcode", flags >> 11 & 0xf);
-                dns.put("rcode", dns_rcode(flags & 0xf));
-            }
-            Detail::DnsQuestion { name, kind } => {
-                queries.push(json!({"rrname": text(name), "rrtype": dns_type(*kind)}));
-            }
-            Detail::DnsAnswer { name, kind, ttl, data } => {
-                let mut answer = json!({"rrname": text(name), "rrtype": dns_type(*kind), "ttl": ttl});
-                let data = match data {
-                    DnsData::Other => None,
-                    DnsData::Address(address) => Some(address.to_string()),
-                    DnsData::Name(bytes) | DnsData::Text(bytes) => Some(text(bytes).into_owned()),
-                };
-                if let Some(data) = data {
-                    answer["rdata"] = data.into();
-                }
-                answers.push(answer);
-            }
-            Detail::Dhcp(_) | Detail::FtpPort { .. } | Detail::Ntlmssp { .. } | Detail::SmbAnswer(_) => {}
-        }
-    }
-    for (key, list) in [("queries", queries), ("answers", answers)] {
-        if !list.is_empty() {
-            dns.put(key, list);
-        }
-    }
-    dns.object
-}
-
-fn dns_rcode(code: u16) -> String {
-    let names = ["NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "YXDOMAIN", "YXRRSET", "NXRRSET"];
-    names.get(usize::from(code)).map_or_else(|| code.to_string(), |name| (*name).to_owned())
-}
-
-fn dns_type(kind: u16) -> String {
-    let name = match kind {
-        1 => "A",
-        2 => "NS",
-        5 => "CNAME",
-        6 => "SOA",
-        10 => "NULL",
-        12 => "PTR",
-        13 => "HINFO",
-        15 => "MX",
-        16 => "TXT",
-        28 => "AAAA",
-        33 => "SRV",
-        35 => "NAPTR",
-        39 => "DNAME",
-        41 => "OPT",
-        43 => "DS",
-        46 => "RRSIG",
-        47 => "NSEC",
-        48 => "DNSKEY",
-        52 => "TLSA",
-        64 => "SVCB",
-        65 => "HTTPS",
-        251 => "IXFR",
-        252 => "AXFR",
-        255 => "ANY",
-        257 => "CAA",
-        other => return format!("TYPE{other}"),
-    };
-    name.to_owned()
 }
 
 /// The protocol and the `anomaly` object of an anomaly.

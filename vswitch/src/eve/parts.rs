@@ -10,6 +10,7 @@ use inspect::inspector::{Direction, FileEvent, FileFinding};
 use inspect::signature::SignatureInfo;
 use serde::{Serialize, Serializer};
 
+use super::text::address_text;
 use crate::event::Tuple;
 use crate::frame::PortId;
 use crate::generation::Generation;
@@ -29,7 +30,7 @@ pub struct SignatureText<'a> {
     pub rev: u32,
     /// `msg`.
     pub signature: &'a str,
-    /// `classtype`; empty without one.
+    /// What its class type is called; empty without one.
     pub category: &'a str,
     /// Priority, 1 is the gravest.
     pub severity: u8,
@@ -46,7 +47,7 @@ impl<'a> SignatureText<'a> {
             signature_id: info.sid,
             rev: info.rev,
             signature: &info.msg,
-            category: info.classtype.as_deref().unwrap_or(""),
+            category: info.category(),
             severity: info.priority,
             metadata: Metadata(if with_metadata { &info.metadata } else { &[] }),
         }
@@ -79,13 +80,14 @@ impl Serialize for Metadata<'_> {
 
 #[derive(Serialize)]
 pub(super) struct TuplePart {
-    pub(super) src_ip: IpAddr,
+    pub(super) src_ip: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) src_port: Option<u16>,
-    pub(super) dest_ip: IpAddr,
+    pub(super) dest_ip: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) dest_port: Option<u16>,
     pub(super) proto: Cow<'static, str>,
+    pub(super) ip_v: u8,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) icmp_type: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -100,11 +102,12 @@ pub(super) fn tuple_part(tuple: &Tuple) -> TuplePart {
         _ => {}
     }
     TuplePart {
-        src_ip: tuple.source,
+        src_ip: address_text(tuple.source),
         src_port: ports.map(|ports| ports.0),
-        dest_ip: tuple.destination,
+        dest_ip: address_text(tuple.destination),
         dest_port: ports.map(|ports| ports.1),
         proto: protocol_name(tuple.protocol),
+        ip_v: ip_version(tuple.source),
         icmp_type: icmp.map(|icmp| icmp.0),
         icmp_code: icmp.map(|icmp| icmp.1),
     }
@@ -114,6 +117,11 @@ pub(super) fn tuple_part(tuple: &Tuple) -> TuplePart {
 pub(super) struct EtherPart {
     pub(super) src_mac: String,
     pub(super) dest_mac: String,
+}
+
+/// 4 or 6.
+pub fn ip_version(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 4 } else { 6 }
 }
 
 /// What an alert says of a list of hashes, in place of a signature.

@@ -332,13 +332,17 @@ pub fn describe(note: &Note) -> Described {
                 objects: one("anomaly", object),
             }
         }
-        Note::File(file) => Described {
-            app_proto: file.protocol.map(|protocol| protocol.name()),
-            transaction: file.transaction,
-            side: Some(file.side),
-            cut: Vec::new(),
-            objects: one("fileinfo", app::file(file)),
-        },
+        Note::File(file) => {
+            let mut objects = file.carrier.as_deref().map(app::transaction).unwrap_or_default();
+            objects.insert("fileinfo".to_owned(), app::file(file));
+            Described {
+                app_proto: file.protocol.map(|protocol| protocol.name()),
+                transaction: file.transaction,
+                side: Some(file.side),
+                cut: file.carrier.as_deref().map(app::cut).unwrap_or_default(),
+                objects,
+            }
+        }
     }
 }
 

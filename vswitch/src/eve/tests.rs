@@ -113,7 +113,7 @@ fn a_frame_of_which_all_is_known() {
             "src_port": 3,
             "dest_ip": "10.0.2.21",
             "dest_port": 1,
-            "proto": "TCP",
+            "proto": "TCP", "ip_v": 4,
             "ether": {"src_mac": "52:54:00:00:00:01", "dest_mac": "52:54:00:00:00:ff"},
             "drop": {"len": 60, "reason": "policy"},
             "vswitch": {
@@ -179,7 +179,7 @@ fn icmp_has_a_type_and_a_code_and_others_have_no_ports() {
     assert_eq!((icmp.get("src_port"), icmp.get("dest_port")), (None, None));
     event.tuple = Some(Tuple { source: IpAddr::V6(Ipv6Addr::LOCALHOST), ..tuple(253) });
     let other = fields(&event);
-    assert_eq!((&other["proto"], &other["src_ip"]), (&json!("253"), &json!("::1")));
+    assert_eq!((&other["proto"], &other["src_ip"]), (&json!("253"), &json!("0000:0000:0000:0000:0000:0000:0000:0001")));
     assert_eq!((other.get("src_port"), other.get("icmp_type")), (None, None));
 }
 
@@ -376,7 +376,7 @@ fn an_anomaly_is_an_alert_of_our_own() {
         "flow_id": 9,
         "in_iface": "web1",
         "event_type": "alert",
-        "src_ip": "10.0.1.11", "src_port": 3, "dest_ip": "10.0.2.21", "dest_port": 1, "proto": "TCP",
+        "src_ip": "10.0.1.11", "src_port": 3, "dest_ip": "10.0.2.21", "dest_port": 1, "proto": "TCP", "ip_v": 4,
         "alert": {
             "action": "blocked", "gid": 500, "signature_id": 1, "rev": 1,
             "signature": "VSWITCH port scan: many ports of one host",

@@ -1,6 +1,7 @@
 //! Bytes that a guest wrote, as text that does no harm to who reads it.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 /// Whether a terminal or an editor would act upon a character instead of showing it: controls, and what changes the
 /// direction of writing or is not seen at all.
@@ -43,6 +44,23 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Bytes as pairs of hex digits with colons between.
+pub fn hex_pairs(bytes: &[u8]) -> String {
+    let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    pairs.join(":")
+}
+
+/// An address as Suricata writes it: of IPv6 every digit, so that equal addresses are equal texts whoever wrote them.
+pub fn address_text(address: IpAddr) -> String {
+    match address {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => {
+            let groups = address.segments().map(|group| format!("{group:04x}"));
+            groups.join(":")
+        }
+    }
+}
+
 /// A payload as Suricata prints it: every byte that ASCII cannot show is a dot, but line ends stay.
 pub fn printable(bytes: &[u8]) -> String {
     let show = |&byte: &u8| match byte {
@@ -62,6 +80,8 @@ mod tests {
         assert_eq!(text(b"\x1b[2J\r\n\0\x7f"), "\\x1b[2J\\x0d\\x0a\\x00\\x7f");
         assert_eq!(text(b"a\xff\xfe\xc3"), "a\\xff\\xfe\\xc3");
         assert_eq!(text("exe.\u{202e}txt \u{9b}31m".as_bytes()), "exe.\\xe2\\x80\\xaetxt \\xc2\\x9b31m");
+        assert_eq!(hex_pairs(&[0, 0xab]), "00:ab");
+        assert_eq!(address_text("2001:db8::1:20".parse().unwrap()), "2001:0db8:0000:0000:0000:0000:0001:0020");
         assert_eq!((hex(&[0, 0xab]), printable(b"a\x1b\n\xff")), ("00ab".to_owned(), "a.\n.".to_owned()));
     }
 }

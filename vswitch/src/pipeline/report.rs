@@ -211,13 +211,10 @@ fn count_profile(turn: &Turn<'_>, (from, to): Ends, count: impl FnOnce(&ProfileC
 }
 
 /// Tells the log a note about a flow. `event` has the ports and the addresses of a packet that went in this direction; a
-/// record has those of the flow, or of the sender of a file.
+/// record has those of the flow, or of whoever sent what it is about.
 pub(super) fn tell_note(log: &mut EventLog, turn: &Turn<'_>, mut event: Event, direction: Direction) {
     let EventKind::Note(note) = &event.kind else { return };
-    let shown = match note {
-        Note::File(file) => file.side,
-        Note::Transaction(_) | Note::Anomaly { .. } => Direction::ToServer,
-    };
+    let shown = note.sender();
     let what = match note {
         Note::Anomaly { anomaly, .. } => Some(*anomaly),
         Note::Transaction(_) | Note::File(_) => None,

@@ -75,14 +75,15 @@ impl Player<'_> {
             Way::HighToLow => (high, low),
         };
         let (from, to) = (socket(client), socket(server));
-        let frame = match key.protocol {
+        let stand_in = match key.protocol {
             6 => emit::tcp(from, to).build(),
             17 => emit::udp(from, to).build(),
             protocol => emit::ip(from.ip(), to.ip(), protocol).build(),
         };
         let ends = Ends::between(from, to, key.protocol, flow.counts.icmp);
+        let frame = std::mem::take(&mut self.frame);
         let mut end = self.tells_flows.then(|| self.flow_end(key, flow, why));
-        if let Ok(packet) = Packet::parse(&frame, Checksums::Unchecked) {
+        if let Ok(packet) = Packet::parse(&stand_in, Checksums::Unchecked) {
             let view = FlowView {
                 slot: Some(flow.slot),
                 direction: Direction::ToServer,
@@ -101,8 +102,9 @@ impl Player<'_> {
         self.inspector.flow_ended(flow.slot);
         self.report_notes(ends);
         if let Some(end) = end {
-            self.records.push(Record { at_ns: self.at_ns, ends, what: What::Flow(Box::new(end)) });
+            self.records.push(Record { at_ns: self.at_ns, frame: 0, ends, what: What::Flow(Box::new(end)) });
         }
+        self.frame = frame;
     }
 
     /// What there is to tell of a flow that ends now.

@@ -9,7 +9,6 @@ use inspect::file_hashes::FileChecks;
 use inspect::flow_key::{FlowKey, Way};
 use inspect::fragments::{FragmentOutcome, FragmentTable};
 use inspect::inspector::{Direction, FileFinding, FlowView, Inspector, Mode, Settings};
-use inspect::record::Note;
 use inspect::signature::RuleSet;
 use inspect::stream::{TcpState, Transition};
 use inspect::verdict::Verdict;
@@ -62,6 +61,8 @@ pub struct Player<'a> {
     pub(super) now_ms: u64,
     swept_ms: u64,
     pub(super) at_ns: u64,
+    /// The frame that is played, counted from 1; 0 while flows are ended.
+    pub(super) frame: u64,
     /// When the first frame was captured.
     pub(super) began_ns: Option<u64>,
     pub(super) tells_flows: bool,
@@ -83,6 +84,7 @@ impl<'a> Player<'a> {
             now_ms: 0,
             swept_ms: 0,
             at_ns: 0,
+            frame: 0,
             began_ns: None,
             tells_flows: false,
             tally: Tally::default(),
@@ -127,6 +129,7 @@ impl<'a> Player<'a> {
             let over = self.flows.sweep(self.now_ms);
             self.end_all(over, Why::Timeout);
         }
+        self.frame = self.tally.frames;
         match Packet::parse(frame, self.checksums) {
             Ok(packet) => self.parsed(&packet, TUNNELS_MAX),
             Err(why) => self.refused(why.name()),
@@ -272,7 +275,7 @@ impl<'a> Player<'a> {
             for (index, alert) in self.alerts.iter().enumerate() {
                 let context = self.inspector.take_context(index).map(Box::new);
                 let what = What::Alert(*alert, protocol, view.direction, context);
-                self.records.push(Record { at_ns, ends, what });
+                self.records.push(Record { at_ns, frame: self.frame, ends, what });
             }
         }
         self.report_notes(ends.of_flow(view.direction));
@@ -280,13 +283,12 @@ impl<'a> Player<'a> {
 
     /// Reports what there is to tell of the flow between a client and a server.
     pub(super) fn report_notes(&mut self, ends: Ends) {
-        let at_ns = self.at_ns;
-        self.records.extend(self.inspector.take_notes().map(|note| {
-            let sender = match &note {
-                Note::File(file) => file.side,
-                Note::Transaction(_) | Note::Anomaly { .. } => Direction::ToServer,
-            };
-            Record { at_ns, ends: ends.of_flow(sender), what: What::Note(note) }
+        let (at_ns, frame) = (self.at_ns, self.frame);
+        self.records.extend(self.inspector.take_notes().map(|note| Record {
+            at_ns,
+            frame,
+            ends: ends.of_flow(note.sender()),
+            what: What::Note(note),
         }));
     }
 
@@ -298,7 +300,7 @@ impl<'a> Player<'a> {
             let alert = matches!(file.finding, FileFinding::Listed(_)).then(|| What::FileAlert(Arc::clone(&file)));
             self.tally.alerts += u64::from(alert.is_some());
             for what in alert.into_iter().chain([What::FileInfo(file)]) {
-                self.records.push(Record { at_ns: self.at_ns, ends: Ends::of(packet), what });
+                self.records.push(Record { at_ns: self.at_ns, frame: self.frame, ends: Ends::of(packet), what });
             }
         }
         self.tally.alerts > alerts_before
@@ -308,7 +310,8 @@ impl<'a> Player<'a> {
         self.tally.stopped += 1;
         *self.tally.stopped_by.entry(reason).or_default() += 1;
         let drop = Drop { length: packet.without_padding().len() as u32, reason };
-        self.records.push(Record { at_ns: self.at_ns, ends: Ends::of(packet), what: What::Drop(drop) });
+        let (at_ns, frame, ends) = (self.at_ns, self.frame, Ends::of(packet));
+        self.records.push(Record { at_ns, frame, ends, what: What::Drop(drop) });
     }
 }
 

@@ -1,5 +1,6 @@
 //! What a replay reports, and its lines in the event log: Suricata's EVE keys.
 
+use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
@@ -18,9 +19,10 @@ use serde_json::Value;
 
 use crate::eve;
 use crate::eve::app::{self, Object, file_event};
-use crate::eve::parts::{Metadata, action_name, direction_name, list_text};
+use crate::eve::parts::{Metadata, action_name, direction_name, ip_version, list_text, protocol_name};
 use crate::eve::record::{FlowPart, describe};
 use crate::eve::settings::EventType;
+use crate::eve::text::address_text;
 use crate::eve::timestamp::{WallClock, format_utc};
 use crate::event::{FlowEnd, type_of};
 
@@ -82,17 +84,8 @@ impl Ends {
         hasher.finish() & FLOW_ID_MASK
     }
 
-    fn protocol_name(&self) -> String {
-        match self.protocol {
-            0 => "ARP".to_owned(),
-            1 => "ICMP".to_owned(),
-            6 => "TCP".to_owned(),
-            17 => "UDP".to_owned(),
-            47 => "GRE".to_owned(),
-            58 => "IPv6-ICMP".to_owned(),
-            132 => "SCTP".to_owned(),
-            other => format!("{other:03}"),
-        }
+    fn protocol_name(&self) -> Cow<'static, str> {
+        if self.protocol == 0 { Cow::Borrowed("ARP") } else { protocol_name(self.protocol) }
     }
 }
 
@@ -127,6 +120,8 @@ pub enum What {
 pub struct Record {
     /// When the packet was captured, in nanoseconds since 1970.
     pub at_ns: u64,
+    /// The number of its frame in the capture, from 1; 0 for what no packet has brought about.
+    pub frame: u64,
     /// Who the packet was from and for; of a note, its flow's client and server.
     pub ends: Ends,
     /// What happened.
@@ -164,14 +159,21 @@ pub fn reason(why: Refused) -> &'static str {
 struct Line<'a> {
     timestamp: String,
     flow_id: u64,
+    /// The frame's number in the capture, from 1.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pcap_cnt: Option<u64>,
     event_type: &'static str,
-    src_ip: IpAddr,
+    src_ip: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     src_port: Option<u16>,
-    dest_ip: IpAddr,
+    dest_ip: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     dest_port: Option<u16>,
-    proto: String,
+    proto: Cow<'static, str>,
+    ip_v: u8,
+    /// Suricata's words for where a packet came from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pkt_src: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     icmp_type: Option<u8>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -219,15 +221,20 @@ struct DropPart {
 /// The output cannot be written.
 pub fn write(record: &Record, rules: &RuleSet, files: Option<&FileChecks>, out: &mut impl Write) -> io::Result<()> {
     let ends = &record.ends;
+    let is_of_packet = record.frame != 0;
+    let origin = if is_of_packet { "wire/pcap" } else { "stream (flow timeout)" };
     let mut line = Line {
         timestamp: format_utc(record.at_ns / 1_000),
         flow_id: ends.flow_id(),
+        pcap_cnt: is_of_packet.then_some(record.frame),
         event_type: record.event_type().map_or("", EventType::name),
-        src_ip: ends.source,
+        src_ip: address_text(ends.source),
         src_port: ends.ports.map(|(source, _)| source),
-        dest_ip: ends.destination,
+        dest_ip: address_text(ends.destination),
         dest_port: ends.ports.map(|(_, destination)| destination),
         proto: ends.protocol_name(),
+        ip_v: ip_version(ends.source),
+        pkt_src: (!matches!(record.what, What::Flow(_))).then_some(origin),
         icmp_type: ends.icmp.map(|(kind, _)| kind),
         icmp_code: ends.icmp.map(|(_, code)| code),
         tx_id: None,
@@ -306,7 +313,7 @@ fn alert_part<'a>(alert: &Alert, info: &'a SignatureInfo) -> AlertPart<'a> {
         signature_id: info.sid,
         rev: info.rev,
         signature: &info.msg,
-        category: info.classtype.as_deref().unwrap_or_default(),
+        category: info.category(),
         severity: info.priority,
         metadata: Metadata(&info.metadata),
     }

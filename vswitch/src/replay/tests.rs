@@ -196,7 +196,7 @@ fn every_flow_is_told_when_it_ends_and_what_was_counted_at_the_end() {
             "state": state, "reason": reason, "alerted": alerted,
         })
     };
-    let tcp = json!({"src_port": 40_000, "dest_ip": "10.0.0.2", "dest_port": 8_080, "proto": "TCP"});
+    let tcp = json!({"src_port": 40_000, "dest_ip": "10.0.0.2", "dest_port": 8_080, "proto": "TCP", "ip_v": 4});
     let expected = [
         json!([tcp, {
             "timestamp": at(8), "app_proto": "http",
@@ -207,11 +207,11 @@ fn every_flow_is_told_when_it_ends_and_what_was_counted_at_the_end() {
             },
         }]),
         json!([{
-            "timestamp": at(8), "src_port": 1_000, "dest_ip": "10.0.0.3", "dest_port": 53, "proto": "UDP",
+            "timestamp": at(8), "src_port": 1_000, "dest_ip": "10.0.0.3", "dest_port": 53, "proto": "UDP", "ip_v": 4,
             "flow": flow([1, 0], [frames[5].len(), 0], [5, 5], "new", "shutdown", false),
         }]),
         json!([{
-            "timestamp": at(8), "dest_ip": "10.0.0.4", "proto": "ICMP", "icmp_type": 8, "icmp_code": 0,
+            "timestamp": at(8), "dest_ip": "10.0.0.4", "proto": "ICMP", "ip_v": 4, "icmp_type": 8, "icmp_code": 0,
             "flow": flow([1, 0], [frames[6].len(), 0], [6, 6], "new", "shutdown", false),
         }]),
         json!([tcp, {

@@ -359,7 +359,7 @@ fn dhcp_messages() {
     bench.send(UP0, &ack);
     let record = |number: u32, dhcp: Value| {
         let mut record =
-            common("dhcp", json!({"src_port": 68, "dest_port": 67, "proto": "UDP", "dest_ip": "10.9.9.1"}));
+            common("dhcp", json!({"src_port": 68, "dest_port": 67, "proto": "UDP", "ip_v": 4, "dest_ip": "10.9.9.1"}));
         merge(&mut record, json!({"app_proto": "dhcp", "tx_id": number, "dhcp": dhcp}));
         merge(&mut record["vswitch"], json!({"to_port": "up0", "to_zone": "outside"}));
         record
@@ -376,5 +376,15 @@ fn dhcp_messages() {
         "lease_time": 3_600, "renewal_time": 1_800, "rebinding_time": 3_150, "subnet_mask": "255.255.255.0",
         "routers": ["10.0.0.1"], "dns_servers": ["1.1.1.1", "8.8.8.8"],
     });
-    assert_eq!(take_records(&bench, &settings), [record(0, asked), record(1, given)]);
+    let mut answer = record(1, given);
+    let vswitch =
+        json!({"from_port": "up0", "to_port": "web1", "from_zone": "outside", "to_zone": "web", "generation": 1});
+    merge(
+        &mut answer,
+        json!({
+            "in_iface": "up0", "src_ip": "10.9.9.1", "src_port": 67, "dest_ip": "10.0.0.11", "dest_port": 68,
+            "vswitch": vswitch,
+        }),
+    );
+    assert_eq!(take_records(&bench, &settings), [record(0, asked), answer]);
 }

@@ -115,7 +115,7 @@ fn http() -> Value {
     })
 }
 
-pub const TCP: fn() -> Value = || json!({"src_port": 40_000, "dest_port": 5_432, "proto": "TCP"});
+pub const TCP: fn() -> Value = || json!({"src_port": 40_000, "dest_port": 5_432, "proto": "TCP", "ip_v": 4});
 
 #[test]
 fn an_http_transaction_is_told_as_suricata_tells_it() {
@@ -138,14 +138,18 @@ fn dns_messages_are_told_with_what_they_ask_and_answer() {
     let query = b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03www\x01x\0\0\x1c\0\x01";
     bench.send(WEB1, &addressed(emit::udp((ip(11), 40_000), (ip(21), 53)).payload(query), 11, 21));
     let answer = [
-        b"\x12\x34\x81\x83\0\x01\0\x02\0\0\0\0\x03www\x01x\0\0\x1c\0\x01".as_slice(),
+        b"\x12\x34\x81\xc3\0\x01\0\x02\0\x01\0\x02\x03www\x01x\0\0\x1c\0\x01".as_slice(),
         b"\xc0\x0c\0\x05\0\x01\0\0\0\x3c\0\x04\x01c\xc0\x10",
         b"\xc0\x23\0\x1c\0\x01\0\0\0\x05\0\x10\xfd\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x21",
+        b"\xc0\x10\0\x06\0\x01\0\0\0\x06\0\x1d\x02ns\xc0\x10\x01r\xc0\x10\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\x05",
+        b"\xc0\x10\0\x21\0\x01\0\0\0\x07\0\x0a\0\x01\0\x02\0\x35\x01s\xc0\x10",
+        b"\xc0\x10\0\x2c\0\x01\0\0\0\x08\0\x04\x04\x02\xab\xcd",
     ]
     .concat();
     bench.send(DB1, &addressed(emit::udp((ip(21), 53), (ip(11), 40_000)).payload(&answer), 21, 11));
-    let udp = || json!({"src_port": 40_000, "dest_port": 53, "proto": "UDP", "app_proto": "dns"});
+    let udp = || json!({"src_port": 40_000, "dest_port": 53, "proto": "UDP", "ip_v": 4, "app_proto": "dns"});
     let queries = json!([{"rrname": "www.x", "rrtype": "AAAA"}]);
+    let address = "fd00:0000:0000:0000:0000:0000:0000:0021";
     let (mut asked, mut answered) = (common("dns", udp()), common("dns", udp()));
     merge(
         &mut asked,
@@ -157,13 +161,30 @@ fn dns_messages_are_told_with_what_they_ask_and_answer() {
     merge(
         &mut answered,
         json!({"tx_id": 1, "dns": {
-            "version": 3, "tx_id": 1, "type": "response", "id": 0x1234, "flags": "8183", "qr": true, "rd": true,
-            "ra": true, "opcode": 0, "rcode": "NXDOMAIN", "queries": queries,
+            "version": 3, "tx_id": 1, "type": "response", "id": 0x1234, "flags": "81c3", "qr": true, "rd": true,
+            "ra": true, "z": true, "opcode": 0, "rcode": "NXDOMAIN", "queries": queries,
             "answers": [
                 {"rrname": "www.x", "rrtype": "CNAME", "ttl": 60, "rdata": "c.x"},
-                {"rrname": "c.x", "rrtype": "AAAA", "ttl": 5, "rdata": "fd00::21"},
+                {"rrname": "c.x", "rrtype": "AAAA", "ttl": 5, "rdata": address},
+            ],
+            "grouped": {"CNAME": ["c.x"], "AAAA": [address]},
+            "authorities": [{"rrname": "x", "rrtype": "SOA", "ttl": 6, "soa": {
+                "mname": "ns.x", "rname": "r.x", "serial": 1, "refresh": 2, "retry": 3, "expire": 4, "minimum": 5,
+            }}],
+            "additionals": [
+                {"rrname": "x", "rrtype": "SRV", "ttl": 7, "srv": {"priority": 1, "weight": 2, "port": 53, "name": "s.x"}},
+                {"rrname": "x", "rrtype": "SSHFP", "ttl": 8, "sshfp": {"algo": 4, "type": 2, "fingerprint": "ab:cd"}},
             ],
         }}),
+    );
+    // A message is told with its own ends.
+    let vswitch = json!({"from_port": "db1", "to_port": "web1", "from_zone": "db", "to_zone": "web", "tenant": "acme", "generation": 1});
+    merge(
+        &mut answered,
+        json!({
+            "in_iface": "db1", "src_ip": "10.0.0.21", "src_port": 53, "dest_ip": "10.0.0.11", "dest_port": 40_000,
+            "vswitch": vswitch,
+        }),
     );
     assert_eq!(take_records(&bench, &settings), [asked, answered]);
 }
@@ -256,7 +277,7 @@ fn an_alert_shows_its_flow_and_transaction() {
     connection.answer(RESPONSE);
     let request_len = 54 + REQUEST.len();
     let response_len = 54 + RESPONSE.len();
-    let mut expected = common("alert", json!({"src_port": 5_432, "dest_port": 40_000, "proto": "TCP"}));
+    let mut expected = common("alert", json!({"src_port": 5_432, "dest_port": 40_000, "proto": "TCP", "ip_v": 4}));
     merge(
         &mut expected,
         json!({
@@ -341,6 +362,7 @@ fn files_are_told_with_their_sender() {
         "filename": "/a", "gaps": false, "state": "CLOSED", "stored": false, "size": 4, "tx_id": 0,
     });
     assert_eq!(records[0]["fileinfo"], expected);
+    assert_eq!((&records[0]["http"]["hostname"], &records[0]["http"]["status"]), (&json!("shop.example"), &json!(302)));
 }
 
 /// Records, and events that they stand for, by type.

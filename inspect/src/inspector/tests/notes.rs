@@ -3,7 +3,7 @@
 use super::*;
 use crate::limits::{NOTE_FIELD_BYTES_MAX, NOTE_TRANSACTIONS_MAX, NOTES_MAX};
 use crate::protocol::{Anomaly, AppProtocol, Buffer, FileProgress};
-use crate::record::{Detail, DnsData, Transaction, Wanted};
+use crate::record::{Detail, DnsData, DnsSection, Transaction, Wanted};
 use crate::wire::emit;
 
 const REQUEST: &str = "GET /a?b=1 HTTP/1.1\r\nHost: www.Example.com:8080\r\nUser-Agent: curl\r\nCookie: secret\r\n\r\n";
@@ -178,7 +178,9 @@ fn dns_messages_are_noted_with_their_answers() {
         (b"c.b", 1, 65_536, DnsData::Address([10, 0, 0, 1].into())),
         (b"c.b", 16, 0, DnsData::Text(b"hiyo".as_slice().into())),
     ];
-    let answers = answers.map(|(name, kind, ttl, data)| Detail::DnsAnswer { name: name.into(), kind, ttl, data });
+    let section = DnsSection::Answer;
+    let answers =
+        answers.map(|(name, kind, ttl, data)| Detail::DnsRecord { section, name: name.into(), kind, ttl, data });
     let header = Detail::DnsHeader { id: 0x1234, flags: 0x8180 };
     assert_eq!(only(&answer).details, [vec![header, question], answers.to_vec()].concat());
 }

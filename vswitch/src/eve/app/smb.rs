@@ -29,7 +29,7 @@ pub(super) fn object(transaction: &Transaction) -> Object {
             Detail::SmbAnswer(answer) => answered(&mut smb, answer),
             Detail::DnsHeader { .. }
             | Detail::DnsQuestion { .. }
-            | Detail::DnsAnswer { .. }
+            | Detail::DnsRecord { .. }
             | Detail::Dhcp(_)
             | Detail::FtpPort { .. } => {}
         }
