@@ -4,14 +4,24 @@ use super::flow::Window;
 use super::{Collector, Direction, Flow, FlowSlot, FlowView, Inspector, Kept, Look, RuleSet};
 use crate::alert::Alert;
 use crate::limits::WORK_SAVED_MAX;
+use crate::record::FlowSummary;
 use crate::signature::{Facts, Work};
 use crate::wire::Packet;
 use std::sync::Arc;
 
+/// What was known of a flow that has ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ended {
+    /// The flow was refused, so that nothing of it passed any more.
+    pub is_refused: bool,
+    /// What it was, if it was followed to its end.
+    pub summary: Option<FlowSummary>,
+}
+
 impl Inspector {
     /// Tells what the end of a flow completes: bodies that end with their connection, handshakes that will not come. To
     /// be called before [`Inspector::flow_ended`] by who wants those alerts, with any packet of the flow, whose payload
-    /// is not looked at again, and its direction.
+    /// is not looked at again, and its direction. What has become of a flow that is followed no more stays as it is.
     pub fn flow_finished(
         &mut self,
         rules: &RuleSet,
@@ -22,7 +32,10 @@ impl Inspector {
     ) {
         let (Some(slot), Some(mut facts)) = (flow.slot, Facts::of(packet)) else { return };
         facts.payload = &[];
-        let Kept::Open(mut open) = self.flows.take(slot) else { return };
+        let mut open = match self.flows.take(slot) {
+            Kept::Open(open) => open,
+            kept => return self.put_back(flow, kept),
+        };
         let own = Arc::clone(&self.own);
         let look = Look { rules, profile: &own, facts, view: flow, now_ms, is_for_files: false };
         open.meet(&look);
@@ -64,11 +77,17 @@ impl Inspector {
         self.settle(&look, Some(open), &decision);
     }
 
-    /// Forgets everything about a flow whose slot is given back. What was still to be told of it is in
-    /// [`Inspector::take_notes`] then.
-    pub fn flow_ended(&mut self, slot: FlowSlot) {
-        if let Kept::Open(open) = self.flows.take(slot) {
-            self.end(open);
+    /// Forgets everything about a flow whose slot is given back, and answers what is worth a record of it. What was still to
+    /// be told of it is in [`Inspector::take_notes`] then.
+    pub fn flow_ended(&mut self, slot: FlowSlot) -> Ended {
+        match self.flows.take(slot) {
+            Kept::Open(open) => {
+                let summary = open.summary();
+                self.end(open);
+                Ended { is_refused: false, summary: Some(summary) }
+            }
+            Kept::Refused(_) => Ended { is_refused: true, summary: None },
+            Kept::Nothing | Kept::WithoutFiles | Kept::Passed(_) => Ended::default(),
         }
     }
 }

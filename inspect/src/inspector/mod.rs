@@ -50,6 +50,7 @@ use crate::wire::Packet;
 use budget::granted;
 use candidates::Candidates;
 use collector::Collector;
+pub use ending::Ended;
 use fate::{Decision, FlowFate, WouldDrop};
 pub use files::{FileCounts, FileEvent, FileFinding};
 use files::{FileWatch, can_begin};

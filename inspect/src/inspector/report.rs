@@ -33,12 +33,7 @@ impl Inspector {
         self.lost_notes
     }
 
-    /// Whether a flow was refused, so that nothing of it passes any more.
-    pub fn is_refused(&self, slot: FlowSlot) -> bool {
-        self.flows.is_refused(slot)
-    }
-
-    /// What is known of a flow that is followed. To be asked before [`Inspector::flow_ended`].
+    /// What is known of a flow that is followed.
     pub fn summary_of(&self, slot: FlowSlot) -> Option<FlowSummary> {
         self.flows.peek(slot).map(Flow::summary)
     }

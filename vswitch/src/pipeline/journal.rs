@@ -4,8 +4,8 @@
 //! An entry of the flow table is one cache line with no room for counts, so these stand in an array of their own, which is there
 //! only when `flow` records are wanted: 32 bytes per place of the table, touched once per packet.
 
-use inspect::inspector::{Direction, FlowSlot, FlowView, Inspector};
-use inspect::record::{FlowSummary, Note};
+use inspect::inspector::{self, Direction, FlowSlot, FlowView, Inspector};
+use inspect::record::Note;
 use inspect::wire::Packet;
 use zones::policy::FlowFacts;
 
@@ -60,8 +60,8 @@ struct Ended {
     flow: EndedFlow,
     why: Why,
     meter: Meter,
-    summary: Option<FlowSummary>,
-    is_refused: bool,
+    /// To inspection.
+    known: inspector::Ended,
     notes: Vec<Note>,
 }
 
@@ -111,15 +111,12 @@ impl Journal {
     /// A flow has left the table: inspection forgets it, and what is to be told of it is kept until
     /// [`Pipeline::report_ended`].
     pub(super) fn flow_ended(&mut self, flow: &EndedFlow, why: Why, inspector: &mut Inspector) {
-        let slot = FlowSlot(flow.id.0);
         let meter = self.meters.get(flow.id.0 as usize).copied();
-        let summary = if meter.is_some() { inspector.summary_of(slot) } else { None };
-        let is_refused = meter.is_some() && inspector.is_refused(slot);
-        inspector.flow_ended(slot);
+        let known = inspector.flow_ended(FlowSlot(flow.id.0));
         if meter.is_some() || inspector.has_notes() {
             let notes = inspector.take_notes().collect();
             let meter = meter.unwrap_or_default();
-            self.ended.push(Ended { flow: *flow, why, meter, summary, is_refused, notes });
+            self.ended.push(Ended { flow: *flow, why, meter, known, notes });
         }
     }
 
@@ -134,7 +131,7 @@ impl Pipeline {
     /// Tells the log of flows that have ended.
     #[cold]
     pub(super) fn report_ended(&mut self, turn: &Turn<'_>) {
-        for Ended { flow, why, meter, summary, is_refused, notes } in std::mem::take(&mut self.journal.ended) {
+        for Ended { flow, why, meter, known, notes } in std::mem::take(&mut self.journal.ended) {
             let mut base = event_about(turn, EventKind::Flow(Box::default()));
             let facts = facts_again(&flow.key, flow.originator_is_low);
             (base.from, base.to, base.tuple) = (facts.from, Some(facts.to), Some(tuple_of(&facts)));
@@ -150,7 +147,7 @@ impl Pipeline {
             let ago_us = |at_ms: u32| u64::from((now_ms as u32).wrapping_sub(at_ms)) * 1_000;
             let is_own = flow.generation == turn.generation.number;
             base.kind = EventKind::Flow(Box::new(FlowEnd {
-                summary,
+                summary: known.summary,
                 packets: meter.packets,
                 bytes: meter.bytes,
                 began_us: turn.now_us.saturating_sub(ago_us(flow.opened_ms)),
@@ -158,7 +155,7 @@ impl Pipeline {
                 state: Some(flow.state),
                 reason: why.word(&flow, now_ms),
                 has_alert: meter.has_alert,
-                is_refused: is_refused || flow.state == FlowState::Refused,
+                is_refused: known.is_refused || flow.state == FlowState::Refused,
                 tcp: flow.tcp.map(|phase| (meter.tcp_flags, phase)),
                 decider: is_own.then_some(flow.decider),
             }));

@@ -96,10 +96,12 @@ impl Player<'_> {
             self.report(&packet, &view);
             if let Some(end) = &mut end {
                 end.has_alert |= self.tally.alerts > alerts_before;
-                end.summary = self.inspector.summary_of(flow.slot).or(end.summary);
             }
         }
-        self.inspector.flow_ended(flow.slot);
+        let ended = self.inspector.flow_ended(flow.slot);
+        if let Some(end) = &mut end {
+            (end.summary, end.is_refused) = (ended.summary.or(end.summary), ended.is_refused);
+        }
         self.report_notes(ends);
         if let Some(end) = end {
             self.records.push(Record { at_ns: self.at_ns, frame: 0, ends, what: What::Flow(Box::new(end)) });
@@ -119,7 +121,8 @@ impl Player<'_> {
             state: Some(flow.state(key.protocol)),
             reason: why.word(),
             has_alert: counts.has_alert,
-            is_refused: self.inspector.is_refused(flow.slot),
+            // Told when the engine has concluded.
+            is_refused: false,
             tcp: flow.tcp.as_ref().map(|tcp| (counts.tcp_flags, tcp.phase())),
             decider: None,
         }

@@ -84,3 +84,33 @@ fn every_slot_is_as_good_as_the_first() {
         assert!(connection.inspector.flows.is_refused(FlowSlot(slot)));
     }
 }
+
+#[test]
+fn the_end_of_a_flow_forgets_nothing_before_it_is_told() {
+    let rules = rules(
+        r#"drop tcp any any -> any any (content:"bad"; sid:1;)
+           pass tcp any any -> any any (content:"good"; sid:2;)"#,
+    );
+    let refused = Ended { is_refused: true, summary: None };
+    for (said, stays_refused, ended) in [("bad", true, refused), ("good", false, Ended::default())] {
+        for is_finished in [false, true] {
+            let mut connection = Connection::new(&rules, prevent());
+            connection.open();
+            let verdict = connection.say(&request(said), 10);
+            assert_eq!(verdict != Verdict::Forward, stays_refused);
+            if is_finished {
+                assert_eq!(connection.finish(), [0; 0]);
+            }
+            assert_eq!(connection.inspector.flows.is_refused(FlowSlot(connection.slot)), stays_refused, "{said}");
+            let outlook = connection.inspector.flows.outlook(FlowSlot(connection.slot));
+            assert_ne!(outlook, crate::inspector::flow_slots::Outlook::Unknown, "{said}");
+            assert_eq!(connection.inspector.flow_ended(FlowSlot(connection.slot)), ended, "{said}");
+            assert_eq!(connection.inspector.flow_ended(FlowSlot(connection.slot)), Ended::default(), "{said}");
+        }
+    }
+    let mut connection = Connection::new(&rules, prevent());
+    connection.open();
+    connection.say(&request("neither"), 10);
+    let ended = connection.inspector.flow_ended(FlowSlot(connection.slot));
+    assert_eq!((ended.is_refused, ended.summary.map(|summary| summary.packets)), (false, Some((3, 1))));
+}

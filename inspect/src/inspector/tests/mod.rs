@@ -120,6 +120,17 @@ impl<'r> Connection<'r> {
         verdict
     }
 
+    /// The flow is over; the signature ids that its end raises.
+    pub(super) fn finish(&mut self) -> Vec<u32> {
+        let frame = crate::wire::emit::tcp(CLIENT, SERVER).build();
+        let packet = Packet::parse(&frame, Checksums::Unchecked).unwrap();
+        let slot = Some(FlowSlot(self.slot));
+        let view = FlowView { slot, direction: Direction::ToServer, established: true, is_first: false };
+        let mut alerts: Vec<Alert> = Vec::new();
+        self.inspector.flow_finished(self.rules, &packet, &view, self.now_ms, &mut alerts);
+        alerts.iter().map(|alert| self.rules.signature(alert.signature).unwrap().sid).collect()
+    }
+
     /// Sends what is said next in segments of at most `size` bytes; the first verdict that is not "forward".
     pub(super) fn say(&mut self, said: &Said, size: usize) -> Verdict {
         for bytes in said.bytes.chunks(size) {
