@@ -33,6 +33,7 @@ pub mod profiles;
 pub mod quarantine;
 pub mod regular_file;
 pub mod replay;
+pub mod rule_file;
 pub mod status;
 pub mod sys;
 pub mod worker;

@@ -42,7 +42,7 @@ use inspect::signature::{Loaded, RuleFile, RuleSet, Vars};
 use inspect::wire::{Checksums, Malformed};
 
 use crate::eve::settings::{EveSettings, EventType, EventTypes};
-use crate::hash_lines;
+use crate::{hash_lines, rule_file};
 use capture::{Capture, CaptureError};
 use player::{Player, Tally};
 use record::{Record, What};
@@ -243,13 +243,7 @@ fn load(arguments: &ReplayArguments, messages: &mut dyn Write) -> Result<RuleSet
     let files: Vec<RuleFile> = arguments
         .rule_files
         .iter()
-        .map(|path| match std::fs::read(path) {
-            // Rules are ASCII; what is not stands in comments and messages.
-            Ok(bytes) => {
-                Ok(RuleFile { name: path.display().to_string(), text: String::from_utf8_lossy(&bytes).into_owned() })
-            }
-            Err(error) => Err(ReplayError::Read(path.clone(), error)),
-        })
+        .map(|path| rule_file::read(path).map_err(|error| ReplayError::Read(path.clone(), error)))
         .collect::<Result<_, _>>()?;
     let Loaded { rules, refused } = RuleSet::compile(&files, &vars);
     // Messages that nobody reads change nothing.

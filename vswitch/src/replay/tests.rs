@@ -7,7 +7,7 @@ use clap::Parser;
 use inspect::wire::emit;
 use serde_json::{Value, json};
 
-use super::{ReplayArguments, ReplayError, replay};
+use super::{ReplayArguments, ReplayError, replay, rule_file};
 
 #[derive(Parser)]
 struct Command {
@@ -138,6 +138,15 @@ fn what_cannot_be_read_or_loaded_is_told() {
     assert!(matches!(run(dir.path(), b"no capture", RULE, &[]), Err(ReplayError::Capture(..))));
     assert!(matches!(run(dir.path(), &capture, "drop nonsense\n", &[]), Err(ReplayError::NoRules)));
     assert!(matches!(run(dir.path(), &capture, RULE, &["--rule-file", "/nowhere/a"]), Err(ReplayError::Read(..))));
+    // Neither a file without end nor one that is too long is read.
+    let huge = dir.path().join("huge.rules");
+    std::fs::File::create(&huge).and_then(|file| file.set_len(rule_file::FILE_LEN_MAX + 1)).unwrap();
+    let refused = |path: &str| {
+        run(dir.path(), &capture, RULE, &["--rule-file", path]).map_err(|error| error.to_string()).unwrap_err()
+    };
+    let huge = huge.display().to_string();
+    assert_eq!(refused(&huge), format!("{huge}: it has more than 64 MiB; split it, or name another file"));
+    assert_eq!(refused("/dev/zero"), "/dev/zero: it is a device; name a regular file, for nothing else is read");
     // What comes before the damage is played and told.
     let cut = &capture[..capture.len() - 3];
     assert!(matches!(run(dir.path(), cut, RULE, &[]), Err(ReplayError::Capture(..))));

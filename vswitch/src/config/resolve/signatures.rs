@@ -6,7 +6,7 @@ use crate::config::file::{Inspection, OnRefusedRule};
 use crate::config::pattern::matches;
 use crate::config::resolved::{Compiled, Counts};
 use crate::config::spanned::At;
-use crate::regular_file::{self, Bounded};
+use crate::rule_file;
 use inspect::signature::{Refusal, RuleFile, RuleSet, Vars};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::{Path, PathBuf};
@@ -14,8 +14,6 @@ use std::sync::Arc;
 
 /// Rule files of one configuration at most.
 const FILES_MAX: usize = 256;
-/// Bytes of one rule file at most: the public sets in one file have about 30 MiB.
-const FILE_LEN_MAX: u64 = 64 << 20;
 /// Bytes of all rule files together: several public sets. Reading them takes twice that of memory for a while.
 const FILES_LEN_MAX: u64 = 256 << 20;
 
@@ -158,16 +156,10 @@ fn read(path: &Path, pattern: &At<String>, files: &mut Vec<RuleFile>, context: &
     if files.iter().any(|file| file.name == name) {
         return;
     }
-    match regular_file::open(path, FILE_LEN_MAX).and_then(Bounded::read_all) {
+    match rule_file::read(path) {
         Err(fault) => context.error_at(&pattern.at, format!("cannot read the rule file `{name}`: {fault}")),
-        // Rule sets in the wild have comments in Latin-1; a signature that has such bytes will not match by accident.
-        Ok(bytes) => files.push(RuleFile { name, text: text_of(bytes) }),
+        Ok(file) => files.push(file),
     }
-}
-
-/// The bytes as text, without a copy where they are.
-fn text_of(bytes: Vec<u8>) -> String {
-    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 #[cfg(test)]
