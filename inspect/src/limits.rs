@@ -154,9 +154,13 @@ pub const STREAM_UNACKED_BYTES_TOTAL_MAX: usize = 128 * 1024 * 1024;
 /// Bytes behind gaps in all, by one worker.
 pub const STREAM_QUEUED_BYTES_TOTAL_MAX: usize = 32 * 1024 * 1024;
 
-/// Open sides of transactions per flow. A client that pipelines more requests than this before any is complete has the
-/// oldest judged as it stands.
+/// Sides of transactions of a flow that are still open behind a packet. Beyond it the oldest are given up.
 pub const TRANSACTION_SIDES_MAX: usize = 64;
+
+/// Sides of transactions that one packet may bring to a flow, those that it finds open included: a super-segment of 64
+/// KiB holds as many messages of 64 bytes. All of them are kept until the packet has been judged, as a signature may ask
+/// for the payload and for any of them; more of them would not fit into the nearer caches.
+pub const TRANSACTION_SIDES_PER_PACKET_MAX: usize = 1024;
 
 /// Bytes of whole buffers kept per side of a transaction: header fields end at 64 KiB with the parsers, and appear in
 /// four or five buffers.
@@ -195,8 +199,9 @@ pub const FLOW_BITS_MAX: usize = 64;
 /// Bits on addresses per worker; the oldest goes first.
 pub const ADDRESS_BITS_MAX: usize = 65_536;
 
-/// Signatures that one packet can make candidates before it counts as out of budget.
-pub const CANDIDATES_MAX: usize = 8192;
+/// Signatures that one packet can make candidates, each for any side of a transaction, before it counts as out of budget: more
+/// than the budget of a super-segment is enough for.
+pub const CANDIDATES_MAX: usize = 16_384;
 
 /// Sources whose behaviour is watched; each takes 5 KiB. As many as a host has guest ports, with room.
 pub const DETECT_SOURCES_MAX: usize = 4096;
@@ -205,8 +210,13 @@ pub const DETECT_SOURCES_MAX: usize = 4096;
 /// sweeps.
 pub const DETECT_TARGETS_PER_SOURCE: usize = 8;
 
-/// Transaction sides, and bodies, whose memory a worker keeps for the next ones.
+/// Flows, and bodies, whose memory a worker keeps for the next ones.
 pub const POOL_MAX: usize = 256;
+
+/// Transaction sides of which it does, and bytes of whole buffers of each: a super-segment's, 16 MiB together.
+pub const SIDES_POOLED_MAX: usize = TRANSACTION_SIDES_PER_PACKET_MAX;
+/// See [`SIDES_POOLED_MAX`].
+pub const SIDE_POOLED_BYTES_MAX: usize = 16 << 10;
 
 /// Bytes of one that is kept: larger ones go back to the allocator. Together at most 32 MiB.
 pub const POOLED_BYTES_MAX: usize = 64 << 10;

@@ -5,7 +5,7 @@ use crate::inspector::Direction;
 use crate::inspector::files::FileWatch;
 use crate::inspector::hosts::Hosts;
 use crate::inspector::observer::Observed;
-use crate::inspector::transactions::{Pool, Transactions};
+use crate::inspector::transactions::{Pool, TransactionSide, Transactions};
 use crate::limits::NUMBERS_PER_SIDE_MAX;
 use crate::protocol::{Anomaly, Buffer, Delivery, Expectation, File, Number, Piece, Sink, Stage};
 use crate::record::Detail;
@@ -38,13 +38,27 @@ impl Collector<'_> {
         }
     }
 
-    /// The index of a transaction's side, which begins if it is not there.
-    fn side(&mut self, transaction: u32, side: Direction) -> usize {
-        let known = self.transactions.place(transaction, side);
-        known.unwrap_or_else(|| {
+    /// Where a transaction's side stands, if it is there.
+    fn place(&mut self, transaction: u32, side: Direction) -> Option<usize> {
+        let (place, looked_at) = self.transactions.place(transaction, side);
+        self.count(looked_at as u64 / 2);
+        place
+    }
+
+    /// A transaction's side, of which there is something new: it begins if it is not there.
+    fn fresh(&mut self, transaction: u32, side: Direction) -> (&mut TransactionSide, &mut Pool) {
+        let place = self.place(transaction, side).unwrap_or_else(|| {
             self.count(weight::TRANSACTION);
             self.transactions.begin(transaction, side, self.pool)
-        })
+        });
+        let open = &mut self.transactions.sides[place];
+        open.is_fresh = true;
+        (open, self.pool)
+    }
+
+    /// Whether signatures ask for numbers and events, and how far transactions have come.
+    fn takes_values(&self) -> bool {
+        self.rules.asks_for_values() && !self.is_for_files
     }
 }
 
@@ -62,11 +76,9 @@ impl Sink for Collector<'_> {
             return;
         }
         self.count(weight::BUFFER + bytes.len() as u64 / 16);
-        let index = self.side(transaction, side);
-        let open = &mut self.transactions.sides[index];
-        open.is_fresh = true;
+        let (open, pool) = self.fresh(transaction, side);
         let has_room = if buffer.delivery() == Delivery::Streamed {
-            open.piece(buffer, piece, bytes, self.pool)
+            open.piece(buffer, piece, bytes, pool)
         } else {
             open.whole(buffer, bytes)
         };
@@ -77,10 +89,8 @@ impl Sink for Collector<'_> {
         if let Some(observed) = &mut self.observed {
             observed.number(transaction, side, number, value);
         }
-        if self.rules.asks_for_values() && !self.is_for_files {
-            let index = self.side(transaction, side);
-            let open = &mut self.transactions.sides[index];
-            open.is_fresh = true;
+        if self.takes_values() {
+            let (open, _) = self.fresh(transaction, side);
             if open.numbers.len() < NUMBERS_PER_SIDE_MAX {
                 open.numbers.push((number, value));
             }
@@ -93,11 +103,8 @@ impl Sink for Collector<'_> {
         {
             observed.complete(transaction, side);
         }
-        let known = self.transactions.place(transaction, side);
-        if known.is_some() || self.rules.asks_for_values() && !self.is_for_files {
-            let index = known.unwrap_or_else(|| self.side(transaction, side));
-            let open = &mut self.transactions.sides[index];
-            open.is_fresh = true;
+        if self.takes_values() || self.place(transaction, side).is_some() {
+            let (open, _) = self.fresh(transaction, side);
             open.stage = open.stage.max(Some(stage));
         }
     }
@@ -106,10 +113,8 @@ impl Sink for Collector<'_> {
         if let Some(observed) = &mut self.observed {
             observed.anomaly(transaction, side, anomaly);
         }
-        if self.rules.asks_for_values() && !self.is_for_files {
-            let index = self.side(transaction, side);
-            let open = &mut self.transactions.sides[index];
-            open.is_fresh = true;
+        if self.takes_values() {
+            let (open, _) = self.fresh(transaction, side);
             if !open.events.contains(&anomaly) {
                 open.events.push(anomaly);
             }

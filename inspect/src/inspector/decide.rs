@@ -6,7 +6,7 @@ use crate::inspector::flow::{Flow, Window, index};
 use crate::inspector::judge::{Answer, Judge};
 use crate::inspector::memory::{FlowNotes, apply};
 use crate::inspector::{Decision, FlowFate, Inspector, Look, Mode};
-use crate::limits::{ALERTS_PER_PACKET_MAX, TRANSACTION_SIDES_MAX};
+use crate::limits::ALERTS_PER_PACKET_MAX;
 use crate::protocol::Status;
 use crate::signature::{Action, Known, RateKey, Rated, Signature, Track, Transports, Within, Work, weight};
 use crate::verdict::{Refused, Verdict};
@@ -114,7 +114,9 @@ impl Inspector {
             return false;
         }
         work.done += sorted.len() as u64;
-        let (mut of_payload, mut of_sides) = (0, [0; TRANSACTION_SIDES_MAX]);
+        let (mut of_payload, of_sides) = (0, &mut self.looks);
+        of_sides.clear();
+        of_sides.resize(flow.as_ref().map_or(0, |flow| flow.transactions.sides.len()), 0);
         for candidate in sorted.iter().filter(|candidate| !is_early(**candidate)) {
             match look.rules.witnesses[candidate.signature as usize].within {
                 Within::Unknown => {}
@@ -128,7 +130,7 @@ impl Inspector {
         }
         let mut window = None;
         if let Some(flow) = flow {
-            let are_many = flow.transactions.sides.iter_mut().zip(of_sides).filter(|(_, count)| *count >= LOOKS_MANY);
+            let are_many = flow.transactions.sides.iter_mut().zip(of_sides).filter(|(_, count)| **count >= LOOKS_MANY);
             work.done += are_many.map(|(side, _)| side.note_runs() as u64).sum::<u64>();
             window = Some(&flow.windows[index(look.view.direction)]).filter(|window| window.is_fresh());
         }

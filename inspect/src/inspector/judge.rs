@@ -172,6 +172,10 @@ impl Judge<'_> {
         }
         let mut answer = Answer::No;
         for (place, open) in (0u16..).zip(sides) {
+            *self.work += weight::GLANCE;
+            if *self.work > self.work_max {
+                return Answer::Exhausted;
+            }
             match self.transaction(candidate.signature, app, open, place) {
                 Answer::No => {}
                 Answer::Later(place) => answer = Answer::Later(place),

@@ -123,6 +123,8 @@ pub struct Inspector {
     /// Bytes that all flows hold in windows, buffers and bodies.
     held_bytes: usize,
     transformed: [Vec<u8>; 2],
+    /// Scratch: of how many candidates each side of a transaction is looked at.
+    looks: Vec<usize>,
     /// What runs of bytes the stream and the packet at hand hold.
     runs: RunSet,
     /// What the packet at hand would have come to, were its profile not an audit.

@@ -9,9 +9,10 @@
 //! missing waits with the transaction. When the side is over, its memory goes back to a pool.
 
 use crate::inspector::Direction;
+use crate::inspector::flow::index;
 use crate::limits::{
-    BODIES_PER_SIDE_MAX, BODY_WINDOW_BYTES, MATCHED_MAX, POOL_MAX, POOLED_BYTES_MAX, TRANSACTION_BYTES_MAX,
-    TRANSACTION_SIDES_MAX, WAITING_MAX,
+    BODIES_PER_SIDE_MAX, BODY_WINDOW_BYTES, MATCHED_MAX, POOL_MAX, POOLED_BYTES_MAX, SIDE_POOLED_BYTES_MAX,
+    SIDES_POOLED_MAX, TRANSACTION_BYTES_MAX, TRANSACTION_SIDES_MAX, TRANSACTION_SIDES_PER_PACKET_MAX, WAITING_MAX,
 };
 use crate::protocol::{Anomaly, Buffer, Number, Piece, Stage};
 use crate::signature::{Known, RUN_SET_TEXT_MAX, RuleSet, RunSet, Witness};
@@ -314,7 +315,7 @@ impl Pool {
         for body in side.bodies.drain(..) {
             self.keep_bytes(body.bytes);
         }
-        if self.sides.len() < POOL_MAX && side.bytes.capacity() <= POOLED_BYTES_MAX {
+        if self.sides.len() < SIDES_POOLED_MAX && side.bytes.capacity() <= SIDE_POOLED_BYTES_MAX {
             self.sides.push(side);
         }
     }
@@ -332,25 +333,31 @@ impl Pool {
     }
 }
 
-/// The open transactions of one flow.
+/// The transactions of one flow that are open, and those that the packet at hand has brought to their end.
 #[derive(Debug, Default)]
 pub(crate) struct Transactions {
     pub(crate) sides: Vec<TransactionSide>,
+    /// By direction, a number above those of all sides.
+    next: [u64; 2],
     /// Transactions, or bytes of them, that had to be given up: judged incompletely.
     pub(crate) is_overrun: bool,
 }
 
 impl Transactions {
-    /// Forgets the sides that are over.
+    /// Forgets the sides that are over, once the packet has been judged.
     pub(crate) fn tidy(&mut self, pool: &mut Pool) {
-        let mut index = 0;
-        while index < self.sides.len() {
-            if self.sides[index].is_open() {
-                index += 1;
-            } else {
-                pool.keep(self.sides.remove(index));
-            }
+        self.sides.extract_if(.., |side| !side.is_open()).for_each(|side| pool.keep(side));
+        if self.sides.len() > TRANSACTION_SIDES_MAX {
+            self.give_up(self.sides.len() - TRANSACTION_SIDES_MAX, pool);
         }
+        // A flow keeps no room for all that a super-segment can bring.
+        self.sides.shrink_to(TRANSACTION_SIDES_MAX);
+    }
+
+    /// Forgets so many of the oldest sides, whatever else comes of them.
+    fn give_up(&mut self, count: usize, pool: &mut Pool) {
+        self.sides.drain(..count).for_each(|side| pool.keep(side));
+        self.is_overrun = true;
     }
 
     /// Bytes held.
@@ -361,21 +368,29 @@ impl Transactions {
     /// Forgets all sides.
     pub(crate) fn clear(&mut self, pool: &mut Pool) {
         self.sides.drain(..).for_each(|side| pool.keep(side));
-        self.is_overrun = false;
+        self.sides.shrink_to(TRANSACTION_SIDES_MAX);
+        (self.next, self.is_overrun) = ([0; 2], false);
     }
 
-    /// Where a side stands, if it is open. What a parser tells of is mostly the newest one.
+    /// Where a side stands, if it is there, and how many were looked at to know that. What a parser tells of is mostly the
+    /// newest one, or one that is newer.
     #[inline]
-    pub(crate) fn place(&self, number: u32, side: Direction) -> Option<usize> {
-        self.sides.iter().rposition(|open| open.number == number && open.side == side)
+    pub(crate) fn place(&self, number: u32, side: Direction) -> (Option<usize>, usize) {
+        if u64::from(number) >= self.next[index(side)] {
+            return (None, 0);
+        }
+        let place = self.sides.iter().rposition(|open| open.number == number && open.side == side);
+        (place, self.sides.len() - place.unwrap_or(0))
     }
 
     /// Begins a side. Gives where it stands.
     pub(crate) fn begin(&mut self, number: u32, side: Direction, pool: &mut Pool) -> usize {
-        if self.sides.len() >= TRANSACTION_SIDES_MAX {
-            pool.keep(self.sides.remove(0));
-            self.is_overrun = true;
+        if self.sides.len() >= TRANSACTION_SIDES_PER_PACKET_MAX {
+            // Many at once: all that are behind them move.
+            self.give_up(TRANSACTION_SIDES_PER_PACKET_MAX / 4, pool);
         }
+        let next = &mut self.next[index(side)];
+        *next = (*next).max(u64::from(number) + 1);
         self.sides.push(TransactionSide::begin(number, side, pool));
         self.sides.len() - 1
     }

@@ -5,6 +5,7 @@ mod files;
 mod ftp_data;
 mod memory;
 mod notes;
+mod pipelined;
 mod profiles;
 mod properties;
 mod reloads;

@@ -51,8 +51,9 @@ const HEADER_BYTES_MAX: usize = 128 * 1024;
 /// Header fields of one message; Suricata's default.
 const FIELDS_MAX: usize = 1024;
 
-/// Requests of one connection that may wait for their responses; Suricata's `max-tx`.
-const PIPELINE_MAX: usize = 512;
+/// Requests of one connection that may wait for their responses: what clients pipeline at once may be some thousand, which fit
+/// into one super-segment. A request that waits takes 8 bytes, and its path.
+const PIPELINE_MAX: usize = 4096;
 
 /// Bytes that a client may send behind a CONNECT before the proxy has answered.
 const CONNECT_BYTES_MAX: usize = 16 * 1024;

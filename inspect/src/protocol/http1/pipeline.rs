@@ -5,6 +5,9 @@ use std::collections::VecDeque;
 /// Bytes of a request's path that are remembered as the name of the file that answers it.
 pub(super) const PATH_BYTES_MAX: usize = 256;
 
+/// Bytes of all paths that are remembered; those of further requests are not.
+const PATHS_BYTES_MAX: usize = 128 * 1024;
+
 /// Bytes of paths that a connection keeps room for when all its requests have been answered.
 const ROOM_KEPT: usize = 1024;
 
@@ -41,10 +44,11 @@ impl Pipeline {
 
     /// Notes a request, with the beginning of its path.
     pub(super) fn push(&mut self, transaction: u32, method: Method, path: &[u8]) {
-        let path = &path[..path.len().min(PATH_BYTES_MAX)];
         if self.gone > self.paths.len() / 2 {
             self.paths.drain(..std::mem::take(&mut self.gone));
         }
+        let room = PATHS_BYTES_MAX.saturating_sub(self.paths.len() - self.gone);
+        let path = &path[..path.len().min(PATH_BYTES_MAX).min(room)];
         self.paths.extend_from_slice(path);
         // At most PATH_BYTES_MAX.
         let path_length = path.len() as u16;
@@ -80,6 +84,7 @@ impl Pipeline {
             self.gone = 0;
             self.paths.clear();
             self.paths.shrink_to(ROOM_KEPT);
+            self.requests.shrink_to(ROOM_KEPT / size_of::<Waiting>());
         }
     }
 }
