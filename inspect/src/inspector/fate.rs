@@ -57,6 +57,18 @@ impl Decision {
 }
 
 impl Decision {
+    /// Whether the packet ends because of the protocol that it breaks.
+    pub(super) fn is_for_protocol(self) -> bool {
+        self.verdict == Verdict::Drop(Refused::Protocol)
+    }
+
+    /// This, which stands whatever signatures say, with what they have said of the same packet.
+    pub(super) fn after(self, signatures: Self) -> Self {
+        let verdict = if signatures.verdict == Verdict::Forward { self.verdict } else { signatures.verdict };
+        let flow = if signatures.flow == FlowFate::Refused { signatures.flow } else { self.flow };
+        Self { verdict, flow, is_final: true, refused_by: signatures.refused_by }
+    }
+
     /// The same, but that the flow ends here, and the packet for this reason if there was none yet.
     pub(super) fn or_refused(self, why: Refused) -> Self {
         let verdict = if self.verdict == Verdict::Forward { Verdict::Drop(why) } else { self.verdict };

@@ -299,6 +299,7 @@ impl Inspector {
         alerts: &mut Vec<Alert>,
     ) -> Decision {
         let granted_first = granted(look, flow.as_deref());
+        let mut broken: Option<Decision> = None;
         let mut work =
             Work::of(granted_first).with_unpacking(budget::for_unpacking(look)).with_parsing(budget::for_parsing(look));
         if let Some(flow) = flow.as_deref_mut() {
@@ -307,9 +308,14 @@ impl Inspector {
             let before = flow.conversation.protocol();
             let followed = self.follow(look, flow, &mut work);
             flow.has_new_protocol = flow.conversation.protocol() != before;
-            if let Err(decision) = followed {
-                self.work_done += work.done;
-                return decision;
+            match followed {
+                Ok(()) => {}
+                // What broke the protocol may be what a signature asks for.
+                Err(decision) if decision.is_for_protocol() => broken = Some(decision),
+                Err(decision) => {
+                    self.work_done += work.done;
+                    return decision;
+                }
             }
             if self.holds_too_much(flow) {
                 flow.transactions.is_overrun = false;
@@ -345,7 +351,7 @@ impl Inspector {
         if let Some(flow) = flow {
             flow.saved_work = work.max.saturating_sub(work.done).min(WORK_SAVED_MAX);
         }
-        decision
+        broken.map_or(decision, |broken| broken.after(decision))
     }
 
     /// Whether the flow, or all flows, hold more than they may.

@@ -97,6 +97,28 @@ fn broken_protocols_meet_the_protocol_policy() {
 }
 
 #[test]
+fn what_breaks_a_protocol_is_still_told_and_nothing_lets_it_pass() {
+    let rule = |action: &str| {
+        format!(
+            "{action} ssh any any -> any any (msg:\"x\"; flow:established; app-layer-event:ssh.invalid_record; sid:2;)"
+        )
+    };
+    let signature = Verdict::Drop(Refused::Signature(0));
+    let protocol = Verdict::Drop(Refused::Protocol);
+    for (action, sids, expected) in
+        [("alert", vec![2], protocol), ("drop", vec![2], signature), ("pass", Vec::new(), protocol)]
+    {
+        let rules = rules(&rule(action));
+        let mut connection = Connection::new(&rules, prevent());
+        connection.open();
+        assert_eq!(connection.show(&segment(0, "SSH-2.0-x\r\n")), Forward);
+        assert_eq!(connection.show(&segment(11, b"\xff\xff\xff\xff\x05\x14")), expected, "{action}");
+        assert_eq!(connection.show(&segment(17, b"more")), Verdict::Drop(Refused::FlowRefused), "{action}");
+        assert_eq!(connection.sids, sids, "{action}");
+    }
+}
+
+#[test]
 fn a_segment_without_room_meets_the_memory_policy() {
     let rules = rules(ATTACK);
     let gap = |count: u32| (0..count).map(|n| segment(100 + n * 4096, [b'x'; 4096]));

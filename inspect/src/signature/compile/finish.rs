@@ -64,8 +64,9 @@ impl Draft<'_> {
         let asks_protocol = self.protocols != 0 || !self.protocol_moments.is_empty();
         let asks_flow = app.is_some() || asks_protocol || self.flow != FlowTest::default();
         let asks_ports = !ends.source_ports.is_any() || !ends.destination_ports.is_any();
-        // Suricata's "IP-only" signatures, which it looks at once per flow and direction.
-        let is_about_addresses = !asks_packet && !asks_flow && !asks_ports && self.needs == Scope::default();
+        // Suricata's "IP-only" signatures, which it looks at once per flow and direction. What they ask of memory may come true
+        // with any packet.
+        let is_about_addresses = !asks_packet && !asks_flow && !asks_ports && !self.is_narrowed();
         let info = SignatureInfo {
             sid,
             gid: self.gid.unwrap_or(1),
@@ -108,6 +109,11 @@ impl Draft<'_> {
         };
         let signature = Signature { witness: witness(&signature), ..signature };
         Ok(Compiled { info: Arc::new(info), ends, signature, is_kept: false })
+    }
+
+    /// Whether it asks for a scope, or for something remembered.
+    fn is_narrowed(&self) -> bool {
+        self.needs != Scope::default() || !self.asks.is_empty()
     }
 
     /// Puts the program over decoded base64 into the step that decodes it.
