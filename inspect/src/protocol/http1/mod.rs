@@ -90,13 +90,47 @@ struct Half {
     transaction: u32,
     /// The first line of the message, for the buffers that are made at the end of its header.
     line: Vec<u8>,
+    /// How that line ended.
+    first_line: FirstLine,
     body: Option<Body>,
 }
 
 impl Half {
     fn new() -> Self {
-        Half { state: State::Line, kept: Vec::new(), read: 0, transaction: 0, line: Vec::new(), body: None }
+        Half {
+            state: State::Line,
+            kept: Vec::new(),
+            read: 0,
+            transaction: 0,
+            line: Vec::new(),
+            first_line: FirstLine::Ended,
+            body: None,
+        }
     }
+
+    /// Takes the CR that belongs to the end of a first line, LF CR. With a LF behind it, it is an empty line.
+    fn end_first_line(&mut self, rest: &mut &[u8]) {
+        match (std::mem::replace(&mut self.first_line, FirstLine::Ended), *rest) {
+            (FirstLine::Fed, [b'\r']) => {
+                *rest = &[];
+                self.first_line = FirstLine::Returned;
+            }
+            (FirstLine::Fed, [b'\r', next, ..]) if *next != b'\n' => *rest = &rest[1..],
+            (FirstLine::Returned, [b'\n', ..]) => self.kept.push(b'\r'),
+            _ => {}
+        }
+    }
+}
+
+/// What is known of the end of a message's first line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FirstLine {
+    /// It is whole.
+    Ended,
+    /// It was a LF, which a CR may follow.
+    Fed,
+    /// It was a LF and a CR, which make an empty line with another LF.
+    Returned,
 }
 
 /// Why a side is given up.

@@ -5,7 +5,7 @@ use super::fields::{is_space, mentions, trim};
 use super::header::{self, Header, Taken, TakenBlock, content_length, word};
 use super::multipart::parameter;
 use super::names;
-use super::{Broken, Http1, Method, Outcome, State, encodings, is_whole_range};
+use super::{Broken, FirstLine, Http1, Method, Outcome, State, encodings, is_whole_range};
 use crate::inspector::Direction;
 use crate::protocol::anomaly::Anomaly;
 use crate::protocol::buffer::Buffer;
@@ -98,6 +98,7 @@ impl Http1 {
                 State::Line => self.take_status_line(&mut rest, settings, sink)?,
                 State::Fields | State::Trailer => {
                     let half = &mut self.response;
+                    half.end_first_line(&mut rest);
                     match header::take_block(SIDE, &mut half.kept, &mut half.read, &mut rest) {
                         TakenBlock::Block(block, behind) => {
                             if self.response_block(&block, settings, sink)? {
@@ -212,6 +213,9 @@ impl Http1 {
             sink.anomaly(transaction, SIDE, Anomaly::HttpResponseInvalidStatus);
         }
         self.response.line = text.to_vec();
+        if line.ends_with(b"\n") && !line.ends_with(b"\r\n") {
+            self.response.first_line = FirstLine::Fed;
+        }
         self.response.state = State::Fields;
         self.response.read = 0;
         Ok(())

@@ -64,6 +64,10 @@ fn bodies_end_where_receivers_end_them() {
     check_bodies(&chunked("Transfer-Encoding:\r\n chunked"), "0< file.data[abcde]");
     check_bodies(&chunked("Transfer\0-Encoding: chun\0ked"), "0< file.data[abcde]");
     check_bodies(&chunked("Content-Length: 2\r\nTransfer-Encoding: chunked"), "0< file.data[abcde]");
+    check_bodies(b"HTTP/1.1 200 OK\n\rContent-Length: 5\n\rA: b\r\n\r\nabcde", "0< file.data[abcde]");
+    check_bodies(b"HTTP/1.1 200 OK\n\rTransfer-Encoding: chunked\n\r\n1\r\na\r\n0\r\n\r\n", "0< file.data[a]");
+    check_bodies(b"HTTP/1.1 200 OK\n\r\nabcde", "0< file.data[abcde]");
+    check_bodies(b"HTTP/1.1 200 OK\r\rA: b\r\n\r\n", "0< file.data[A: b\\r\\n\\r\\n]");
     check_bodies(b"HTTP/1.1 200 OK\r\nContent-Length: xx5yy\r\n\r\nabcde", "0< file.data[abcde]");
     check_bodies(b"HTTP/1.1 200 OK\r\n\r\nabcde", "0< file.data[abcde]");
     check_bodies(b"HTTP/1.1 200 OK\n\nabcde", "0< file.data[abcde]");

@@ -2,8 +2,8 @@
 //!
 //! Browsers unpack what its header does not quite say: raw deflate under the name of gzip, zlib under the name of
 //! deflate, gzip with a broken checksum. So a layer that fails before it has given anything tries the other formats of
-//! the deflate family on the same bytes, and passes the bytes through when none fits. A layer that fails later gives
-//! nothing more.
+//! the deflate family on the same bytes, and passes the bytes through when none fits: malware says gzip and sends plain
+//! text. A layer that fails later gives nothing more.
 
 use super::gzip::{Broken, GzipHeader};
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
@@ -12,6 +12,17 @@ use flate2::{Decompress, FlushDecompress, Status};
 /// Packed bytes that a layer keeps for trying another format. A format that is not the right one fails within its header or
 /// its first block's header, the longest of which (dynamic Huffman codes) takes some 300 bytes.
 const RETRY_BYTES_MAX: usize = 1024;
+
+/// Formats that are tried instead of the one that was named.
+const TRIES_MAX: u8 = 3;
+
+/// Bytes at a body's beginning that show whether it is text. Deflated data have as many that text has not about once in a
+/// billion times.
+const TEXT_BYTES: usize = 32;
+
+/// Unpacked bytes that speak for a format that nobody has named, whatever follows. Texts that are taken for deflated ones give a
+/// few hundred before they fail.
+const GUESS_BYTES_MAX: usize = 4096;
 
 /// Bytes unpacked at a time.
 const PIECE_BYTES: usize = 8 * 1024;
@@ -94,6 +105,13 @@ impl Unpacker {
             let (done, rest) = self.layers.split_at_mut(outermost + 1);
             let codec = std::mem::replace(&mut done[outermost].codec, Codec::Over);
             let cost = codec.cost_of_four();
+            // A text too short to be known for one before.
+            if done[outermost].is_guess() && done[outermost].is_named_gzip && is_text(&done[outermost].fed) {
+                let text = std::mem::take(&mut done[outermost].fed);
+                if feed(rest, &text, bounds, out) == Go::Stop {
+                    return Go::Stop;
+                }
+            }
             if let Codec::Lzma(stream) = codec
                 && let Ok(given) = stream.finish()
             {
@@ -135,6 +153,7 @@ fn feed(layers: &mut [Layer], bytes: &[u8], bounds: &mut Bounds, out: &mut dyn F
 struct Layer {
     codec: Codec,
     encoding: Encoding,
+    is_named_gzip: bool,
     /// What has been fed while nothing has come out.
     fed: Vec<u8>,
     can_retry: bool,
@@ -236,23 +255,24 @@ impl Codec {
 impl Layer {
     fn new(encoding: Encoding) -> Self {
         let codec = Codec::new(encoding);
-        Layer { codec, encoding, fed: Vec::new(), can_retry: true, tries: 0, has_failed: false, given: 0 }
+        let is_named_gzip = encoding == Encoding::Gzip;
+        Layer {
+            codec,
+            encoding,
+            is_named_gzip,
+            fed: Vec::new(),
+            can_retry: true,
+            tries: 0,
+            has_failed: false,
+            given: 0,
+        }
     }
 
     fn data(&mut self, bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) -> Go {
-        let mut has_given = false;
-        let mut give = |piece: &[u8]| {
-            has_given |= !piece.is_empty();
-            out(piece)
-        };
-        let mut fed = self.codec.feed(bytes, &mut give);
-        if has_given {
-            self.can_retry = false;
-            self.fed = Vec::new();
-        } else if self.can_retry {
+        let mut fed = if self.is_text_after_all(bytes) { Fed::Failed } else { self.attempt(bytes, out) };
+        if self.can_retry {
             if self.fed.len() + bytes.len() > RETRY_BYTES_MAX && !matches!(fed, Fed::Failed) {
-                self.can_retry = false;
-                self.fed = Vec::new();
+                self.stay();
             } else {
                 self.fed.extend_from_slice(bytes);
             }
@@ -260,14 +280,10 @@ impl Layer {
         while matches!(fed, Fed::Failed) && self.can_retry {
             self.has_failed = true;
             self.retry();
-            let mut has_given = false;
-            fed = self.codec.feed(&self.fed, &mut |piece| {
-                has_given |= !piece.is_empty();
-                out(piece)
-            });
-            if has_given || matches!(self.codec, Codec::Through) {
-                self.can_retry = false;
-                self.fed = Vec::new();
+            let all = std::mem::take(&mut self.fed);
+            fed = self.attempt(&all, out);
+            if self.can_retry {
+                self.fed = all;
             }
         }
         match fed {
@@ -285,16 +301,71 @@ impl Layer {
         }
     }
 
-    /// Goes on to the next format of the deflate family, and after three to passing the bytes through.
+    /// Feeds the codec. Of a format that nobody has named, what it gives counts only if the same bytes do not show that it is
+    /// another: nearly any text begins like a deflated one. What shows that later is given once more by the right format.
+    fn attempt(&mut self, bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) -> Fed {
+        let is_guess = self.is_guess();
+        let (mut has_given, mut held) = (false, Vec::new());
+        let fed = self.codec.feed(bytes, &mut |piece| {
+            if !is_guess || has_given {
+                has_given |= !piece.is_empty();
+                return out(piece);
+            }
+            held.extend_from_slice(piece);
+            has_given = held.len() > GUESS_BYTES_MAX;
+            if has_given { out(&std::mem::take(&mut held)) } else { Go::On }
+        });
+        let is_believed = match (&fed, is_guess) {
+            (Fed::Failed, true) => has_given,
+            (Fed::End, true) => true,
+            _ => has_given,
+        };
+        if is_believed || matches!(self.codec, Codec::Through) {
+            self.stay();
+        }
+        let is_void = held.is_empty() || matches!(fed, Fed::Failed);
+        if !is_void && out(&held) == Go::Stop { Fed::Stop } else { fed }
+    }
+
+    /// Whether these bytes are those that show it, after too few that were taken for deflated ones.
+    fn is_text_after_all(&self, bytes: &[u8]) -> bool {
+        self.is_guess()
+            && self.can_retry
+            && self.is_named_gzip
+            && self.fed.len() < TEXT_BYTES
+            && self.fed.len() + bytes.len() >= TEXT_BYTES
+            && is_text(&self.fed)
+            && is_text(&bytes[..(TEXT_BYTES - self.fed.len()).min(bytes.len())])
+    }
+
+    fn is_guess(&self) -> bool {
+        (1..=TRIES_MAX).contains(&self.tries)
+    }
+
+    /// Tries no other format any more.
+    fn stay(&mut self) {
+        self.can_retry = false;
+        self.fed = Vec::new();
+    }
+
+    /// Goes on to the next format of the deflate family, and after three to passing the bytes through; at once if they are
+    /// text under the name of gzip, which nobody takes for anything else without its header.
     fn retry(&mut self) {
-        self.tries += 1;
+        let is_text = self.is_named_gzip && self.fed.len() >= TEXT_BYTES && is_text(&self.fed);
+        self.tries = if is_text { TRIES_MAX + 1 } else { self.tries + 1 };
         self.encoding = match self.encoding {
             Encoding::Gzip | Encoding::Brotli | Encoding::Lzma => Encoding::Deflate,
             Encoding::Deflate => Encoding::Zlib,
             Encoding::Zlib => Encoding::Gzip,
         };
-        self.codec = if self.tries > 3 { Codec::Through } else { Codec::new(self.encoding) };
+        self.codec = if self.tries > TRIES_MAX { Codec::Through } else { Codec::new(self.encoding) };
     }
+}
+
+/// Whether bytes are such as no deflated ones are.
+fn is_text(bytes: &[u8]) -> bool {
+    let is_shown = |byte: &u8| matches!(byte, b'\t' | b'\r' | b'\n' | b' '..=b'~');
+    bytes.iter().take(TEXT_BYTES).all(is_shown)
 }
 
 fn inflate(inner: &mut Decompress, mut bytes: &[u8], out: &mut dyn FnMut(&[u8]) -> Go) -> Fed {
@@ -413,6 +484,32 @@ mod tests {
             check(&[encoding], &zlib(TEXT), TEXT);
         }
         check(&[Encoding::Gzip], b"plain text all along", b"plain text all along");
+    }
+
+    #[test]
+    fn a_text_that_begins_like_a_deflated_one_is_given_as_it_is() {
+        const JSON: &[u8] = b"{\"sdk_version\":11026,\"app_package\":\"org.example.game\",\"app_version\":\"1.7.4\"}";
+        let mut given = Vec::new();
+        let mut short = Unpacker::new(&[Encoding::Gzip]);
+        let mut give = |piece: &[u8]| {
+            given.extend_from_slice(piece);
+            Go::On
+        };
+        short.data(&JSON[..20], &mut unbounded(), &mut give);
+        short.end(&mut unbounded(), &mut give);
+        assert!(given.ends_with(&JSON[..20]));
+        for step in [usize::MAX, 1, 7] {
+            let mut unpacker = Unpacker::new(&[Encoding::Gzip]);
+            let mut given = Vec::new();
+            for bytes in JSON.chunks(step) {
+                unpacker.data(bytes, &mut unbounded(), &mut |piece| {
+                    given.extend_from_slice(piece);
+                    Go::On
+                });
+            }
+            // Cut small, what could have been deflated stands before it: nobody knew better then.
+            assert!(given.ends_with(JSON) && (step < JSON.len() || given == JSON), "in pieces of {step}");
+        }
     }
 
     #[test]
