@@ -122,6 +122,9 @@ impl Mail {
             self.deliver_fields(transaction, sink);
         }
         self.is_in_body = true;
+        // A mail within a mail is encoded as its own header says; what the part around it says means nothing (RFC 2045
+        // section 6.4).
+        self.encoding = Encoding::Plain;
         (self.digits, self.digit_count) = (0, 0);
         let header = std::mem::take(&mut self.header);
         let mut name: Option<Vec<u8>> = None;

@@ -409,6 +409,17 @@ mod tests {
     }
 
     #[test]
+    fn a_mail_within_a_mail_is_not_encoded_by_what_is_around_it() {
+        let mail = b"EHLO m\r\nDATA\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n\
+            Subject: inner\r\nContent-Disposition: attachment; filename=a.exe\r\n\r\nplain words\r\n.\r\n";
+        check_stream_for(
+            &[HELLO, Case(CLIENT, mail)],
+            &["file.name", "file.data", "file", "anomaly"],
+            "0> file.name[a.exe]|0> file.data[plain words]|0> file(11,whole)",
+        );
+    }
+
+    #[test]
     fn chunks_are_mails_too() {
         check_stream_for(
             &[
