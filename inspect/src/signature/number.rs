@@ -136,7 +136,8 @@ pub(crate) struct Jump {
 }
 
 impl Jump {
-    /// The offset that it leads to, when that lies within the buffer.
+    /// The offset that it leads to, when that lies within the buffer. What lies before the buffer's first byte means that byte,
+    /// as in Suricata.
     pub(crate) fn target(&self, data: &[u8], at: At, value: &impl Fn(Operand) -> i64) -> Option<usize> {
         // A size of 0 reads nothing and jumps by `post_offset` alone.
         let (number, behind) = match value(self.number.size) {
@@ -156,7 +157,7 @@ impl Jump {
             JumpFrom::End => i64::try_from(data.len()).ok()?,
         };
         let target = i128::from(base) + distance + i128::from(self.post_offset);
-        usize::try_from(target).ok().filter(|&target| target < data.len())
+        usize::try_from(target.max(0)).ok().filter(|&target| target < data.len())
     }
 }
 

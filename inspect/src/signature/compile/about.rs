@@ -43,6 +43,8 @@ impl Draft<'_> {
                 none(name, value)?;
                 self.silent = true;
             }
+            // What a rule does anyhow.
+            "alert" => none(name, value)?,
             "threshold" | "detection_filter" => {
                 if self.rate.is_some() {
                     return Err(Cause::context(name, "the rule has a rate already"));

@@ -174,11 +174,14 @@ impl Draft<'_> {
                 Some(rest) => (true, rest.trim()),
                 None => (false, text_value),
             };
-            let (bytes, _) = parse_content(name, &format!("\"{}\"", inner.trim_matches('"')))?;
+            let inner = inner.trim_matches('"');
+            let quoted = if text == Text::Extension { format!("\".{inner}\"") } else { format!("\"{inner}\"") };
+            let (bytes, _) = parse_content(name, &quoted)?;
             let mut content = Content::new(bytes, negated);
-            if text == Text::Insensitive {
+            if text != Text::Exact {
                 content.pattern.ignore_case();
             }
+            content.ends_with = text == Text::Extension;
             let list = self.list_for(Place::Buffer(buffer));
             self.lists[list].ops.push(Op::Content(content));
             return Ok(true);
@@ -255,6 +258,8 @@ fn pcre_buffer(letter: char) -> Result<Buffer, Cause> {
 enum Text {
     Exact,
     Insensitive,
+    /// What follows the last dot.
+    Extension,
 }
 
 /// Keywords of old that hold the text that a buffer must hold.
@@ -263,6 +268,8 @@ fn old_text(name: &str) -> Option<(Buffer, Text)> {
         "tls.subject" => (Buffer::TlsCertSubject, Text::Exact),
         "tls.issuerdn" => (Buffer::TlsCertIssuer, Text::Exact),
         "tls.fingerprint" => (Buffer::TlsCertFingerprint, Text::Insensitive),
+        "filename" => (Buffer::FileName, Text::Insensitive),
+        "fileext" => (Buffer::FileName, Text::Extension),
         "ssh.protoversion" => (Buffer::SshProto, Text::Exact),
         "ssh.softwareversion" => (Buffer::SshSoftware, Text::Exact),
         _ => return None,

@@ -282,8 +282,8 @@ impl<'n> Draft<'n> {
         self.push_to(self.current, op);
     }
 
-    /// Adds a step other than a content to the list at hand. With `content:"x"; http_uri; isdataat:!1,relative;` there is none, and
-    /// what is relative means the place that the step before it found.
+    /// Adds a step other than a content to the list at hand. With `content:"x"; http_uri; isdataat:!1,relative;` there is
+    /// none, and what is relative means the place that the step before it found.
     fn push_step(&mut self, op: Op, is_relative: bool) {
         let list = if self.current == 0 && is_relative { self.latest } else { self.current };
         self.push_to(list, op);
