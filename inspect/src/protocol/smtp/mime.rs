@@ -16,6 +16,12 @@ const HEADER_BYTES_MAX: usize = 64 * 1024;
 /// Parts within parts.
 const DEPTH_MAX: usize = 16;
 
+/// Pieces of a file's name, each of which is searched for anew.
+const NAME_PIECES_MAX: usize = 32;
+
+/// Bytes of a field in which they are searched for.
+const NAME_FIELD_BYTES_MAX: usize = 4096;
+
 /// RFC 2046 allows 70 bytes.
 const BOUNDARY_BYTES_MAX: usize = 254;
 
@@ -128,6 +134,7 @@ impl Mail {
         (self.digits, self.digit_count) = (0, 0);
         let header = std::mem::take(&mut self.header);
         let mut name: Option<Vec<u8>> = None;
+        let mut other_name = None;
         for (field, value) in fields(&header) {
             if field.eq_ignore_ascii_case(b"content-transfer-encoding") {
                 self.encoding = if value.eq_ignore_ascii_case(b"base64") {
@@ -138,8 +145,14 @@ impl Mail {
                     Encoding::Plain
                 };
             } else if field.eq_ignore_ascii_case(b"content-disposition") {
-                name = parameter(&value, b"filename").map(<[u8]>::to_vec).or(name);
+                let long = long_parameter(&value, b"filename");
+                let short = parameter(&value, b"filename").map(<[u8]>::to_vec);
+                (name, other_name) = match (long, short) {
+                    (Some(long), short) => (Some(long), short),
+                    (None, short) => (short.or(name), None),
+                };
             } else if field.eq_ignore_ascii_case(b"content-type") {
+                name = name.or_else(|| long_parameter(&value, b"name"));
                 name = name.or_else(|| parameter(&value, b"name").map(<[u8]>::to_vec));
                 if let Some(boundary) = parameter(&value, b"boundary").filter(|it| !it.is_empty())
                     && self.boundaries.len() < DEPTH_MAX
@@ -159,7 +172,10 @@ impl Mail {
         }
         if let Some(name) = name.filter(|name| !name.is_empty()) {
             let mut file = FileStream::new(transaction, SIDE, sink);
-            file.name(&name, sink);
+            // Mail programs disagree about which of two names counts.
+            for name in [other_name.as_deref().unwrap_or_default(), &name].into_iter().filter(|name| !name.is_empty()) {
+                file.name(name, sink);
+            }
             self.file = Some(file);
         } else {
             // Mail programs save parts without a name too.
@@ -255,6 +271,50 @@ fn base64_digit(byte: u8) -> Option<u32> {
         b'+' => Some(62),
         b'/' => Some(63),
         _ => None,
+    }
+}
+
+/// The value of a parameter that is encoded, in pieces, or both (RFC 2231): `name*=utf-8''a%20b`, `name*0=a; name*1*=%20b`.
+fn long_parameter(field: &[u8], name: &[u8]) -> Option<Vec<u8>> {
+    let field = &field[..field.len().min(NAME_FIELD_BYTES_MAX)];
+    let mut whole: Option<Vec<u8>> = None;
+    let mut add = |piece: &[u8], is_encoded: bool, is_first: bool| {
+        let piece = match is_encoded && is_first {
+            // In front stand the character set and the language.
+            true => piece.splitn(3, |&byte| byte == b'\'').nth(2).unwrap_or(piece),
+            false => piece,
+        };
+        let whole = whole.get_or_insert_with(Vec::new);
+        if is_encoded { percent_decoded(piece, whole) } else { whole.extend_from_slice(piece) }
+    };
+    if let Some(value) = parameter(field, &[name, b"*"].concat()) {
+        add(value, true, true);
+        return whole;
+    }
+    for index in 0..NAME_PIECES_MAX {
+        let key = [name, b"*", index.to_string().as_bytes()].concat();
+        match (parameter(field, &key), parameter(field, &[&key, &b"*"[..]].concat())) {
+            (Some(plain), _) => add(plain, false, index == 0),
+            (None, Some(encoded)) => add(encoded, true, index == 0),
+            (None, None) => break,
+        }
+    }
+    whole
+}
+
+fn percent_decoded(text: &[u8], into: &mut Vec<u8>) {
+    let mut rest = text;
+    while let Some((&byte, after)) = rest.split_first() {
+        let digits = after
+            .first_chunk::<2>()
+            .filter(|two| byte == b'%' && two.iter().all(u8::is_ascii_hexdigit))
+            .and_then(|two| std::str::from_utf8(two).ok());
+        let (byte, after) = match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(decoded) => (decoded, &after[2..]),
+            None => (byte, after),
+        };
+        into.push(byte);
+        rest = after;
     }
 }
 

@@ -409,6 +409,20 @@ mod tests {
     }
 
     #[test]
+    fn names_in_pieces_are_put_together() {
+        let name_of =
+            |field: &str| format!("EHLO m\r\nDATA\r\nContent-Disposition: attachment;\r\n {field}\r\n\r\nx\r\n.\r\n");
+        for (field, expected) in [
+            ("filename*0=a.;\r\n filename*1=exe", "0> file.name[a.exe]"),
+            ("filename*=utf-8'de'a%2Eex%65", "0> file.name[a.exe]"),
+            ("filename*0*=utf-8''a%2e; filename*1=\"ex\"; filename*2*=%65", "0> file.name[a.exe]"),
+            ("filename=a.txt; filename*=''a.exe", "0> file.name[a.txt]|0> file.name[a.exe]"),
+        ] {
+            check_stream_for(&[HELLO, Case(CLIENT, name_of(field).as_bytes())], &["file.name"], expected);
+        }
+    }
+
+    #[test]
     fn a_mail_within_a_mail_is_not_encoded_by_what_is_around_it() {
         let mail = b"EHLO m\r\nDATA\r\nContent-Type: message/rfc822\r\nContent-Transfer-Encoding: base64\r\n\r\n\
             Subject: inner\r\nContent-Disposition: attachment; filename=a.exe\r\n\r\nplain words\r\n.\r\n";
