@@ -417,6 +417,8 @@ pub struct FlowSummary {
     pub protocol: Option<AppProtocol>,
     /// The protocol that it spoke first, where that is another (after CONNECT or STARTTLS).
     pub original: Option<AppProtocol>,
+    /// It has said enough to know that it speaks no protocol that we recognise.
+    pub is_unrecognised: bool,
     /// When its first packet was looked at, in milliseconds on the caller's clock.
     pub began_ms: u64,
     /// Packets looked at, to the server and to the client.

@@ -143,6 +143,8 @@ pub struct FlowEnd {
     pub has_alert: bool,
     /// Whether inspection has refused it.
     pub is_refused: bool,
+    /// Whether inspection has let the rest of it pass unseen.
+    pub is_passed: bool,
     /// Of TCP, the flags that each side has sent, and how far the connection had come.
     pub tcp: Option<([u8; 2], TcpPhase)>,
     /// What of the policy decided, as an index into the deciders of the event's generation, where that decided.

@@ -14,6 +14,8 @@ use std::sync::Arc;
 pub struct Ended {
     /// The flow was refused, so that nothing of it passed any more.
     pub is_refused: bool,
+    /// A `pass` signature, or an exception policy, took the flow out of inspection.
+    pub is_passed: bool,
     /// What it was, if it was followed to its end.
     pub summary: Option<FlowSummary>,
 }
@@ -84,10 +86,11 @@ impl Inspector {
             Kept::Open(open) => {
                 let summary = open.summary();
                 self.end(open);
-                Ended { is_refused: false, summary: Some(summary) }
+                Ended { summary: Some(summary), ..Ended::default() }
             }
-            Kept::Refused(_) => Ended { is_refused: true, summary: None },
-            Kept::Nothing | Kept::WithoutFiles | Kept::Passed(_) => Ended::default(),
+            Kept::Refused(_) => Ended { is_refused: true, ..Ended::default() },
+            Kept::Passed(_) => Ended { is_passed: true, ..Ended::default() },
+            Kept::Nothing | Kept::WithoutFiles => Ended::default(),
         }
     }
 }

@@ -319,6 +319,7 @@ impl Flow {
         FlowSummary {
             protocol,
             original: self.conversation.original_protocol().filter(|&original| protocol != Some(original)),
+            is_unrecognised: self.conversation.status() == Status::Unrecognised,
             began_ms: self.began_ms,
             packets: (client_packets, server_packets),
             bytes: (client_bytes, server_bytes),

@@ -67,6 +67,7 @@ pub(crate) fn is_noted(buffer: Buffer) -> bool {
             | Buffer::EmailDate
             | Buffer::EmailMessageId
             | Buffer::EmailXMailer
+            | Buffer::EmailReceived
             | Buffer::FtpCommand
             | Buffer::FtpCommandData
             | Buffer::FtpReply

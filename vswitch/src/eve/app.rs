@@ -178,6 +178,8 @@ fn tls_version(version: u64) -> String {
 /// The protocol and the `anomaly` object of an anomaly.
 pub fn anomaly(anomaly: Anomaly) -> (&'static str, Value) {
     let (protocol, event) = anomaly.name().split_once('.').unwrap_or(("", anomaly.name()));
+    // Suricata's older parsers shout.
+    let event = if matches!(protocol, "http" | "smtp" | "tls") { event.to_ascii_uppercase() } else { event.to_owned() };
     let object = json!({"app_proto": protocol, "type": "applayer", "event": event, "layer": "proto_parser"});
     (protocol, object)
 }

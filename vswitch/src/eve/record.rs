@@ -2,6 +2,7 @@
 //! only a switch knows.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -12,18 +13,18 @@ use inspect::record::{Context, FlowSummary, Note};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::event::{Around, Event, EventKind};
+use crate::event::{Around, Event, EventKind, Tuple};
 use crate::generation::Generation;
 
 use super::anomaly::{self, AnomalyPart};
 use super::app::{self, Object};
 use super::community_id::community_id;
 use super::parts::{
-    EtherPart, SignatureText, TuplePart, action_name, direction_name, hash_list, list_text, mac_text, port_name,
-    tuple_part, zone_name,
+    EtherPart, SignatureText, TuplePart, action_name, direction_name, has_ports, hash_list, list_text, mac_text,
+    port_name, tuple_part, zone_name,
 };
 use super::settings::EveSettings;
-use super::text::printable;
+use super::text::{address_text, printable};
 use super::timestamp::WallClock;
 
 /// Flow ids are cut to what JavaScript's numbers hold exactly, as Suricata does.
@@ -90,12 +91,28 @@ pub struct FlowPart {
     bytes_toserver: u64,
     bytes_toclient: u64,
     start: String,
+    src_ip: String,
+    dest_ip: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    src_port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dest_port: Option<u16>,
 }
 
 impl FlowPart {
-    /// From what inspection knows of the flow, and the time of its first packet as text.
-    pub fn new(summary: &FlowSummary, start: String) -> Self {
+    /// From what inspection knows of the flow, the time of its first packet as text, its client and its server, and their
+    /// ports where it has some.
+    pub fn new(
+        summary: &FlowSummary,
+        start: String,
+        (client, server): (IpAddr, IpAddr),
+        ports: Option<(u16, u16)>,
+    ) -> Self {
         Self {
+            src_ip: address_text(client),
+            dest_ip: address_text(server),
+            src_port: ports.map(|(client, _)| client),
+            dest_port: ports.map(|(_, server)| server),
             pkts_toserver: summary.packets.0,
             pkts_toclient: summary.packets.1,
             bytes_toserver: summary.bytes.0,
@@ -206,7 +223,7 @@ fn record<'a>(event: &'a Event, settings: &EveSettings, clock: WallClock) -> Rec
             record.vswitch.transaction = alert.transaction;
             record.alert = alert_part(generation, alert.signature, alert.action, settings);
             if let Some(around) = &event.around {
-                record.look_around(around, clock);
+                record.look_around(around, event.tuple, clock);
             }
             record.vswitch.would_drop = alert.action == AlertAction::WouldBlock;
             let action = if alert.action == AlertAction::Blocked { "drop" } else { "alert" };
@@ -249,7 +266,7 @@ fn record<'a>(event: &'a Event, settings: &EveSettings, clock: WallClock) -> Rec
             record.objects = described.objects;
         }
         EventKind::Flow(flow) => {
-            record.app_proto = flow.summary.and_then(|summary| summary.protocol).map(|protocol| protocol.name());
+            record.app_proto = flow.summary.as_ref().and_then(app_proto);
             record.app_proto_orig = flow.summary.and_then(|summary| summary.original).map(|protocol| protocol.name());
             let deciders = generation.policy.deciders();
             record.vswitch.rule = flow.decider.and_then(|index| deciders.get(usize::from(index))).map(String::as_str);
@@ -271,11 +288,11 @@ impl<'a> Record<'a> {
 }
 
 impl Record<'_> {
-    fn look_around(&mut self, around: &Around, clock: WallClock) {
+    fn look_around(&mut self, around: &Around, tuple: Option<Tuple>, clock: WallClock) {
         self.direction = Some(direction_name(around.direction));
         if let Some(context) = &around.context {
             let Context { flow, transaction } = context;
-            self.app_proto = flow.protocol.map(|protocol| protocol.name());
+            self.app_proto = app_proto(flow);
             self.app_proto_orig = flow.original.map(|protocol| protocol.name());
             if let Some(known) = transaction {
                 self.tx_guessed = self.tx_id.is_none().then_some(true);
@@ -284,8 +301,13 @@ impl Record<'_> {
                 self.vswitch.cut = app::cut(known);
             }
             let start = clock.format(flow.began_ms.saturating_mul(1_000));
-            let part = serde_json::to_value(FlowPart::new(flow, start)).unwrap_or_default();
-            self.objects.insert("flow".to_owned(), part);
+            if let Some(tuple) = tuple {
+                let of_client = if around.direction == Direction::ToServer { tuple } else { tuple.reversed() };
+                let ends = (of_client.source, of_client.destination);
+                let ports = has_ports(tuple.protocol).then_some((of_client.source_port, of_client.destination_port));
+                let part = serde_json::to_value(FlowPart::new(flow, start, ends, ports)).unwrap_or_default();
+                self.objects.insert("flow".to_owned(), part);
+            }
         }
         if !around.payload.is_empty() {
             self.objects.insert("payload".to_owned(), STANDARD.encode(&around.payload).into());
@@ -295,6 +317,11 @@ impl Record<'_> {
             }
         }
     }
+}
+
+/// What a flow speaks, in Suricata's words: `failed` is what nobody recognises.
+pub fn app_proto(flow: &FlowSummary) -> Option<&'static str> {
+    flow.protocol.map(|protocol| protocol.name()).or(flow.is_unrecognised.then_some("failed"))
 }
 
 /// What a note says, in the words of a record.

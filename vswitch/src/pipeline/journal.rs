@@ -156,6 +156,7 @@ impl Pipeline {
                 reason: why.word(&flow, now_ms),
                 has_alert: meter.has_alert,
                 is_refused: known.is_refused || flow.state == FlowState::Refused,
+                is_passed: known.is_passed,
                 tcp: flow.tcp.map(|phase| (meter.tcp_flags, phase)),
                 decider: is_own.then_some(flow.decider),
             }));

@@ -100,7 +100,8 @@ impl Player<'_> {
         }
         let ended = self.inspector.flow_ended(flow.slot);
         if let Some(end) = &mut end {
-            (end.summary, end.is_refused) = (ended.summary.or(end.summary), ended.is_refused);
+            end.summary = ended.summary.or(end.summary);
+            (end.is_refused, end.is_passed) = (ended.is_refused, ended.is_passed);
         }
         self.report_notes(ends);
         if let Some(end) = end {
@@ -123,6 +124,7 @@ impl Player<'_> {
             has_alert: counts.has_alert,
             // Told when the engine has concluded.
             is_refused: false,
+            is_passed: false,
             tcp: flow.tcp.as_ref().map(|tcp| (counts.tcp_flags, tcp.phase())),
             decider: None,
         }

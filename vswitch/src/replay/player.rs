@@ -11,7 +11,7 @@ use inspect::fragments::{FragmentOutcome, FragmentTable};
 use inspect::inspector::{Direction, FileFinding, FlowView, Inspector, Mode, Settings};
 use inspect::signature::RuleSet;
 use inspect::stream::{TcpState, Transition};
-use inspect::verdict::Verdict;
+use inspect::verdict::{Refused, Verdict};
 use inspect::wire::{Checksums, Packet, TcpFlags, TcpOption, TcpView};
 
 use super::ending::Why;
@@ -259,7 +259,8 @@ impl<'a> Player<'a> {
         let verdict = self.inspector.inspect(self.rules, packet, view, self.now_ms, &mut self.alerts);
         self.report(packet, view);
         if let Verdict::Drop(why) = verdict {
-            self.stopped(packet, super::record::reason(why));
+            let signature = if let Refused::Signature(index) = why { Some(index) } else { None };
+            self.stopped_by(packet, super::record::reason(why), signature);
         }
     }
 
@@ -307,9 +308,13 @@ impl<'a> Player<'a> {
     }
 
     fn stopped(&mut self, packet: &Packet<'_>, reason: &'static str) {
+        self.stopped_by(packet, reason, None);
+    }
+
+    fn stopped_by(&mut self, packet: &Packet<'_>, reason: &'static str, signature: Option<u32>) {
         self.tally.stopped += 1;
         *self.tally.stopped_by.entry(reason).or_default() += 1;
-        let drop = Drop { length: packet.without_padding().len() as u32, reason };
+        let drop = Drop { length: packet.without_padding().len() as u32, reason, signature };
         let (at_ns, frame, ends) = (self.at_ns, self.frame, Ends::of(packet));
         self.records.push(Record { at_ns, frame, ends, what: What::Drop(drop) });
     }

@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use inspect::alert::Alert;
+use inspect::alert::{Alert, AlertAction};
 use inspect::file_hashes::FileChecks;
 use inspect::inspector::{Direction, FileEvent, FileFinding};
 use inspect::protocol::AppProtocol;
@@ -20,7 +20,7 @@ use serde_json::Value;
 use crate::eve;
 use crate::eve::app::{self, Object, file_event};
 use crate::eve::parts::{Metadata, action_name, direction_name, ip_version, list_text, protocol_name};
-use crate::eve::record::{FlowPart, describe};
+use crate::eve::record::{FlowPart, app_proto, describe};
 use crate::eve::settings::EventType;
 use crate::eve::text::address_text;
 use crate::eve::timestamp::{WallClock, format_utc};
@@ -96,6 +96,8 @@ pub struct Drop {
     pub length: u32,
     /// Why.
     pub reason: &'static str,
+    /// The signature that asked for it, as an index into the rule set.
+    pub signature: Option<u32>,
 }
 
 /// What is reported.
@@ -252,10 +254,14 @@ pub fn write(record: &Record, rules: &RuleSet, files: Option<&FileChecks>, out: 
             line.tx_id = alert.transaction;
             line.app_proto = protocol.map(AppProtocol::name);
             line.direction = Some(direction_name(*direction));
-            line.alert = Some(alert_part(alert, info));
+            line.alert = Some(alert_part(alert.action, info));
             if let Some(context) = context {
                 line.objects = context.transaction.as_deref().map(app::transaction).unwrap_or_default();
-                let flow = FlowPart::new(&context.flow, format_utc(context.flow.began_ms.saturating_mul(1_000)));
+                line.app_proto = app_proto(&context.flow);
+                let began = format_utc(context.flow.began_ms.saturating_mul(1_000));
+                let of_client = ends.of_flow(*direction);
+                let flow =
+                    FlowPart::new(&context.flow, began, (of_client.source, of_client.destination), of_client.ports);
                 line.objects.insert("flow".to_owned(), serde_json::to_value(flow)?);
             }
         }
@@ -280,6 +286,10 @@ pub fn write(record: &Record, rules: &RuleSet, files: Option<&FileChecks>, out: 
         }
         What::Drop(drop) => {
             line.drop = Some(DropPart { len: drop.length, reason: drop.reason });
+            line.alert = drop
+                .signature
+                .and_then(|index| rules.signature(index))
+                .map(|info| alert_part(AlertAction::Blocked, info));
         }
         What::Note(note) => {
             let described = describe(note);
@@ -289,7 +299,7 @@ pub fn write(record: &Record, rules: &RuleSet, files: Option<&FileChecks>, out: 
             line.objects = described.objects;
         }
         What::Flow(flow) => {
-            line.app_proto = flow.summary.and_then(|summary| summary.protocol).map(AppProtocol::name);
+            line.app_proto = flow.summary.as_ref().and_then(app_proto);
             line.app_proto_orig = flow.summary.and_then(|summary| summary.original).map(AppProtocol::name);
             // Its times are the capture's.
             line.objects = eve::flow::objects(flow, WallClock { ahead_us: 0 });
@@ -306,9 +316,9 @@ fn tell_file(file: &FileEvent, line: &mut Line<'_>) {
     line.fileinfo = Some(file_event(file));
 }
 
-fn alert_part<'a>(alert: &Alert, info: &'a SignatureInfo) -> AlertPart<'a> {
+fn alert_part(action: AlertAction, info: &SignatureInfo) -> AlertPart<'_> {
     AlertPart {
-        action: action_name(alert.action),
+        action: action_name(action),
         gid: info.gid,
         signature_id: info.sid,
         rev: info.rev,

@@ -88,6 +88,9 @@ fn matches_are_told_and_in_ips_mode_end_the_flow() {
     }
     let (events, _) = run(dir.path(), &pcap(&connection(REQUEST, 10)), RULE, &["--mode", "ips"]).unwrap();
     assert_eq!(events[..2], ["5 \"blocked\"", "\"drop\" \"rules\""]);
+    let drops = told(dir.path(), &connection(REQUEST, 10), RULE, &["--mode", "ips", "--eve-types", "drop"]);
+    assert_eq!((&drops[0]["alert"]["signature_id"], drops[1].get("alert")), (&json!(5), None));
+    assert_eq!((&drops[0]["pcap_cnt"], &drops[0]["pkt_src"]), (&json!(8), &json!("wire/pcap")));
     assert!(events[2..].iter().all(|event| event == "\"drop\" \"flow drop\""), "{events:?}");
 }
 

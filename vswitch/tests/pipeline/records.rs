@@ -293,6 +293,7 @@ fn an_alert_shows_its_flow_and_transaction() {
             "flow": {
                 "pkts_toserver": 3, "pkts_toclient": 2, "bytes_toserver": 108 + request_len,
                 "bytes_toclient": 54 + response_len, "start": "1970-01-01T00:00:01.000000+0000",
+                "src_ip": "10.0.0.11", "src_port": 40_000, "dest_ip": "10.0.0.21", "dest_port": 5_432,
             },
             "http": http(), "verdict": {"action": "drop"},
             "payload": "SFRUUC8xLjE=", "payload_printable": "HTTP/1.1",
@@ -340,7 +341,7 @@ fn anomalies_of_flows_under_inspection_are_told() {
     connection.ask("GET / HTTP/1.1\r\nno colon\r\nHost: h\r\n\r\n");
     let mut expected = common("anomaly", TCP());
     let anomaly = json!({
-        "app_proto": "http", "type": "applayer", "event": "request_field_missing_colon", "layer": "proto_parser",
+        "app_proto": "http", "type": "applayer", "event": "REQUEST_FIELD_MISSING_COLON", "layer": "proto_parser",
     });
     merge(&mut expected, json!({"app_proto": "http", "tx_id": 0, "direction": "to_server", "anomaly": anomaly}));
     assert_eq!(take_records(&bench, &settings), [expected]);

@@ -91,8 +91,9 @@ fn the_end_of_a_flow_forgets_nothing_before_it_is_told() {
         r#"drop tcp any any -> any any (content:"bad"; sid:1;)
            pass tcp any any -> any any (content:"good"; sid:2;)"#,
     );
-    let refused = Ended { is_refused: true, summary: None };
-    for (said, stays_refused, ended) in [("bad", true, refused), ("good", false, Ended::default())] {
+    let refused = Ended { is_refused: true, ..Ended::default() };
+    let passed = Ended { is_passed: true, ..Ended::default() };
+    for (said, stays_refused, ended) in [("bad", true, refused), ("good", false, passed)] {
         for is_finished in [false, true] {
             let mut connection = Connection::new(&rules, prevent());
             connection.open();

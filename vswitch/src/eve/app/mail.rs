@@ -27,6 +27,7 @@ pub(super) fn email(transaction: &Transaction) -> Object {
     email.first("date", Buffer::EmailDate);
     email.first("message_id", Buffer::EmailMessageId);
     email.first("x_mailer", Buffer::EmailXMailer);
+    email.all("received", Buffer::EmailReceived, None);
     email.all("attachment", Buffer::FileName, None);
     if !email.object.is_empty() {
         // Suricata's word for a mail whose header could be read. It has no other.
