@@ -22,7 +22,7 @@ use std::cell::Cell;
 use std::os::fd::OwnedFd;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -129,8 +129,10 @@ fn wake_watchdog() {
 /// # Errors
 /// The thread could not be started.
 pub(crate) fn start_watchdog() -> std::io::Result<()> {
-    static STARTED: AtomicBool = AtomicBool::new(false);
-    if STARTED.swap(true, Ordering::SeqCst) {
+    // Who comes while it is being started waits, and who comes after a failure tries again: no queue goes without.
+    static STARTING: Mutex<()> = Mutex::new(());
+    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    if WATCHDOG.get().is_some() {
         return Ok(());
     }
     install_interrupt();
