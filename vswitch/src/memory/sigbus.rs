@@ -38,15 +38,41 @@ pub struct Span {
     pub len: usize,
 }
 
-/// One entry of the table. An entry with `len` 0 is free; `len` is written last and cleared first.
+/// One entry of the table; with `len` 0 it is free. The handler may come upon it at any moment, so it has a version, odd while
+/// it is being changed: a base that was read beside another span's length would have the handler map over the neighbours.
 struct Entry {
+    version: AtomicUsize,
     base: AtomicUsize,
     len: AtomicUsize,
     guard: AtomicUsize,
 }
 
-static TABLE: [Entry; SPANS_MAX] =
-    [const { Entry { base: AtomicUsize::new(0), len: AtomicUsize::new(0), guard: AtomicUsize::new(0) } }; SPANS_MAX];
+impl Entry {
+    const fn new() -> Self {
+        let [version, base, len, guard] = [const { AtomicUsize::new(0) }; 4];
+        Self { version, base, len, guard }
+    }
+
+    /// Changes it. One at a time does that, who holds the lock.
+    fn set(&self, span: Span, guard: usize) {
+        self.version.fetch_add(1, Ordering::SeqCst);
+        self.base.store(span.base, Ordering::SeqCst);
+        self.len.store(span.len, Ordering::SeqCst);
+        self.guard.store(guard, Ordering::SeqCst);
+        self.version.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// The span and its guard, as they stood together at one moment. `None` while they change: that entry guards nothing that
+    /// anybody touches.
+    fn get(&self) -> Option<(Span, usize)> {
+        let version = self.version.load(Ordering::SeqCst);
+        let span = Span { base: self.base.load(Ordering::SeqCst), len: self.len.load(Ordering::SeqCst) };
+        let guard = self.guard.load(Ordering::SeqCst);
+        (version.is_multiple_of(2) && self.version.load(Ordering::SeqCst) == version).then_some((span, guard))
+    }
+}
+
+static TABLE: [Entry; SPANS_MAX] = [const { Entry::new() }; SPANS_MAX];
 
 /// Entries from here on were never used: bounds the handler's search.
 static TABLE_END: AtomicUsize = AtomicUsize::new(0);
@@ -83,7 +109,7 @@ impl Drop for Guard {
     fn drop(&mut self) {
         let mut taken = TAKEN.lock().unwrap_or_else(|e| e.into_inner());
         for &entry in &self.entries {
-            TABLE[entry].len.store(0, Ordering::SeqCst);
+            TABLE[entry].set(Span { base: 0, len: 0 }, 0);
             taken.entries[entry] = false;
         }
         taken.guards[self.index] = false;
@@ -113,15 +139,17 @@ pub fn guard(spans: impl Iterator<Item = Span>) -> Option<Guard> {
         };
         taken.entries[entry] = true;
         guard.entries.push(entry);
-        TABLE[entry].base.store(span.base, Ordering::Relaxed);
-        TABLE[entry].guard.store(index, Ordering::Relaxed);
-        TABLE[entry].len.store(span.len, Ordering::SeqCst);
+        TABLE[entry].set(span, index);
     }
     TABLE_END.fetch_max(taken.entries.len(), Ordering::SeqCst);
     Some(guard)
 }
 
 fn install() {
+    // It knows no signals, and memory that no file is behind.
+    if cfg!(miri) {
+        return;
+    }
     BEFORE.get_or_init(|| {
         let mut before = MaybeUninit::<libc::sigaction>::zeroed();
         // SAFETY: a `sigaction` of zeros is valid (no flags, empty mask); the handler has the signature that SA_SIGINFO asks
@@ -153,12 +181,12 @@ extern "C" fn on_sigbus(_signal: libc::c_int, info: *mut libc::siginfo_t, _conte
 /// Puts zero pages over the guarded region that holds `address`; whether there is one.
 fn replace(address: usize) -> bool {
     for entry in &TABLE[..TABLE_END.load(Ordering::SeqCst)] {
-        let len = entry.len.load(Ordering::SeqCst);
-        let base = entry.base.load(Ordering::Relaxed);
+        // Who touches memory keeps its guard, so the entry that is looked for does not change now.
+        let Some((Span { base, len }, guard)) = entry.get() else { continue };
         if address.wrapping_sub(base) >= len {
             continue;
         }
-        TRIPPED[entry.guard.load(Ordering::Relaxed)].store(true, Ordering::SeqCst);
+        TRIPPED[guard].store(true, Ordering::SeqCst);
         // SAFETY: whoever guarded the span keeps it mapped until it is out of the table, allows it to be replaced, and has
         // given it in whole pages; nothing holds a Rust reference into it.
         let mapped = unsafe {
@@ -238,6 +266,24 @@ mod tests {
         assert!(guards.0.tripped());
         assert_eq!(other.byte(0), 7);
         assert!(!guards.1.tripped());
+    }
+
+    #[test]
+    fn an_entry_that_changes_is_never_seen_in_part() {
+        let entry = Entry::new();
+        let kinds = [(Span { base: 0x1000, len: 0x1000 }, 1), (Span { base: 0x9000, len: 0x10_0000 }, 2)];
+        let rounds = if cfg!(miri) { 50 } else { 200_000 };
+        std::thread::scope(|scope| {
+            scope.spawn(|| (0..rounds).for_each(|round| entry.set(kinds[round % 2].0, kinds[round % 2].1)));
+            let mut seen = 0;
+            while seen < rounds / 100 {
+                let Some((span, guard)) = entry.get().filter(|(span, _)| span.len > 0) else { continue };
+                assert!(kinds.iter().any(|(kind, of)| (kind.base, kind.len, *of) == (span.base, span.len, guard)));
+                seen += 1;
+            }
+        });
+        entry.version.fetch_add(1, Ordering::SeqCst);
+        assert!(entry.get().is_none(), "it is being changed");
     }
 
     #[test]
