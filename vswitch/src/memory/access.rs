@@ -176,13 +176,13 @@ const SHORT_HALF: usize = 32;
 #[inline(always)]
 pub(crate) fn prefetch_read(at: *const u8, len: usize, lines_max: usize) {
     for_lines(at, len, lines_max, |at| {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         // SAFETY: a prefetch is a hint and faults on no address.
         unsafe {
             use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
             _mm_prefetch::<_MM_HINT_T0>(at.cast());
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
         let _ = at;
     });
 }
@@ -192,12 +192,12 @@ pub(crate) fn prefetch_read(at: *const u8, len: usize, lines_max: usize) {
 #[inline(always)]
 pub(crate) fn prefetch_write(at: *const u8, len: usize, lines_max: usize) {
     for_lines(at, len, lines_max, |at| {
-        #[cfg(target_arch = "x86_64")]
+        #[cfg(all(target_arch = "x86_64", not(miri)))]
         // SAFETY: a prefetch is a hint and faults on no address; processors without PREFETCHW run it as a no-op.
         unsafe {
             std::arch::asm!("prefetchw [{}]", in(reg) at, options(nostack, preserves_flags, readonly));
         }
-        #[cfg(not(target_arch = "x86_64"))]
+        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
         let _ = at;
     });
 }

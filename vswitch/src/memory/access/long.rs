@@ -74,7 +74,8 @@ mod tests {
     fn every_length_is_copied_whole_and_no_further_wherever_it_lies() {
         let bytes: Vec<u8> = (0..70_000u32).map(|n| (n ^ n >> 8) as u8).collect();
         let edges = (1_900..2_200).chain([4_095, 4_096, 4_097, 9_000, 65_535, 65_549]);
-        for (start, len) in edges.enumerate() {
+        // Miri takes a thousand times as long for a byte.
+        for (start, len) in edges.enumerate().filter(|(start, _)| !cfg!(miri) || start % 60 == 0) {
             let from = &bytes[start % 67..][..len];
             let place = 1 + start % 41..1 + start % 41 + len;
             let fresh = || vec![0xa5; place.end + 1];

@@ -211,7 +211,7 @@ mod tests {
                 random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
                 *byte = [(random >> 24) as u8, 0xff, 0][fill];
             }
-            for len in (0..400).chain([1_500, 9_001, 65_535, 65_549]) {
+            for len in (0..400).chain([1_500, 9_001, 65_535, 65_549]).filter(|len| !cfg!(miri) || len % 13 == 0) {
                 let from = &bytes[3..3 + len];
                 let mut to = vec![0xa5; len + 1];
                 // SAFETY: both have `len` bytes.

@@ -1,13 +1,17 @@
 //! The other side, for tests: a guest's memory in a memfd, and a driver for its rings that can be told to misbehave.
 
 use std::fs::File;
-use std::os::fd::{AsRawFd, OwnedFd};
+#[cfg(not(miri))]
+use std::os::fd::AsRawFd;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use inspect::wire::{self, Checksums, Headers};
 use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::{MemfdFlags, ftruncate, memfd_create};
+use rustix::fs::MemfdFlags;
+#[cfg(not(miri))]
+use rustix::fs::{ftruncate, memfd_create};
 
 use crate::frame::Offload;
 use crate::memory::{GuestMap, Region};
@@ -42,6 +46,22 @@ impl Memory {
         Self::with(len, MemfdFlags::empty())
     }
 
+    /// Miri has no files to map, and looks into allocations only.
+    #[cfg(miri)]
+    fn with(len: usize, _: MemfdFlags) -> Arc<Self> {
+        let file = File::open("/dev/null").unwrap();
+        // SAFETY: some bytes.
+        let base = unsafe { std::alloc::alloc_zeroed(Self::layout(len)) };
+        assert!(!base.is_null());
+        Arc::new(Self { file, base, len })
+    }
+
+    #[cfg(miri)]
+    fn layout(len: usize) -> std::alloc::Layout {
+        std::alloc::Layout::from_size_align(len, 4096).unwrap()
+    }
+
+    #[cfg(not(miri))]
     fn with(len: usize, flags: MemfdFlags) -> Arc<Self> {
         let file = File::from(memfd_create("guest", MemfdFlags::CLOEXEC | flags).unwrap());
         ftruncate(&file, len as u64).unwrap();
@@ -89,8 +109,16 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
+        #[cfg(miri)]
+        // SAFETY: allocated in `new`; the last user is gone.
+        unsafe {
+            std::alloc::dealloc(self.base, Self::layout(self.len));
+        }
+        #[cfg(not(miri))]
         // SAFETY: mapped in `new`; the last user is gone.
-        unsafe { libc::munmap(self.base.cast(), self.len) };
+        unsafe {
+            libc::munmap(self.base.cast(), self.len);
+        }
     }
 }
 

@@ -53,7 +53,7 @@ fn frames_come_out_of_every_ring_size_and_index() {
         }
         assert_eq!(ring.ring().position(), driver.seen);
     }
-    for size in [1, 2, 4, 64, 256, 1024] {
+    for size in [1, 2, 4, 64, 256, 1024].into_iter().filter(|size| !cfg!(miri) || *size <= 4) {
         for start in [0, 1, 0xfffe, 0x7fff] {
             check(size, start);
         }
