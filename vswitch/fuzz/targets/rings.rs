@@ -7,9 +7,11 @@
 mod message;
 mod shelf;
 
+use std::fs::File;
 use std::io::Read;
 use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
@@ -19,7 +21,6 @@ use inspect::inspector::{Direction, FlowView, Profile, Settings};
 use inspect::signature::RuleSet;
 use inspect::wire::{Checksums, Headers, emit, parse};
 use libfuzzer_sys::fuzz_target;
-use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 use vswitch::frame::{BURST_MAX, Batch, FRAME_LEN_MAX, FRAME_LEN_MIN, Offload, PortId};
 use vswitch::inspection::{Candidate, Cleared, Inspection, Judged};
 use vswitch::port::vhost::{Features, Mode, PortStatus, VhostConfig, VhostPort};
@@ -86,8 +87,8 @@ struct Layout {
 }
 
 struct Guest {
-    memory: *mut u8,
-    file: OwnedFd,
+    /// Written to and read by calls: the port has it mapped.
+    memory: File,
     features: u64,
     size: usize,
     rings: [Layout; 2],
@@ -97,19 +98,8 @@ struct Guest {
     is_vague: bool,
 }
 
-impl Drop for Guest {
-    fn drop(&mut self) {
-        // SAFETY: mapped in `new`, and nobody else knows of it.
-        unsafe { munmap(self.memory.cast(), MEMORY_LEN).expect("it is mapped") };
-    }
-}
-
 impl Guest {
     fn new(bytes: &mut Bytes<'_>) -> Self {
-        let file = memory(MEMORY_LEN as u64);
-        let rw = ProtFlags::READ | ProtFlags::WRITE;
-        // SAFETY: a new mapping of a file of ours.
-        let memory = unsafe { mmap(std::ptr::null_mut(), MEMORY_LEN, rw, MapFlags::SHARED, &file, 0) };
         let kind = bytes.byte();
         let size = 1 << (kind & 7);
         let at = |start| Layout { descriptors: start, avail: start + AVAIL, used: start + USED, offered: 0 };
@@ -135,21 +125,20 @@ impl Guest {
         let always = Features::PROTOCOL_FEATURES.0 | if kind & 16 != 0 { 0 } else { Features::VERSION_1.0 };
         let bits = wanted.iter().enumerate().filter(|(bit, _)| chosen >> bit & 1 != 0);
         let features = bits.fold(always, |all, (_, feature)| all | feature.0);
-        let memory = memory.expect("memory").cast();
-        Self { memory, file, features, size, rings, writable: Vec::new(), is_vague: false }
+        let memory = memory(MEMORY_LEN as u64).into();
+        Self { memory, features, size, rings, writable: Vec::new(), is_vague: false }
     }
 
     fn write(&self, at: usize, bytes: &[u8]) {
         let len = bytes.len().min(MEMORY_LEN.saturating_sub(at));
-        // SAFETY: within the mapping; nobody else is at work now.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.memory.add(at.min(MEMORY_LEN)), len) };
+        self.memory.write_all_at(&bytes[..len], at as u64).expect("its memory");
     }
 
-    fn read(&self, range: Range<usize>) -> &[u8] {
+    fn read(&self, range: Range<usize>) -> Vec<u8> {
         let end = range.end.min(MEMORY_LEN);
-        let start = range.start.min(end);
-        // SAFETY: within the mapping; what is borrowed is looked at while nobody is at work.
-        unsafe { std::slice::from_raw_parts(self.memory.add(start), end - start) }
+        let mut bytes = vec![0; end.saturating_sub(range.start)];
+        self.memory.read_exact_at(&mut bytes, range.start as u64).expect("its memory");
+        bytes
     }
 
     fn describe(&self, ring: usize, index: usize, (addr, len): (u64, u32), flags: u16, next: u16) {
@@ -178,10 +167,11 @@ impl Guest {
     /// Notes what may be written to when frames are sent to the guest.
     fn note_writable(&mut self) {
         let Layout { descriptors, avail, .. } = self.rings[RECEIVE];
+        let table = self.read(descriptors..descriptors + 16 * self.size);
         for index in 0..self.size {
-            let entry = self.read(descriptors + 16 * index..descriptors + 16 * index + 16);
-            let Ok(entry) = <[u8; 16]>::try_from(entry) else { continue };
-            let entry = u128::from_le_bytes(entry);
+            let entry = &table[(16 * index).min(table.len())..];
+            let Some(entry) = entry.first_chunk::<16>() else { continue };
+            let entry = u128::from_le_bytes(*entry);
             let (addr, len, flags) = (entry as u64, (entry >> 64) as u32, (entry >> 96) as u16);
             let at = addr.wrapping_sub(GUEST_BASE);
             if flags & WRITE == 0 && flags & INDIRECT == 0 || at >= MEMORY_LEN as u64 {
@@ -212,7 +202,7 @@ impl Guest {
         if after == before {
             return;
         }
-        for (at, _) in before.iter().zip(after).enumerate().filter(|(_, (before, after))| before != after) {
+        for (at, _) in before.iter().zip(&after).enumerate().filter(|(_, (before, after))| before != after) {
             assert!(but.iter().any(|range| range.contains(&at)), "byte {at:#x} was written to");
         }
     }
@@ -226,7 +216,7 @@ impl Guest {
             [GUEST_BASE + start, len as u64, USER_BASE + start, start].into_iter().flat_map(u64::to_ne_bytes)
         });
         let table = number(2).into_iter().chain(regions).collect();
-        let file = || self.file.as_fd().try_clone_to_owned().expect("a descriptor");
+        let file = || self.memory.as_fd().try_clone_to_owned().expect("a descriptor");
         let mut all = vec![
             (SET_PROTOCOL_FEATURES, number(PROTOCOL_FEATURES), vec![]),
             (SET_FEATURES, number(self.features), vec![]),
@@ -331,7 +321,7 @@ fn step(guest: &mut Guest, bytes: &mut Bytes<'_>, kind: u8, queue: &mut dyn Queu
         10 => queue.disarm(),
         11 => {
             guest.note_writable();
-            let before = guest.read(0..MEMORY_LEN).to_vec();
+            let before = guest.read(0..MEMORY_LEN);
             let count = usize::from(bytes.byte()) % (BURST_MAX + 1);
             let choice: Vec<usize> = (0..count).map(|_| bytes.byte().into()).collect();
             let is_sound = transmit(queue, frames, choice.into_iter());
@@ -342,7 +332,7 @@ fn step(guest: &mut Guest, bytes: &mut Bytes<'_>, kind: u8, queue: &mut dyn Queu
             return is_sound;
         }
         _ => {
-            let before = guest.read(0..MEMORY_LEN).to_vec();
+            let before = guest.read(0..MEMORY_LEN);
             let mut batch = Batch::new();
             let is_sound = queue.receive(&mut batch).is_ok();
             guest.assert_kept(&before, &[guest.used(SEND)]);
