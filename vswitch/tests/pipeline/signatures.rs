@@ -4,6 +4,7 @@ use inspect::signature::{RuleFile, RuleSet, Vars};
 use inspect::wire::emit;
 use vswitch::drop_reason::DropReason;
 use vswitch::event::EventKind;
+use vswitch::frame::ClaimedOffload;
 
 use crate::bench::*;
 
@@ -84,4 +85,40 @@ fn a_connection_under_inspection_may_close_by_halves() {
         bench.assert_arrives(from, &addressed(segment, source, destination), &[to]);
     }
     assert_eq!(bench.drops(), []);
+}
+
+/// A thousand requests in one super-segment, of which one asks for something else.
+#[test]
+fn each_request_of_a_super_segment_is_looked_at() {
+    let rule = r#"drop http any any -> any any (msg:"evil"; http.uri; content:"/evil"; sid:7;)"#;
+    let client = |seq, ack| emit::tcp((ip(11), 40_000), (ip(21), 5_432)).seq(seq).ack(ack).window(60_000);
+    let server = |seq, ack| emit::tcp((ip(21), 5_432), (ip(11), 40_000)).seq(seq).ack(ack).window(60_000);
+    let requests = |other: usize| -> Vec<u8> {
+        let path = |number| if number == other { "/evil" } else { "/index.html" };
+        let request = |number| format!("GET {} HTTP/1.1\r\nHost: www.example.com\r\n\r\n", path(number));
+        (0..1000).flat_map(|number| request(number).into_bytes()).collect()
+    };
+    let claimed = ClaimedOffload { flags: 1, gso_type: 1, gso_size: 1448, csum_start: 34, csum_offset: 16 };
+    for evil in [usize::MAX, 900] {
+        let mut bench = Bench::new(policy(Vec::new()), rules(rule), 64);
+        for (from, to, step) in [
+            (WEB1, DB1, client(100, 0).syn().window_scale(2)),
+            (DB1, WEB1, server(500, 101).syn_ack().window_scale(2)),
+            (WEB1, DB1, client(101, 501)),
+        ] {
+            let (from_number, to_number) = if from == WEB1 { (11, 21) } else { (21, 11) };
+            bench.assert_arrives(from, &addressed(step, from_number, to_number), &[to]);
+        }
+        let frame = addressed(client(101, 501).payload(requests(evil)).partial_checksum(), 11, 21);
+        bench.moved();
+        bench.send_with(WEB1, &frame, claimed);
+        if evil == 900 {
+            bench.assert_only_drop(WEB1, DropReason::Signature);
+            assert!(bench.received(DB1).is_empty());
+        } else {
+            let received = bench.received(DB1);
+            assert_eq!(received.iter().map(|sent| sent.frame.len()).collect::<Vec<_>>(), [frame.len()]);
+        }
+        bench.assert_books_balance();
+    }
 }
