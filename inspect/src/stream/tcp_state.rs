@@ -184,6 +184,13 @@ impl TcpState {
         Ok(self.take_segment(from, tcp, payload_len as u32))
     }
 
+    /// Takes it for granted that in `direction` everything before `ack` was sent, though it was not seen. For captures only,
+    /// which may lack packets: where frames pass, one that acknowledges what was not sent is refused.
+    pub fn missed(&mut self, direction: Direction, ack: u32) {
+        let end = &mut self.ends[index(direction)];
+        end.end = later(end.end, ack);
+    }
+
     /// Takes into account a segment that goes on with an established connection and leaves it in that phase; answers `false`
     /// for all others, having changed nothing: those are for [`TcpState::on_segment`], which says the same of the former.
     #[inline]

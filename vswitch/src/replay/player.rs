@@ -10,7 +10,7 @@ use inspect::flow_key::{FlowKey, Way};
 use inspect::fragments::{FragmentOutcome, FragmentTable};
 use inspect::inspector::{Direction, FileFinding, FlowView, Inspector, Mode, Settings};
 use inspect::signature::RuleSet;
-use inspect::stream::{TcpState, Transition};
+use inspect::stream::{TcpRefused, TcpState, Transition};
 use inspect::verdict::{Refused, Verdict};
 use inspect::wire::{Checksums, Packet, TcpFlags, TcpOption, TcpView};
 
@@ -201,7 +201,14 @@ impl<'a> Player<'a> {
             Found::Flow(flow) => {
                 let direction = flow.direction(way);
                 let transition = match (&mut flow.tcp, &tcp) {
-                    (Some(state), Some(tcp)) => state.on_segment(direction, tcp, payload_len),
+                    (Some(state), Some(tcp)) => match state.on_segment(direction, tcp, payload_len) {
+                        // Who only watches looks at captures that lack packets; the sender has seen them.
+                        Err(TcpRefused::AckUnsent) if self.settings.mode == Mode::Detect => {
+                            state.missed(direction.reversed(), tcp.ack);
+                            state.on_segment(direction, tcp, payload_len)
+                        }
+                        answer => answer,
+                    },
                     // A handshake that begins now begins a new connection.
                     (None, Some(tcp)) if is_bare_syn(tcp) => Ok(Transition::Reopen),
                     (_, _) => Ok(Transition::Unchanged),
@@ -236,7 +243,10 @@ impl<'a> Player<'a> {
         self.tally.flows += 1;
         let (tcp, payload_len) = (packet.tcp(), packet.payload().len());
         let tcp = tcp.as_ref();
-        let is_answer = tcp.is_some_and(|tcp| tcp.flags.contains(TcpFlags::SYN) && tcp.flags.contains(TcpFlags::ACK));
+        let is_answer = tcp.is_some_and(|tcp| {
+            let (has_syn, has_ack) = (tcp.flags.contains(TcpFlags::SYN), tcp.flags.contains(TcpFlags::ACK));
+            has_syn && has_ack || self.settings.midstream && !has_syn && is_from_service(packet)
+        });
         let to_server = if is_answer { way.reversed() } else { way };
         let direction = if is_answer { Direction::ToClient } else { Direction::ToServer };
         let state = tcp.and_then(|tcp| {
@@ -318,6 +328,14 @@ impl<'a> Player<'a> {
         let (at_ns, frame, ends) = (self.at_ns, self.frame, Ends::of(packet));
         self.records.push(Record { at_ns, frame, ends, what: What::Drop(drop) });
     }
+}
+
+/// Whether a packet from the middle of a connection is rather a server's, by its ports: a service's is low, a client's one of
+/// those that systems give out (RFC 6335 section 6).
+fn is_from_service(packet: &Packet<'_>) -> bool {
+    const GIVEN_OUT: u16 = 32_768;
+    let (from, to) = (packet.source_port(), packet.destination_port());
+    from < to && (from < 1_024 && to >= 1_024 || from < GIVEN_OUT && to >= GIVEN_OUT)
 }
 
 fn is_bare_syn(tcp: &TcpView<'_>) -> bool {

@@ -100,8 +100,28 @@ fn variables_and_midstream_are_heeded() {
     let middle = pcap(&connection(REQUEST, 1000)[3..]);
     assert_eq!(run(dir.path(), &middle, RULE, &[]).unwrap().0.len(), 0);
     assert_eq!(run(dir.path(), &middle, RULE, &["--midstream"]).unwrap().0.len(), 2);
+    // A capture that begins with the server's answer.
+    let (client, server) = ends();
+    let answer = emit::tcp(server, client).seq(8).ack(100).payload(b"HTTP/1.1 404 Gone\r\n\r\n").build();
+    let rule = "alert http any any -> any any (flow:to_client; http.stat_code; content:\"404\"; sid:6;)\n";
+    let told = told(dir.path(), &[answer], rule, &["--midstream"]);
+    assert_eq!(told.iter().map(|alert| &alert["direction"]).collect::<Vec<_>>(), [&json!("to_client")]);
     let capture = pcap(&connection(REQUEST, 1000));
     assert_eq!(run(dir.path(), &capture, RULE, &["--var", "HOME_NET=[192.0.2.0/24]"]).unwrap().0.len(), 0);
+}
+
+#[test]
+fn a_client_is_followed_though_its_servers_packets_are_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (client, server) = ends();
+    let mut frames = connection(b"GET /evil HTTP/1.1\r\n", 1000);
+    let rule = "drop http any any -> any any (http.host; content:\"h\"; sid:5;)\n";
+    // The answer to it, which is not there, had five bytes.
+    frames.push(emit::tcp(client, server).seq(120).ack(13).payload(b"Host: h\r\n\r\n").build());
+    assert_eq!(run(dir.path(), &pcap(&frames), rule, &[]).unwrap().0, ["5 \"allowed\""]);
+    // A switch would not let it pass.
+    let (events, _) = run(dir.path(), &pcap(&frames), rule, &["--mode", "ips"]).unwrap();
+    assert_eq!(events, ["\"drop\" \"stream\""]);
 }
 
 #[test]
