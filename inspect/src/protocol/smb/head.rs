@@ -13,7 +13,8 @@ pub(super) struct Head {
     pub(super) message_id: u64,
     /// Where the next message of a compound begins.
     pub(super) next_at: Option<usize>,
-    pub(super) meaning: Meaning,
+    /// What the message asks or says, one for each command that is chained in it.
+    pub(super) meanings: Vec<Meaning>,
     /// Of an answer that is not to be followed by another.
     pub(super) answer: Option<SmbAnswer>,
 }
@@ -82,7 +83,6 @@ pub(super) enum Meaning {
         start: usize,
         end: usize,
     },
-    Other,
 }
 
 /// What an NTLMSSP AUTHENTICATE message says about who sends it (MS-NLMP section 2.2.1.3).
@@ -99,6 +99,9 @@ const NTLMSSP_UNICODE: u32 = 1;
 const NTLMSSP_VERSION: u32 = 0x0200_0000;
 
 const SMB1_HEADER_BYTES: usize = 32;
+
+/// Commands in one message of SMB 1. Clients chain two or three.
+const CHAINED_MAX: usize = 8;
 const SMB2_HEADER_BYTES: usize = 64;
 
 /// An answer says that another will follow.
@@ -151,7 +154,8 @@ impl Head {
             b"\xffSMB" => read_1(side, bytes),
             b"\xfeSMB" => read_2(side, bytes),
             b"\xfdSMB" | b"\xfcSMB" => {
-                Some(Head { version: 3, message_id: 0, next_at: None, meaning: Meaning::Encrypted, answer: None })
+                let meanings = vec![Meaning::Encrypted];
+                Some(Head { version: 3, message_id: 0, next_at: None, meanings, answer: None })
             }
             _ => None,
         }
@@ -164,7 +168,7 @@ fn read_1(side: Direction, bytes: &[u8]) -> Option<Head> {
     let is_unicode = numbers.u16(10)? & 0x8000 != 0;
     // Process and multiplex id.
     let message_id = u64::from(numbers.u16(26)?) << 16 | u64::from(numbers.u16(30)?);
-    let meaning = meaning_1(side, command, is_unicode, &numbers).unwrap_or(Meaning::Other);
+    let meanings = meanings_1(side, command, is_unicode, &numbers);
     let has_nt_status = numbers.u16(10)? & 0x4000 != 0;
     let answer = (side == Direction::ToClient).then_some(SmbAnswer {
         version: 1,
@@ -179,13 +183,34 @@ fn read_1(side: Direction, bytes: &[u8]) -> Option<Head> {
         tree: numbers.u16(24)?.into(),
         share_type: None,
     });
-    Some(Head { version: 1, message_id, next_at: None, meaning, answer })
+    Some(Head { version: 1, message_id, next_at: None, meanings, answer })
+}
+
+/// The commands that are chained in a message (MS-CIFS section 2.2.3.4): each names the next and where its parameters stand.
+fn meanings_1(side: Direction, command: u8, is_unicode: bool, numbers: &Numbers<'_>) -> Vec<Meaning> {
+    const CHAINS: [u8; 8] = [0x24, 0x2d, 0x2e, 0x2f, 0x73, 0x74, 0x75, 0xa2];
+    let (mut command, mut at) = (command, SMB1_HEADER_BYTES);
+    let mut meanings = Vec::new();
+    for _ in 0..CHAINED_MAX {
+        meanings.extend(meaning_1(side, command, at, is_unicode, numbers));
+        let words = at + 1;
+        let next =
+            numbers.u8(words).zip(numbers.u16(words + 2)).filter(|_| numbers.u8(at).is_some_and(|count| count >= 2));
+        match next {
+            // Only forward, so that no chain is longer than its message.
+            Some((next, next_at)) if CHAINS.contains(&command) && usize::from(next_at) > at => {
+                (command, at) = (next, next_at.into());
+            }
+            _ => break,
+        }
+    }
+    meanings
 }
 
 /// The parameter words begin behind their count; the bytes behind those, behind theirs.
-fn meaning_1(side: Direction, command: u8, is_unicode: bool, numbers: &Numbers<'_>) -> Option<Meaning> {
-    let words = SMB1_HEADER_BYTES + 1;
-    let word_count = usize::from(numbers.u8(SMB1_HEADER_BYTES)?);
+fn meaning_1(side: Direction, command: u8, at: usize, is_unicode: bool, numbers: &Numbers<'_>) -> Option<Meaning> {
+    let words = at + 1;
+    let word_count = usize::from(numbers.u8(at)?);
     let bytes_at = words + word_count * 2 + 2;
     let is_request = side == Direction::ToServer;
     let text = |from: usize| {
@@ -207,7 +232,7 @@ fn meaning_1(side: Direction, command: u8, is_unicode: bool, numbers: &Numbers<'
         // TREE_CONNECT_ANDX: the path follows the password.
         (0x75, true) => Meaning::Connect(text(bytes_at + usize::from(numbers.u16(words + 6)?))),
         // SESSION_SETUP_ANDX
-        (0x73, true) => authenticate(numbers)?,
+        (0x73, true) => authenticate(&Numbers(numbers.0.get(at..)?))?,
         // NT_CREATE_ANDX
         (0xa2, true) => Meaning::Create(text(bytes_at)),
         (0xa2, false) => Meaning::Created(numbers.small_handle(words + 5)?),
@@ -232,7 +257,7 @@ fn meaning_1(side: Direction, command: u8, is_unicode: bool, numbers: &Numbers<'
             let start = usize::from(numbers.u16(words + 22)?).max(words);
             Meaning::Write { handle: numbers.small_handle(words + 4)?, offset, start, end: start + length }
         }
-        _ => Meaning::Other,
+        _ => return None,
     })
 }
 
@@ -257,7 +282,7 @@ fn read_2(side: Direction, bytes: &[u8]) -> Option<Head> {
     });
     // A command shorter than its header would stand still.
     let next_at = (next >= SMB2_HEADER_BYTES).then_some(next);
-    Some(Head { version: 2, message_id, next_at, meaning: meaning.unwrap_or(Meaning::Other), answer })
+    Some(Head { version: 2, message_id, next_at, meanings: meaning.into_iter().collect(), answer })
 }
 
 fn meaning_2(side: Direction, command: u16, numbers: &Numbers<'_>) -> Option<Meaning> {
@@ -294,7 +319,7 @@ fn meaning_2(side: Direction, command: u16, numbers: &Numbers<'_>) -> Option<Mea
                 end: start + numbers.u32(body + 4)? as usize,
             }
         }
-        _ => Meaning::Other,
+        _ => return None,
     })
 }
 

@@ -69,6 +69,8 @@ struct Data {
     end: usize,
     is_begun: bool,
     offset: u64,
+    /// The message says behind the data that the file is to be closed.
+    is_last: bool,
 }
 
 /// The bytes cannot be SMB.
@@ -198,8 +200,12 @@ impl Smb {
             let (handle, offset) = (data.handle, data.offset.saturating_add((start - data.start) as u64));
             let bytes = &part[start - from..end - from];
             let fresh = self.next;
+            let is_last = data.is_last && end == data.end;
             if self.files.data(side, handle, offset, first, bytes, fresh, sink) {
                 self.next = self.next.wrapping_add(1);
+            }
+            if is_last {
+                self.files.close(handle, sink);
             }
         }
     }
@@ -209,16 +215,32 @@ impl Smb {
             sink.anomaly(self.next, side, Anomaly::SmbMalformedData);
             return Err(Broken.into());
         };
-        let Head { version, message_id, next_at, meaning, answer } = head;
+        let Head { version, message_id, next_at, meanings, answer } = head;
         self.halves[side as usize].next_at = next_at;
         self.halves[side as usize].data = None;
         if self.version != version {
             self.version = version;
             sink.number(self.next, side, Number::SmbVersion, u64::from(version));
         }
+        for meaning in meanings {
+            self.heed(side, message_id, meaning, sink)?;
+        }
+        if let Some(answer) = answer {
+            self.answer(message_id, answer, sink);
+        }
+        Ok(())
+    }
+
+    /// Does what one command of a message asks.
+    fn heed(
+        &mut self,
+        side: Direction,
+        message_id: u64,
+        meaning: Meaning,
+        sink: &mut dyn Sink,
+    ) -> Result<(), Encrypted> {
         match meaning {
-            Meaning::Encrypted => return Err(Encrypted.into()),
-            Meaning::Other => {}
+            Meaning::Encrypted => return Err(Encrypted),
             Meaning::Offer(offer) => self.offer = offer,
             Meaning::Choice(index) => self.dialect = self.offer.get(index).copied().unwrap_or(NO_DIALECT),
             Meaning::Agreed(dialect) => self.dialect = dialect,
@@ -236,19 +258,22 @@ impl Smb {
             }
             Meaning::Create(name) => self.files.asked_to_open(message_id, name),
             Meaning::Created(handle) => self.files.opened(message_id, handle),
-            Meaning::Close(handle) => self.files.close(handle, sink),
+            Meaning::Close(handle) => match &mut self.halves[side as usize].data {
+                // Chained to a write, whose data stands behind both.
+                Some(data) if data.handle == handle => data.is_last = true,
+                _ => self.files.close(handle, sink),
+            },
             Meaning::Read { handle, offset } => self.files.asked_to_read(message_id, handle, offset),
             Meaning::Write { handle, offset, start, end } => {
-                self.halves[side as usize].data = Some(Data { handle, start, end, is_begun: false, offset });
+                self.halves[side as usize].data =
+                    Some(Data { handle, start, end, is_begun: false, offset, is_last: false });
             }
             Meaning::ReadData { start, end } => {
                 if let Some((handle, offset)) = self.files.answered(message_id) {
-                    self.halves[side as usize].data = Some(Data { handle, start, end, is_begun: false, offset });
+                    self.halves[side as usize].data =
+                        Some(Data { handle, start, end, is_begun: false, offset, is_last: false });
                 }
             }
-        }
-        if let Some(answer) = answer {
-            self.answer(message_id, answer, sink);
         }
         Ok(())
     }

@@ -65,6 +65,37 @@ fn files_written_by_smb1_are_told() {
     );
 }
 
+/// A message of SMB 1 that locks, writes to file 0x4000, and closes it, with the data behind all three.
+fn chained1(data: &[u8]) -> Vec<u8> {
+    let (write_at, close_at) = (32 + 1 + 16 + 2, 32 + 1 + 16 + 2 + 1 + 28 + 2);
+    let data_at = close_at + 1 + 6 + 2;
+    let link = |words: &mut Vec<u8>, command: u8, at: usize| {
+        words[0] = command;
+        words[2..4].copy_from_slice(&(at as u16).to_le_bytes());
+    };
+    let (mut lock, mut write) = (vec![0; 16], vec![0; 28]);
+    link(&mut lock, 0x2f, write_at);
+    link(&mut write, 0x04, close_at);
+    write[4..6].copy_from_slice(&[0, 0x40]);
+    write[20..22].copy_from_slice(&(data.len() as u16).to_le_bytes());
+    write[22..24].copy_from_slice(&(data_at as u16).to_le_bytes());
+    let message = smb1(0x24, &lock, b"");
+    [&message[..], &[14], &write, &[0, 0], &[3], &[0, 0x40, 0, 0, 0, 0], &[0, 0], data].concat()
+}
+
+#[test]
+fn commands_that_are_chained_in_one_message_all_count() {
+    check_stream_for(
+        &[Case(ToServer, &[framed(&chained1(b"MZabc")), framed(&chained1(b"more"))].concat())],
+        &["file.data", "file", "anomaly"],
+        "0> file.data[MZabc]|0> file(5,whole)|1> file.data[more]|1> file(4,whole)",
+    );
+    // A chain that leads back to its beginning ends.
+    let mut circle = chained1(b"x");
+    circle[32 + 1 + 16 + 2 + 3..][..2].copy_from_slice(&32u16.to_le_bytes());
+    check_stream_for(&[Case(ToServer, &framed(&circle))], &["file.data", "anomaly"], "0> file.data[x]");
+}
+
 #[test]
 fn writes_that_overlap_are_anomalies_and_new_files() {
     check_stream_for(
