@@ -255,7 +255,7 @@ pub enum DnsData<'a> {
     Address(IpAddr),
     /// NS, CNAME, PTR, MX.
     Name(Cow<'a, [u8]>),
-    /// TXT: its strings one behind the other. NULL: what it holds.
+    /// TXT: one of its strings. NULL: what it holds.
     Text(Cow<'a, [u8]>),
     /// SOA (RFC 1035 section 3.3.13).
     Authority {

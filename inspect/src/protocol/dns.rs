@@ -250,8 +250,16 @@ impl Message<'_> {
         let start = self.walk.at;
         let first = self.names_within(kind, length)?;
         if self.wants_details {
-            let data = self.walk.data(kind, start..end, &first);
-            self.sink.detail(self.transaction, &Detail::DnsRecord { section, name: owner.into(), kind, ttl, data });
+            let detail = |data| Detail::DnsRecord { section, name: Cow::Borrowed(&owner), kind, ttl, data };
+            match kind {
+                // Each string is told as a record of its own, as Suricata does.
+                TYPE_TXT => {
+                    for string in strings(&self.walk.bytes[start..end]) {
+                        self.sink.detail(self.transaction, &detail(DnsData::Text(string.into())));
+                    }
+                }
+                _ => self.sink.detail(self.transaction, &detail(self.walk.data(kind, start..end, &first))),
+            }
         }
         self.walk.at = end;
         Ok(())
@@ -313,15 +321,20 @@ impl Message<'_> {
     }
 }
 
-/// The strings of a TXT record, each behind its length, one behind the other.
-fn text(mut bytes: &[u8]) -> Vec<u8> {
-    let mut strings = Vec::with_capacity(bytes.len());
-    while let Some((&length, rest)) = bytes.split_first() {
+/// The strings of a TXT record, each behind its length; at least one.
+fn strings(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut is_first = true;
+    std::iter::from_fn(move || {
+        let is_empty = bytes.is_empty();
+        if is_empty && !std::mem::take(&mut is_first) {
+            return None;
+        }
+        is_first = false;
+        let (&length, rest) = bytes.split_first().unwrap_or((&0, &[]));
         let (string, rest) = rest.split_at(usize::from(length).min(rest.len()));
-        strings.extend_from_slice(string);
         bytes = rest;
-    }
-    strings
+        Some(string)
+    })
 }
 
 /// The address of an A or AAAA record.
@@ -366,7 +379,6 @@ impl<'a> Walk<'a> {
         let word = |at: usize| bytes.get(at..at + 2).map_or(0, |word| u16::from_be_bytes([word[0], word[1]]));
         match (kind, bytes.len()) {
             (TYPE_NS | TYPE_CNAME | TYPE_PTR | TYPE_MX, 1..) => DnsData::Name(name),
-            (TYPE_TXT, _) => DnsData::Text(text(bytes).into()),
             (TYPE_NULL, _) => DnsData::Text(bytes.into()),
             (TYPE_SOA, 1..) => {
                 let rest = self.bytes.get(self.at..).unwrap_or_default();

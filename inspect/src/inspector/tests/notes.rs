@@ -176,7 +176,8 @@ fn dns_messages_are_noted_with_their_answers() {
     let answers = [
         (b"a.b".as_slice(), 5, 60, DnsData::Name(b"c.b".as_slice().into())),
         (b"c.b", 1, 65_536, DnsData::Address([10, 0, 0, 1].into())),
-        (b"c.b", 16, 0, DnsData::Text(b"hiyo".as_slice().into())),
+        (b"c.b", 16, 0, DnsData::Text(b"hi".as_slice().into())),
+        (b"c.b", 16, 0, DnsData::Text(b"yo".as_slice().into())),
     ];
     let section = DnsSection::Answer;
     let answers =
