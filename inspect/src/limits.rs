@@ -75,7 +75,8 @@ pub const WORK_PER_PACKET: u64 = 7_500;
 /// The same for a packet without payload.
 pub const WORK_PER_BARE_PACKET: u64 = 500;
 
-/// Work per byte that a packet brings: five times what programs, libraries and pictures take, on an average of each.
+/// Work per byte that a packet brings: five times what programs, libraries and pictures take, on an average of each. The
+/// same for each byte that had waited behind a gap until the packet came: a program of 150 KB takes ten for each of them.
 pub const WORK_PER_BYTE: u64 = 10;
 
 /// The same where the flow speaks a protocol that a parser reads: source code that is posted as a form takes up to so much, for
@@ -92,6 +93,9 @@ pub const WORK_PARSING_PER_PACKET: u64 = 5_000;
 
 /// The same per byte.
 pub const WORK_PARSING_PER_BYTE: u64 = 20;
+
+/// Bytes that have waited behind a gap for which the packet that fills it is allowed work of parsers: a super-segment's.
+pub const WORK_WAITED_PARSED_MAX: usize = 65_536;
 
 /// Work that a flow can save up while it is benign, for the packet that completes much at once: as much as five full
 /// packets of a protocol that a parser reads may take.

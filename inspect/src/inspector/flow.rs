@@ -42,6 +42,8 @@ pub(crate) struct Flow {
     pub(crate) passed: [(u64, u64); 2],
     /// Work that earlier packets were allowed and did not need.
     pub(crate) saved_work: u64,
+    /// Bytes that had waited behind a gap until the packet at hand filled it.
+    pub(crate) waited: usize,
     /// It has been given what a flow of a known protocol is.
     pub(crate) is_endowed: bool,
     /// Bytes held, as counted among those of all flows.
@@ -212,6 +214,7 @@ impl Flow {
             began_ms: now_ms,
             passed: [(0, 0); 2],
             saved_work: WORK_SAVED_FIRST,
+            waited: 0,
             is_endowed: false,
             counted_bytes: 0,
         }

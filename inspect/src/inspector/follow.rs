@@ -1,6 +1,7 @@
 //! The packet's bytes on their way into the flow: into its stream, and what becomes readable into its protocol's
 //! parser.
 
+use crate::inspector::budget::allow_parsers_waited;
 use crate::inspector::collector::Collector;
 use crate::inspector::flow::{Flow, index};
 use crate::inspector::{Decision, ExceptionPolicy, Inspector, Look};
@@ -64,7 +65,7 @@ impl Inspector {
         let is_syn = tcp.flags.contains(TcpFlags::SYN);
         let first_seq = if is_syn { tcp.seq.wrapping_add(1) } else { tcp.seq };
         let reads_streams = look.rules.selection.reads_streams && !look.is_for_files && !flow.is_sealed();
-        let Flow { streams, windows, conversation, transactions, observed, announced, .. } = flow;
+        let Flow { streams, windows, conversation, transactions, observed, announced, waited, .. } = flow;
         let hosts = look.hosts(&self.announcements, announced.as_deref());
         if streams[own].is_none() && (is_syn || look.profile.settings().midstream) {
             streams[own] = Some(Stream::new(domain(look.facts.source), first_seq));
@@ -92,7 +93,14 @@ impl Inspector {
             is_bounded,
             hosts,
         };
+        let mut own_left = look.facts.payload.len();
         let consume = |_, bytes: &[u8]| {
+            let more = bytes.len() - bytes.len().min(own_left);
+            own_left -= bytes.len() - more;
+            if more > 0 {
+                allow_parsers_waited(more, *waited, sink.work);
+                *waited += more;
+            }
             if reads_streams {
                 window.append(bytes);
             }

@@ -298,10 +298,13 @@ impl Inspector {
         mut flow: Option<&mut Flow>,
         alerts: &mut Vec<Alert>,
     ) -> Decision {
+        if let Some(flow) = flow.as_deref_mut() {
+            flow.waited = 0;
+        }
         let granted_first = granted(look, flow.as_deref());
         let mut broken: Option<Decision> = None;
-        let mut work =
-            Work::of(granted_first).with_unpacking(budget::for_unpacking(look)).with_parsing(budget::for_parsing(look));
+        let mut work = Work::of(granted_first);
+        budget::allow_parsers(look, &mut work);
         if let Some(flow) = flow.as_deref_mut() {
             let (packets, bytes) = &mut flow.passed[flow::index(look.view.direction)];
             (*packets, *bytes) = (*packets + 1, *bytes + look.facts.packet.frame().len() as u64);

@@ -48,14 +48,10 @@ impl Work {
         Self { done: 0, max, unpacking: 0, parsing: 0 }
     }
 
-    /// Allows so much for unpacking, and for looking at what comes of it.
-    pub(crate) fn with_unpacking(self, units: u64) -> Self {
-        Self { unpacking: units, ..self }
-    }
-
-    /// Allows parsers so much beside that.
-    pub(crate) fn with_parsing(self, units: u64) -> Self {
-        Self { parsing: units, ..self }
+    /// Allows so much more for unpacking and for looking at what comes of it, and for taking messages apart.
+    pub(crate) fn allow_parsers(&mut self, unpacking: u64, parsing: u64) {
+        self.unpacking += unpacking;
+        self.parsing += parsing;
     }
 
     /// Counts work of parsers.

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::limits::{
-    WORK_PARSING_PER_BYTE, WORK_PARSING_PER_PACKET, WORK_PER_PACKET, WORK_PER_PARSED_BYTE, WORK_RECOGNISED,
-    WORK_SAVED_FIRST,
+    WORK_PARSING_PER_BYTE, WORK_PARSING_PER_PACKET, WORK_PER_BYTE, WORK_PER_PACKED_BYTE, WORK_PER_PACKET,
+    WORK_PER_PARSED_BYTE, WORK_RECOGNISED, WORK_SAVED_FIRST, WORK_SAVED_MAX,
 };
 
 /// One step that was begun within the budget may end beyond it: a search of a window, a pass over a packet.
@@ -119,5 +119,56 @@ fn taking_messages_apart_is_paid_for() {
         assert_eq!(connection.say(&request(&text), 1448), Verdict::Forward);
         let done = connection.inspector.work_done() - before;
         assert!((least..4 * least).contains(&done), "{done} for {} bytes", text.len());
+    }
+}
+
+/// A segment that was lost holds up what follows it; once it comes again, one packet has all of that looked at.
+#[test]
+fn what_waited_behind_a_gap_is_paid_for() {
+    let rule = |sid: u32| {
+        let patterns = format!(r#"content:"common"; fast_pattern; content:"never{sid}"; distance:0;"#);
+        format!("alert http any any -> any any (file.data; {patterns} sid:{sid};)\n")
+    };
+    let rules = rules(&(1..=8).map(rule).collect::<String>());
+    let body = repeated("What is common stands here, and here, and at every sixty bytes.\n", 220_000);
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    let answer = [head.into_bytes(), body].concat();
+    let pieces: Vec<&[u8]> = answer.chunks(1448).collect();
+    let in_order = (0..pieces.len()).collect::<Vec<_>>();
+    let late = in_order.iter().copied().filter(|&place| place != 3).chain([3]).collect();
+    for (order, is_late) in [(in_order, false), (late, true)] {
+        let mut connection = Connection::new(&rules, prevent());
+        connection.open();
+        assert_eq!(connection.say(&request("GET / HTTP/1.1\r\nHost: a\r\n\r\n"), usize::MAX), Verdict::Forward);
+        let mut most = 0;
+        for &place in &order {
+            let before = connection.inspector.work_done();
+            let (by, at, bytes) = (Direction::ToClient, (place * 1448) as u32, pieces[place].to_vec());
+            let verdict = connection.show(&Segment { by, at, bytes, flags: "A" });
+            most = most.max(connection.inspector.work_done() - before);
+            assert_eq!(verdict, Verdict::Forward, "segment {place}: {most}");
+        }
+        // More than a packet is granted for its own bytes, with all that its flow can have saved.
+        let per_byte = WORK_PER_PARSED_BYTE + WORK_PARSING_PER_BYTE + WORK_PER_PACKED_BYTE;
+        let own = WORK_PER_PACKET + WORK_PARSING_PER_PACKET + 1448 * per_byte + WORK_SAVED_MAX;
+        assert_eq!(most > own, is_late, "{most} of {own}");
+    }
+}
+
+#[test]
+fn what_waited_behind_a_gap_is_bounded_too() {
+    let rules = alike(800);
+    for text in [repeated("common", 250_000), repeated("common xxxxxxxxxxxxxxxxxxxxxxxx a", 250_000)] {
+        let mut connection = Connection::new(&rules, prevent());
+        connection.open();
+        let pieces: Vec<&[u8]> = text.chunks(1448).collect();
+        let mut last = Verdict::Forward;
+        for place in (1..pieces.len()).chain([0]) {
+            let (by, at, bytes) = (Direction::ToServer, (place * 1448) as u32, pieces[place].to_vec());
+            last = connection.show(&Segment { by, at, bytes, flags: "A" });
+        }
+        let done = connection.inspector.work_done();
+        let granted = WORK_PER_PACKET + WORK_SAVED_MAX + WORK_PER_BYTE * (text.len() as u64 + 1448);
+        assert!(done <= granted + LAST_STEP, "{done} of {granted}: {last:?}");
     }
 }
