@@ -106,6 +106,12 @@ impl Window {
         self.bytes.extend_from_slice(bytes);
     }
 
+    /// Forgets what lies before a hole of so many bytes: nothing goes on behind it.
+    pub(crate) fn skip(&mut self, length: u64) {
+        (self.base, self.fresh_from) = (self.end() + length, 0);
+        self.bytes.clear();
+    }
+
     /// Gives its bytes away: no signature will look at them any more.
     fn take_bytes(&mut self) -> Vec<u8> {
         (self.base, self.fresh_from) = (self.end(), 0);

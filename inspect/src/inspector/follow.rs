@@ -3,11 +3,11 @@
 
 use crate::inspector::budget::allow_parsers_waited;
 use crate::inspector::collector::Collector;
-use crate::inspector::flow::{Flow, index};
-use crate::inspector::{Decision, ExceptionPolicy, Inspector, Look};
+use crate::inspector::flow::{Flow, Window, index};
+use crate::inspector::{Decision, ExceptionPolicy, Inspector, Look, Mode};
 use crate::protocol::Status;
 use crate::signature::{Transports, Work};
-use crate::stream::{Progress, Stream};
+use crate::stream::{Progress, Stream, StreamMemory};
 use crate::verdict::Refused;
 use crate::wire::{TcpFlags, TcpView};
 
@@ -93,6 +93,13 @@ impl Inspector {
             is_bounded,
             hosts,
         };
+        if look.profile.settings().mode == Mode::Detect {
+            let reader = reads_streams.then_some(&mut *window);
+            pass_over(stream, first_seq, &mut self.streams, reader, |missing, bytes| match missing {
+                0 => _ = conversation.stream(direction, bytes, settings, &mut sink),
+                length => _ = conversation.gap(direction, length, settings, &mut sink),
+            });
+        }
         let mut own_left = look.facts.payload.len();
         let consume = |_, bytes: &[u8]| {
             let more = bytes.len() - bytes.len().min(own_left);
@@ -149,6 +156,36 @@ impl Inspector {
             self.exception(policy, Refused::Memory, look)
         };
         if decision.stops() { Err(decision) } else { Ok(()) }
+    }
+}
+
+/// Passes over what a receiver has read and a capture lacks, and gives what waited behind it: for each hole its length and
+/// nothing, then no length and what lies there. Nobody forwards what was not seen, so nobody could have stopped it.
+fn pass_over(
+    stream: &mut Stream,
+    first_seq: u32,
+    memory: &mut StreamMemory,
+    mut window: Option<&mut Window>,
+    mut give: impl FnMut(u64, &[u8]),
+) {
+    loop {
+        let length = stream.hole(first_seq);
+        if length == 0 {
+            return;
+        }
+        give(length, &[]);
+        if let Some(window) = &mut window {
+            window.skip(length);
+        }
+        let passed = stream.skip(length, memory, |_, bytes| {
+            if let Some(window) = &mut window {
+                window.append(bytes);
+            }
+            give(0, bytes);
+        });
+        if passed.is_err() {
+            return;
+        }
     }
 }
 

@@ -80,6 +80,8 @@ pub struct Stream {
     /// What waits behind gaps, by position; neither overlapping nor touching `next`.
     queue: BTreeMap<u64, Vec<u8>>,
     queued_len: usize,
+    /// Position before which the receiver says it has read all, where that is beyond `next`.
+    acked_ahead: u64,
 }
 
 impl Stream {
@@ -94,6 +96,7 @@ impl Stream {
             unacked: VecDeque::new(),
             queue: BTreeMap::new(),
             queued_len: 0,
+            acked_ahead: 0,
         }
     }
 
@@ -159,6 +162,7 @@ impl Stream {
 
     /// Forgets what the receiver has acknowledged: `ack` is the highest acknowledgement seen in the other direction.
     pub fn acknowledge(&mut self, ack: u32, memory: &mut StreamMemory) {
+        self.acked_ahead = self.acked_ahead.max(u64::try_from(self.position(ack)).unwrap_or(0));
         // What was never delivered cannot be forgotten, whatever the receiver says; nor is a FIN a byte.
         let unacked = self.next.saturating_sub(u64::try_from(self.position(ack)).unwrap_or(0)) as usize;
         let acked = self.unacked.len().saturating_sub(unacked);
@@ -172,6 +176,33 @@ impl Stream {
         } else {
             self.unacked.drain(..acked);
         }
+    }
+
+    /// How many bytes are missing at the end of what was delivered that the receiver says it has: such as a capture lacks. A
+    /// segment that is at hand and starts at `seq` ends the hole.
+    pub fn hole(&self, seq: u32) -> u64 {
+        let at_hand = u64::try_from(self.position(seq)).unwrap_or(0).max(self.next);
+        let queued = self.queue.first_key_value().map_or(u64::MAX, |(start, _)| *start);
+        let until = self.acked_ahead.min(self.end.unwrap_or(u64::MAX)).min(at_hand).min(queued);
+        until.saturating_sub(self.next)
+    }
+
+    /// Passes over a hole and gives what waited behind it to `consume`. Only for who watches a capture: whoever forwards what
+    /// was not seen has missed it.
+    ///
+    /// # Errors
+    /// There is no memory for what waited; the hole is passed over all the same.
+    pub fn skip(
+        &mut self,
+        length: u64,
+        memory: &mut StreamMemory,
+        mut consume: impl FnMut(StreamOffset, &[u8]),
+    ) -> Result<Progress, StreamRefused> {
+        memory.give_back(self.domain, StreamBytes { unacked: self.unacked.len(), queued: 0 });
+        self.unacked.clear();
+        self.next += length;
+        self.next_seq = self.next_seq.wrapping_add(length as u32);
+        self.deliver(&[], memory, &mut consume)
     }
 
     /// Gives back all memory: the connection is over, or no longer inspected.

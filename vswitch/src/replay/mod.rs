@@ -5,16 +5,28 @@
 //!
 //! # Where it answers otherwise than Suricata 8
 //!
-//! Each is a choice, and none lets pass what Suricata stops:
+//! Each is a choice, and in `ips` mode none but the first lets pass what Suricata stops:
 //!
+//! * A connection whose beginning is not in the capture is looked at packet by packet, unless `--midstream` follows it. A switch
+//!   refuses it, as Suricata's default for inline use does.
+//! * Packets that no receiver takes, or that two could read in two ways, are refused before any signature sees them: wrong
+//!   checksums and lengths, a time to live of 0, routing headers, options that route. Suricata looks at them all the same.
+//! * Bytes are looked at when they come, in `ids` mode too, where Suricata waits until they are acknowledged: `pcap_cnt` and the
+//!   counts in an alert's `flow` are those of that packet. A pattern that a packet and the stream both show is one match.
+//! * The first bytes for a place in a stream are those that count, whatever system their receiver runs. What lies behind a
+//!   hole is looked at once its receiver acknowledges it; nobody reads it before.
+//! * A `pass` that concerns a flow takes it out of inspection: no record tells what it says from there on.
 //! * Bodies are looked at to their end; Suricata's sample configuration stops at 100 KiB.
 //! * An SMB write over what was written before is an anomaly and begins a new file, which is looked at; Suricata ignores its
 //!   bytes, though a server takes them.
 //! * An anomaly belongs to the side whose bytes show it. Suricata shows it to rules of both directions, so that a rule
-//!   without a direction matches twice.
+//!   without a direction matches twice, and one for the other direction once.
 //! * A RST that its receiver must obey (RFC 5961) ends the connection, and what follows is no part of it; Suricata takes some
-//!   for injected and reads on. `stream-event` rules are refused, as their events are Suricata's own.
+//!   for injected and reads on. Of several SYNs the last is the connection's, and data in a SYN is taken only whole.
+//! * `stream-event` and `decode-event` rules are refused, as their events are Suricata's own; what is refused is counted by
+//!   cause at the end, and is a `drop` record of the switch's.
 //! * A further change of protocol while one is under way (an HTTP upgrade within SMTP's STARTTLS) is no anomaly.
+//! * What a sender wrote that acts upon a terminal is written out (`\x1b`) in records, not only escaped as JSON wants it.
 
 mod capture;
 mod ending;

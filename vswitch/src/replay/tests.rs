@@ -125,6 +125,25 @@ fn a_client_is_followed_though_its_servers_packets_are_missing() {
 }
 
 #[test]
+fn what_is_missing_in_a_capture_is_passed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let said =
+        b"POST /up HTTP/1.1\r\nHost: h\r\nContent-Length: 20\r\n\r\nlost bytes of a bodyGET /evil HTTP/1.1\r\n\r\n";
+    // Segments of ten bytes, each acknowledged; the second half of the body is not there.
+    let mut frames = connection(said, 10);
+    let all = run(dir.path(), &pcap(&frames), RULE, &[]).unwrap().0;
+    frames.remove(3 + 2 * 6);
+    assert_eq!((all.len(), run(dir.path(), &pcap(&frames), RULE, &[]).unwrap().0), (1, all));
+    // What stands on both sides of it does not touch.
+    let rule = |word: &str| format!("alert tcp any any -> any any (content:\"{word}\"; sid:5;)\n");
+    assert_eq!(run(dir.path(), &pcap(&frames), &rule("lost bytes"), &[]).unwrap().0.len(), 1);
+    assert_eq!(run(dir.path(), &pcap(&frames), &rule("bytesGET"), &[]).unwrap().0.len(), 0);
+    // A switch drops what acknowledges bytes that it has not let pass.
+    let (events, _) = run(dir.path(), &pcap(&frames), RULE, &["--mode", "ips"]).unwrap();
+    assert_eq!(events.first().map(String::as_str), Some("\"drop\" \"stream\""));
+}
+
+#[test]
 fn wrong_checksums_are_left_out_unless_told_otherwise() {
     let dir = tempfile::tempdir().unwrap();
     let mut frames = connection(REQUEST, 1000);
