@@ -6,7 +6,7 @@ use crate::inspector::transactions::{Body, TransactionSide};
 use crate::inspector::{Direction, Look};
 use crate::limits::{CANDIDATES_MAX, SHORTS_LOOKED_AT_MAX};
 use crate::protocol::Buffer;
-use crate::signature::{Glance, PacketGroup, Prefilter, Selection, Transports, Work, weight};
+use crate::signature::{Glance, Named, PacketGroup, Prefilter, Selection, Transports, Work, weight};
 
 /// A signature to look at, and the transaction side that is the reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,18 +63,33 @@ impl Candidates {
         (self.fresh_count, self.fresh_side) = (0, None);
         self.others.clear();
         self.is_overrun = false;
-        self.glance.turn(look.rules, look.flow_facts(flow), flow.map_or(0, Flow::protocols));
+        self.glance.turn(look.rules, &look.facts, look.flow_facts(flow), flow.map_or(0, Flow::protocols));
     }
 
-    fn push(&mut self, look: &Look<'_>, candidate: Candidate) {
+    /// Takes a signature whose reason is old.
+    fn push_stale(&mut self, look: &Look<'_>, signature: u32, side: u16) {
         self.uncounted_work += weight::GLANCE;
-        let set = self.set_for(&candidate);
-        if set.is_some_and(|set| self.fresh[set].contains(candidate.signature))
-            || !self.glance.admits(look.rules, candidate.signature, &look.facts)
-        {
+        if self.glance.admits(look.rules, signature, &look.facts) {
+            self.push_admitted(look, Candidate { signature, side, is_stale: true }, None);
+        }
+    }
+
+    /// Takes signatures that a pattern has named. `sides` are the reasons of those without the mark [`Selection::OF_BODY`], and
+    /// of those with it.
+    fn push_named(&mut self, look: &Look<'_>, named: Named<'_>, sides: [u16; 2]) {
+        self.uncounted_work += weight::GLANCE;
+        if !self.glance.admits_at(look.rules, named.gate, &look.facts) {
             return;
         }
-        self.push_admitted(look, candidate, set);
+        self.uncounted_work += 2 * named.signatures.len() as u64;
+        for &marked in named.signatures {
+            let side = sides[usize::from(marked & Selection::OF_BODY != 0)];
+            let candidate = Candidate { signature: marked & !Selection::OF_BODY, side, is_stale: false };
+            let set = self.set_for(&candidate);
+            if !set.is_some_and(|set| self.fresh[set].contains(candidate.signature)) {
+                self.push_admitted(look, candidate, set);
+            }
+        }
     }
 
     /// Takes a candidate whose gate the packet passes. `set` is the index of the set that it belongs into.
@@ -163,7 +178,7 @@ impl Candidates {
             fresh_stream = true;
             work.done += window.waiting_count() as u64;
             for signature in window.waiting() {
-                self.push(look, Candidate { signature, side, is_stale: true });
+                self.push_stale(look, signature, side);
             }
             if scans_shorts {
                 let text = window.searched(group.shorts.prefilter.overlap());
@@ -172,7 +187,7 @@ impl Candidates {
             let is_response = direction == Direction::ToClient && facts.transport == Transports::TCP;
             let is_scanned = is_response && self.of_response(look, window, &mut transactions.sides, work);
             let (text, old) = window.scanned(group.payload.overlap());
-            let push = |signature, _| self.push(look, Candidate { signature, side, is_stale: false });
+            let push = |named: Named<'_>, _| self.push_named(look, named, [side; 2]);
             // Near the start of the packet, or of the stream.
             let reach = group.payload.near_reach();
             let near_from = if window.end() - window.fresh_count() as u64 <= reach as u64 { 0 } else { old };
@@ -187,12 +202,12 @@ impl Candidates {
             if scans_shorts {
                 self.of_shorts(look, group, payload, work);
             }
-            let push = |signature, _| self.push(look, Candidate { signature, side, is_stale: false });
+            let push = |named: Named<'_>, _| self.push_named(look, named, [side; 2]);
             group.payload.scan(payload, 0, 0..group.payload.near_reach(), work, push);
         }
         if is_first {
             for &signature in &group.addresses_only {
-                self.push(look, Candidate { signature, side, is_stale: true });
+                self.push_stale(look, signature, side);
             }
         }
         let has_bytes = fresh_stream || !payload.is_empty();
@@ -241,9 +256,7 @@ impl Candidates {
 
     /// Candidates by short patterns in a text.
     fn of_shorts(&mut self, look: &Look<'_>, group: &PacketGroup, text: &[u8], work: &mut Work) {
-        let push = |signature, _| {
-            self.push(look, Candidate { signature, side: Candidate::NO_SIDE, is_stale: false });
-        };
+        let push = |named: Named<'_>, _| self.push_named(look, named, [Candidate::NO_SIDE; 2]);
         group.shorts.prefilter.scan(text, 0, 0..0, work, push);
     }
 
@@ -268,10 +281,7 @@ impl Candidates {
         for body in open.bodies.iter_mut().filter(|body| body.is_fresh && of_both(body)) {
             body.is_scanned = is_it(body);
         }
-        all.scan(text, old, 0..0, work, |signature, _| {
-            let side = if signature & Selection::OF_BODY == 0 { Candidate::NO_SIDE } else { place };
-            self.push(look, Candidate { signature: signature & !Selection::OF_BODY, side, is_stale: false });
-        });
+        all.scan(text, old, 0..0, work, |named, _| self.push_named(look, named, [Candidate::NO_SIDE, place]));
         true
     }
 
@@ -282,10 +292,10 @@ impl Candidates {
                 continue;
             }
             for waiting in &open.waiting {
-                self.push(look, Candidate { signature: waiting.signature, side: place, is_stale: true });
+                self.push_stale(look, waiting.signature, place);
             }
             for &signature in &*look.rules.selection.without_buffer {
-                self.push(look, Candidate { signature, side: place, is_stale: true });
+                self.push_stale(look, signature, place);
             }
             self.of_wholes(look, open, place, work);
             self.of_bodies(look, &mut open.bodies, place, work);
@@ -301,7 +311,7 @@ impl Candidates {
         for &(buffer, start, end) in &open.wholes[open.looked_at..] {
             let Some(group) = look.rules.selection.buffer_group(buffer) else { continue };
             for &signature in &group.always {
-                self.push(look, Candidate { signature, side: place, is_stale: true });
+                self.push_stale(look, signature, place);
             }
             let text = open.bytes(start, end);
             let mut dotted = std::mem::take(&mut self.dotted);
@@ -313,7 +323,7 @@ impl Candidates {
             } else {
                 text
             };
-            let push = |signature, _| self.push(look, Candidate { signature, side: place, is_stale: false });
+            let push = |named: Named<'_>, _| self.push_named(look, named, [place; 2]);
             group.prefilter.scan(text, 0, 0..group.prefilter.near_reach(), work, push);
             self.dotted = dotted;
         }
@@ -329,7 +339,7 @@ impl Candidates {
         for body in bodies.iter_mut().filter(|body| body.is_fresh) {
             let Some(group) = look.rules.selection.buffer_group(body.buffer) else { continue };
             for &signature in &group.always {
-                self.push(look, Candidate { signature, side: place, is_stale: true });
+                self.push_stale(look, signature, place);
             }
             match body.buffer {
                 _ if std::mem::take(&mut body.is_scanned) => {}
@@ -351,7 +361,7 @@ impl Candidates {
         }
         let from = body.looked_at.saturating_sub(prefilter.overlap());
         let old = body.looked_at - from;
-        let push = |signature, _| self.push(look, Candidate { signature, side: place, is_stale: false });
+        let push = |named: Named<'_>, _| self.push_named(look, named, [place; 2]);
         let reach = if body.base == 0 { prefilter.near_reach().saturating_sub(from) } else { 0 };
         prefilter.scan(&body.bytes[from..], old, 0..reach, work, push);
     }

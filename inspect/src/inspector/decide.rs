@@ -55,10 +55,10 @@ impl Inspector {
                     runs: has_runs.then_some(&self.runs),
                     transformed: &mut self.transformed,
                 };
-                if judge.waits_in_vain(candidate, flow.as_deref()) {
-                    continue;
+                match judge.foresee(candidate, flow.as_deref()) {
+                    Some(answer) => answer,
+                    None => judge.look(candidate, flow.as_deref()),
                 }
-                judge.look(candidate, flow.as_deref())
             };
             let side = match answer {
                 // One packet, one match per signature and transaction.

@@ -2,7 +2,7 @@
 
 use crate::inspector::Mode;
 use crate::inspector::candidates::Candidate;
-use crate::inspector::flow::{Flow, index};
+use crate::inspector::flow::{Flow, Window, index};
 use crate::inspector::memory::{AddressBits, FlowNotes, all_hold};
 use crate::inspector::transactions::TransactionSide;
 use crate::protocol::{Delivery, Status};
@@ -51,25 +51,10 @@ impl Judge<'_> {
         if *self.work > self.work_max {
             return Answer::Exhausted;
         }
-        match protocol_matches(signature, flow) {
-            Some(true) => {}
-            Some(false) => return Answer::No,
-            // What the flow speaks may turn out while its first bytes are still in the window.
-            None if candidate.side == Candidate::NO_SIDE && !signature.payload.is_empty() => {
-                return Answer::Later(None);
-            }
-            None => return Answer::No,
-        }
-        if !tests_match(signature, self.facts, &self.flow_facts) || !self.remembers(signature, flow) {
-            return Answer::No;
-        }
-        for (part, steps) in &*signature.header_parts {
-            let Some(bytes) = header_part(*part, self.facts) else { return Answer::No };
-            match self.run(steps, bytes, 0) {
-                Outcome::Match => {}
-                Outcome::NoMatch => return Answer::No,
-                Outcome::Exhausted => return Answer::Exhausted,
-            }
+        if !self.witness.is_plain
+            && let Some(answer) = self.before_bytes(candidate, signature, flow)
+        {
+            return answer;
         }
         if !signature.payload.is_empty() {
             match self.payload(candidate, signature, flow) {
@@ -88,6 +73,32 @@ impl Judge<'_> {
         }
     }
 
+    /// What is asked before bytes and transactions; `None` if it is there. Nothing of this need be fetched for a signature that
+    /// asks none of it.
+    fn before_bytes(&mut self, candidate: Candidate, signature: &Signature, flow: Option<&Flow>) -> Option<Answer> {
+        match protocol_matches(signature, flow) {
+            Some(true) => {}
+            Some(false) => return Some(Answer::No),
+            // What the flow speaks may turn out while its first bytes are still in the window.
+            None if candidate.side == Candidate::NO_SIDE && !signature.payload.is_empty() => {
+                return Some(Answer::Later(None));
+            }
+            None => return Some(Answer::No),
+        }
+        if !tests_match(signature, self.facts, &self.flow_facts) || !self.remembers(signature, flow) {
+            return Some(Answer::No);
+        }
+        for (part, steps) in &*signature.header_parts {
+            let Some(bytes) = header_part(*part, self.facts) else { return Some(Answer::No) };
+            match self.run(steps, bytes, 0) {
+                Outcome::Match => {}
+                Outcome::NoMatch => return Some(Answer::No),
+                Outcome::Exhausted => return Some(Answer::Exhausted),
+            }
+        }
+        None
+    }
+
     fn remembers(&self, signature: &Signature, flow: Option<&Flow>) -> bool {
         if signature.asks.is_empty() {
             return true;
@@ -101,12 +112,28 @@ impl Judge<'_> {
         Evaluation::new(self.work, self.work_max, self.caches).run_at(steps, data, base)
     }
 
-    /// Whether it is known already that a signature which waits has nothing new to find.
-    pub(crate) fn waits_in_vain(&mut self, candidate: Candidate, flow: Option<&Flow>) -> bool {
-        if !candidate.is_stale {
-            return false;
+    /// What is known of a signature before it is fetched: it waits, and has nothing new to find; or it is new, and what it asks
+    /// for first of all is not there.
+    pub(crate) fn foresee(&mut self, candidate: Candidate, flow: Option<&Flow>) -> Option<Answer> {
+        if !candidate.is_stale && !(self.witness.is_plain && self.witness.within == Within::Payload) {
+            return None;
         }
         *self.work += weight::GLANCE;
+        if candidate.is_stale {
+            return self.waits_in_vain(candidate, flow).then_some(Answer::No);
+        }
+        if !self.payload_lacks() {
+            return None;
+        }
+        let is_read = self.witness.reads_stream && self.stream_of(flow).is_some();
+        Some(match (*self.work > self.work_max, is_read) {
+            (true, _) => Answer::Exhausted,
+            (false, true) => Answer::Later(None),
+            (false, false) => Answer::No,
+        })
+    }
+
+    fn waits_in_vain(&self, candidate: Candidate, flow: Option<&Flow>) -> bool {
         match self.witness.within {
             Within::Unknown => false,
             Within::Payload => self.payload_lacks(),
@@ -119,21 +146,26 @@ impl Judge<'_> {
         }
     }
 
+    /// The window of the stream that the packet has brought something of.
+    fn stream_of<'f>(&self, flow: Option<&'f Flow>) -> Option<&'f Window> {
+        let own = index(self.flow_facts.direction);
+        let followed = flow.filter(|flow| self.facts.transport == Transports::TCP && flow.streams[own].is_some());
+        followed.map(|flow| &flow.windows[own]).filter(|window| window.is_fresh())
+    }
+
     fn payload_lacks(&self) -> bool {
         self.witness.within == Within::Payload && self.runs.is_some_and(|runs| !runs.may_hold(&self.witness))
     }
 
     /// The program over the payload, on the stream or on the packet, as the signature's scope says.
     fn payload(&mut self, candidate: Candidate, signature: &Signature, flow: Option<&Flow>) -> Answer {
-        let direction = self.flow_facts.direction;
-        let followed = flow.filter(|flow| flow.streams[index(direction)].is_some());
+        let own = index(self.flow_facts.direction);
         let mut later = Answer::No;
         if signature.scope.stream
             && self.facts.transport == Transports::TCP
-            && let Some(flow) = followed
+            && flow.is_some_and(|flow| flow.streams[own].is_some())
         {
-            let window = &flow.windows[index(direction)];
-            if window.is_fresh() {
+            if let Some(window) = self.stream_of(flow) {
                 let (bytes, base) = window.unmatched(candidate.signature, candidate.is_stale);
                 let outcome = match self.payload_lacks() {
                     true => Outcome::NoMatch,

@@ -54,7 +54,7 @@ pub(crate) use gate::Glance;
 pub(crate) use header_match::{FlowCounts, FlowFacts, header_part, tests_match};
 pub(crate) use memory_test::{BitChange, BitTrack, IntChange, IntValue, MemoryEffect, MemoryTest, NameId};
 pub(crate) use pcre::RegexCaches;
-pub(crate) use prefilter::Prefilter;
+pub(crate) use prefilter::{Named, Prefilter};
 pub(crate) use program::{Op, Step};
 pub(crate) use rate::{RateKey, Rated, Rates, Track};
 pub(crate) use ruleset::Known;

@@ -146,13 +146,14 @@ fn response_builders(rules: &RuleSet, triggers: &[Trigger]) -> (Builder, Builder
     let (mut files, mut streams) = (Builder::default(), Builder::default());
     let to_client = GroupKey { transport: Transports::TCP, direction: Direction::ToClient };
     for (index, (signature, trigger)) in (0u32..).zip(rules.signatures.iter().zip(triggers)) {
+        let gate = rules.gates.number(index);
         match trigger {
             Trigger::Buffer(Buffer::HttpResponseBody | Buffer::FileData, pattern, _) => {
-                files.add(&pattern.bytes, pattern.reach, index);
-                streams.add(&pattern.bytes, pattern.reach, index | Selection::OF_BODY);
+                files.add(&pattern.bytes, pattern.reach, index, gate);
+                streams.add(&pattern.bytes, pattern.reach, index | Selection::OF_BODY, gate);
             }
             Trigger::Payload(pattern) if to_client.meets(signature) => {
-                streams.add(&pattern.bytes, pattern.reach, index);
+                streams.add(&pattern.bytes, pattern.reach, index, gate);
             }
             _ => {}
         }
@@ -180,7 +181,7 @@ impl Selection {
                 Trigger::Buffer(buffer, pattern, dotted) => {
                     // There may be a dot before the text, for this signature or for another.
                     let reach = pattern.reach.map(|reach| reach.saturating_add(1));
-                    builders[*buffer as usize].add(&pattern.bytes, reach, index);
+                    builders[*buffer as usize].add(&pattern.bytes, reach, index, rules.gates.number(index));
                     buffers[*buffer as usize].dotted |= dotted;
                 }
                 Trigger::AnyBuffer(buffer) => always[*buffer as usize].push(index),
@@ -246,10 +247,11 @@ impl PacketGroup {
             if !key.meets(signature) {
                 continue;
             }
+            let gate = rules.gates.number(index);
             match trigger {
-                Trigger::Payload(pattern) => payload.add(&pattern.bytes, pattern.reach, index),
+                Trigger::Payload(pattern) => payload.add(&pattern.bytes, pattern.reach, index, gate),
                 Trigger::Short(pattern) => {
-                    shorts.add(&pattern.bytes, None, index);
+                    shorts.add(&pattern.bytes, None, index, gate);
                     short_signatures.push(index);
                 }
                 Trigger::AnyPacket if signature.is_about_addresses => addresses_only.push(index),

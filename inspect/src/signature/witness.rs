@@ -47,14 +47,20 @@ pub(crate) struct Witness {
     pub(crate) within: Within,
     /// Their numbers; the last one is repeated when there are fewer.
     runs: [u16; RUNS],
+    /// Beside what its gate asks, the signature asks for nothing but bytes and transactions.
+    pub(crate) is_plain: bool,
+    /// It looks into the stream, in which they may be yet to come.
+    pub(crate) reads_stream: bool,
 }
 
 impl Witness {
-    pub(crate) const NONE: Self = Self { within: Within::Unknown, runs: [0; RUNS] };
+    pub(crate) const NONE: Self =
+        Self { within: Within::Unknown, runs: [0; RUNS], is_plain: false, reads_stream: false };
 
     /// What a signature cannot do without beside the pattern that it is found by, in lower case. The text in which that
     /// pattern stands is better than another.
     pub(crate) fn of(signature: &Signature, found_by: &[u8], found_in: Option<Buffer>) -> Self {
+        let nothing = Self { is_plain: is_plain(signature), reads_stream: signature.scope.stream, ..Self::NONE };
         let payload = (Within::Payload, None, &*signature.payload);
         let is_body = |buffer: Buffer| buffer.delivery() == Delivery::Streamed;
         let conditions = signature.app.iter().flat_map(|app| &app.buffers);
@@ -68,11 +74,17 @@ impl Witness {
             let last = *runs.last()?;
             let mut numbers = [number(last); RUNS];
             numbers.iter_mut().zip(runs).for_each(|(known, run)| *known = number(run));
-            Some((rank, Self { within, runs: numbers }))
+            Some((rank, Self { within, runs: numbers, ..nothing }))
         };
         let all = std::iter::once(payload).chain(bodies).filter_map(witness);
-        all.max_by_key(|(rank, _)| *rank).map_or(Self::NONE, |(_, witness)| witness)
+        all.max_by_key(|(rank, _)| *rank).map_or(nothing, |(_, witness)| witness)
     }
+}
+
+/// Whether all that is asked beside bytes and transactions is asked by the signature's gate.
+fn is_plain(signature: &Signature) -> bool {
+    let Signature { protocols, protocol_moments, asks, header_parts, .. } = signature;
+    *protocols == 0 && protocol_moments.is_empty() && asks.is_empty() && header_parts.is_empty()
 }
 
 /// Runs of bytes, the best first; of each part of a program that must be there, its own.
@@ -191,18 +203,21 @@ mod tests {
 
     #[test]
     fn what_a_signature_is_found_by_is_no_witness() {
-        assert_eq!(rules(r#"content:"needle";"#).witnesses[0], Witness::NONE);
-        assert_eq!(rules(r#"content:"needle"; content:!"haystack"; content:"abc";"#).witnesses[0], Witness::NONE);
-        assert_eq!(rules(r#"content:!"haystack"; pcre:"/abcdef|ghijkl/";"#).witnesses[0], Witness::NONE);
+        assert_eq!(rules(r#"content:"needle";"#).witnesses[0].within, Within::Unknown);
+        assert_eq!(
+            rules(r#"content:"needle"; content:!"haystack"; content:"abc";"#).witnesses[0].within,
+            Within::Unknown
+        );
+        assert_eq!(rules(r#"content:!"haystack"; pcre:"/abcdef|ghijkl/";"#).witnesses[0].within, Within::Unknown);
         let body = rules(r#"file.data; content:"needle"; content:"haystack"; content:"needles in a"; fast_pattern;"#);
         assert_eq!(body.witnesses[0].within, Within::Body(Buffer::FileData));
         let other = rules(r#"http.uri; content:"needles"; fast_pattern; file.data; content:"haystack";"#);
         assert_eq!(other.witnesses[0].within, Within::Body(Buffer::FileData));
         let changed = rules(r#"file.data; to_lowercase; content:"needle"; content:"haystack"; fast_pattern;"#);
-        assert_eq!(changed.witnesses[0], Witness::NONE);
+        assert_eq!(changed.witnesses[0].within, Within::Unknown);
         let absent =
             rules(r#"http.uri; content:"needles"; fast_pattern; file.data; absent:or_else; content:"haystack";"#);
-        assert_eq!(absent.witnesses[0], Witness::NONE);
+        assert_eq!(absent.witnesses[0].within, Within::Unknown);
     }
 
     proptest! {

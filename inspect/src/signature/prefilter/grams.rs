@@ -35,6 +35,9 @@ const LAST_BITS: u32 = 3;
 /// Looks in a row of which the answers are looked at together.
 const LOOKS: usize = 8;
 
+/// Hits that are handed on together at most.
+pub(super) const HITS: usize = 32;
+
 /// Bytes that so many looks see.
 const BLOCK: usize = 2 * LOOKS + 2;
 
@@ -44,23 +47,70 @@ pub(super) struct Grams {
     cells: Arc<[u8]>,
 }
 
-/// What a hit has seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Hit {
-    /// Place of the first of its looks.
-    pub(super) place: usize,
-    classes: u32,
-}
+/// A hit: the place of the first of its looks, and behind that a bit for each class.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Hit(u32);
 
 impl Hit {
-    /// Place of a run whose look is the first one.
-    pub(super) fn at_first(self) -> Option<usize> {
-        (self.classes & !u32::from(LOOK_BEFORE) != 0).then_some(self.place)
+    #[inline(always)]
+    fn new(place: usize, classes: u32) -> Self {
+        Self((place as u32) << CLASSES | classes)
     }
 
-    /// Place of a run whose look is the second one.
-    pub(super) fn at_second(self) -> Option<usize> {
-        (self.classes & u32::from(LOOK_BEFORE) != 0).then_some(self.place + 2)
+    /// Place of the first of its looks.
+    #[inline(always)]
+    pub(super) fn place(self) -> u32 {
+        self.0 >> CLASSES
+    }
+
+    /// Whether there may be a run whose look is the first one.
+    #[inline(always)]
+    pub(super) fn is_at_first(self) -> bool {
+        self.classes() & !u32::from(LOOK_BEFORE) != 0
+    }
+
+    /// Whether there may be one whose look is the second one, two bytes on.
+    #[inline(always)]
+    pub(super) fn is_at_second(self) -> bool {
+        self.classes() & u32::from(LOOK_BEFORE) != 0
+    }
+
+    #[inline(always)]
+    fn classes(self) -> u32 {
+        self.0 & ((1 << CLASSES) - 1)
+    }
+}
+
+/// Hits that are not handed on yet. They are many together, so that what each of them needs from memory is fetched while
+/// others wait for theirs.
+struct Hits {
+    hits: [Hit; HITS],
+    count: usize,
+}
+
+impl Hits {
+    /// Notes a hit if it is one. It is written in any case: which look hits, no processor foresees.
+    #[inline(always)]
+    fn note(&mut self, hit: Hit) {
+        if let Some(free) = self.hits.get_mut(self.count) {
+            *free = hit;
+            self.count += usize::from(hit.classes() != 0);
+        }
+    }
+
+    /// Forgets those behind the text: nothing hangs on less than three bytes of it.
+    fn cut(&mut self, text: &[u8]) {
+        let is_behind = |hit: &&Hit| hit.place() as usize + 3 > text.len();
+        self.count -= self.hits[..self.count].iter().rev().take_while(is_behind).count();
+    }
+
+    /// Hands on what is noted once the next looks might not find room.
+    #[inline(always)]
+    fn hand_on(&mut self, act: &mut impl FnMut(&[Hit])) {
+        if self.count + LOOKS > HITS {
+            act(&self.hits[..self.count]);
+            self.count = 0;
+        }
     }
 }
 
@@ -141,45 +191,43 @@ impl Grams {
         Self { cells: cells.into() }
     }
 
-    /// Looks at a text and calls `hit` with the places at which a run may lie and
-    /// with whether it may be one of a short pattern.
+    /// Looks at a text and calls `act` with the places at which a run may lie, many at a time.
     #[inline(always)]
-    pub(super) fn pass(&self, text: &[u8], hit: &mut impl FnMut(Hit)) {
+    pub(super) fn pass(&self, text: &[u8], act: &mut impl FnMut(&[Hit])) {
         // Chosen by the table's size.
         if let Ok(cells) = <&[u8; 1 << 9]>::try_from(&*self.cells) {
-            sized_pass::<9, { 1 << 9 }>(cells, text, hit);
+            sized_pass::<9, { 1 << 9 }>(cells, text, act);
         } else if let Ok(cells) = <&[u8; 1 << 12]>::try_from(&*self.cells) {
-            sized_pass::<12, { 1 << 12 }>(cells, text, hit);
+            sized_pass::<12, { 1 << 12 }>(cells, text, act);
         } else if let Ok(cells) = <&[u8; 1 << 16]>::try_from(&*self.cells) {
-            sized_pass::<16, { 1 << 16 }>(cells, text, hit);
+            sized_pass::<16, { 1 << 16 }>(cells, text, act);
         } else if let Ok(cells) = <&[u8; 1 << 17]>::try_from(&*self.cells) {
-            sized_pass::<17, { 1 << 17 }>(cells, text, hit);
+            sized_pass::<17, { 1 << 17 }>(cells, text, act);
         }
     }
 }
 
 #[inline(never)]
-fn sized_pass<const BITS: u32, const CELLS: usize>(cells: &[u8; CELLS], text: &[u8], hit: &mut impl FnMut(Hit)) {
+fn sized_pass<const BITS: u32, const CELLS: usize>(cells: &[u8; CELLS], text: &[u8], act: &mut impl FnMut(&[Hit])) {
+    let mut hits = Hits { hits: [Hit::default(); HITS], count: 0 };
     // What the look before the block has seen.
     let mut before = 0;
     let mut place = 0;
     while let Some(block) = text.get(place..place + BLOCK).and_then(|block| <&[u8; BLOCK]>::try_from(block).ok()) {
-        before = looks::<BITS, CELLS>(cells, block, before, place, hit);
+        before = looks::<BITS, CELLS>(cells, block, before, place, &mut hits);
+        hits.hand_on(act);
         place += 2 * LOOKS;
     }
     let rest = &text[place..];
     let mut block = [0; BLOCK];
     block[..rest.len()].copy_from_slice(rest);
-    // Nothing hangs on less than three bytes of the text.
-    let mut hit_within = |seen: Hit| {
-        if seen.place + 3 <= text.len() {
-            hit(seen);
-        }
-    };
-    let last = looks::<BITS, CELLS>(cells, &block, before, place, &mut hit_within);
-    let classes = classes_of(last, u32::from(UNASKED));
-    if classes != 0 {
-        hit_within(Hit { place: place + 2 * LOOKS - 2, classes });
+    let last = looks::<BITS, CELLS>(cells, &block, before, place, &mut hits);
+    hits.cut(text);
+    hits.hand_on(act);
+    hits.note(Hit::new(place + 2 * LOOKS - 2, classes_of(last, u32::from(UNASKED))));
+    hits.cut(text);
+    if hits.count > 0 {
+        act(&hits.hits[..hits.count]);
     }
 }
 
@@ -196,7 +244,7 @@ fn looks<const BITS: u32, const CELLS: usize>(
     block: &[u8; BLOCK],
     before: u32,
     place: usize,
-    hit: &mut impl FnMut(Hit),
+    hits: &mut Hits,
 ) -> u32 {
     let look = |index: usize| {
         let at = 2 * index;
@@ -210,9 +258,7 @@ fn looks<const BITS: u32, const CELLS: usize>(
     let classes = |index: usize| classes_of(seen[index], seen[index + 1]);
     if (0..LOOKS).fold(0, |any, index| any | classes(index)) != 0 {
         for index in 0..LOOKS {
-            if classes(index) != 0 {
-                hit(Hit { place: (place + 2 * index).wrapping_sub(2), classes: classes(index) });
-            }
+            hits.note(Hit::new((place + 2 * index).wrapping_sub(2), classes(index)));
         }
     }
     seen[LOOKS]

@@ -19,6 +19,7 @@
 mod frequency;
 mod grams;
 mod pairs;
+mod search;
 mod table;
 
 use std::collections::HashMap;
@@ -29,6 +30,7 @@ use frequency::gram;
 pub(crate) use frequency::{FOLD, commonness};
 use grams::Grams;
 use pairs::Pairs;
+use search::{Places, Search};
 use table::{Entry, Table};
 
 use super::work::Work;
@@ -41,7 +43,7 @@ pub(crate) struct Prefilter {
     grams: Option<Grams>,
     /// By runs of four bytes.
     runs: Table<4>,
-    /// By the last three bytes of patterns of four.
+    /// By the three bytes behind the first one of patterns of four or five.
     rests: Table<3>,
     pairs: Option<(Pairs, Table<2>)>,
     /// Pairs of patterns that end within the first `near_reach` bytes or do not count.
@@ -50,7 +52,8 @@ pub(crate) struct Prefilter {
     patterns: Arc<[Pattern]>,
     /// The patterns' bytes in lower case.
     bytes: Arc<[u8]>,
-    /// Signatures of the patterns.
+    /// Signatures of the patterns, those with the same gate together.
+    groups: Arc<[Group]>,
     signatures: Arc<[u32]>,
     /// Bytes of the longest pattern.
     length_max: usize,
@@ -62,8 +65,24 @@ struct Pattern {
     length: u16,
     /// It counts near the text's start only.
     is_near: bool,
-    signatures_start: u32,
-    signatures_end: u32,
+    groups_start: u32,
+    groups_end: u32,
+}
+
+/// Signatures of a pattern that have their gate in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Group {
+    gate: u32,
+    start: u32,
+    end: u32,
+}
+
+/// Signatures that a pattern stands for, and the gate that they have in common: if a packet does not pass that, none of
+/// them need be asked for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named<'p> {
+    pub(crate) gate: u32,
+    pub(crate) signatures: &'p [u32],
 }
 
 /// A pattern, and whether it counts near the text's start only.
@@ -72,24 +91,46 @@ type Place = (Vec<u8>, bool);
 /// What a prefilter is built from.
 #[derive(Debug, Default)]
 pub(crate) struct Builder {
-    patterns: HashMap<Place, Vec<u32>>,
+    /// By pattern, its signatures with the numbers of their gates before them.
+    patterns: HashMap<Place, Vec<(u32, u32)>>,
     near_reach: usize,
+}
+
+/// The signatures of patterns in their order.
+#[derive(Debug, Default)]
+struct Lists {
+    groups: Vec<Group>,
+    signatures: Vec<u32>,
+    /// By pattern, where its groups end.
+    ends: Vec<u32>,
+}
+
+impl Lists {
+    fn of(patterns: &[(Place, Vec<(u32, u32)>)]) -> Self {
+        let mut lists = Self::default();
+        for (_, signatures) in patterns {
+            for alike in signatures.chunk_by(|(one, _), (other, _)| one == other) {
+                let start = index_of(&lists.signatures);
+                lists.signatures.extend(alike.iter().map(|(_, signature)| signature));
+                lists.groups.push(Group { gate: alike[0].0, start, end: index_of(&lists.signatures) });
+            }
+            lists.ends.push(index_of(&lists.groups));
+        }
+        lists
+    }
 }
 
 impl Builder {
     /// The shortest pattern that a prefilter takes.
     pub(crate) const LENGTH_MIN: usize = 2;
 
-    /// Adds a signature under a pattern of at least [`Builder::LENGTH_MIN`] bytes, in any case. `reach` is the place
-    /// behind which the pattern cannot end, where that is known.
-    pub(crate) fn add(&mut self, pattern: &[u8], reach: Option<usize>, signature: u32) {
+    /// Adds a signature with this gate under a pattern of at least [`Builder::LENGTH_MIN`] bytes, in any case. `reach` is the
+    /// place behind which the pattern cannot end, where that is known.
+    pub(crate) fn add(&mut self, pattern: &[u8], reach: Option<usize>, signature: u32, gate: u32) {
         let near = reach.filter(|&reach| pattern.len() < 4 && reach <= PREFILTER_NEAR_BYTES_MAX);
         self.near_reach = self.near_reach.max(near.unwrap_or(0));
         let key = (cut(pattern).to_ascii_lowercase(), near.is_some());
-        let signatures = self.patterns.entry(key).or_default();
-        if signatures.last() != Some(&signature) {
-            signatures.push(signature);
-        }
+        self.patterns.entry(key).or_default().push((gate, signature));
     }
 
     /// Builds it, with the tables of one that was built before where the patterns are the same: then only the numbers of
@@ -98,30 +139,31 @@ impl Builder {
         let mut sorted: Vec<_> = self.patterns.into_iter().collect();
         // Short patterns have the least choice of runs, so they choose first.
         sorted.sort_unstable_by(|(one, _), (other, _)| (one.0.len(), one).cmp(&(other.0.len(), other)));
-        if let Some(before) = before.filter(|before| before.has_patterns(&sorted)) {
-            let signatures: Vec<u32> = sorted.into_iter().flat_map(|(_, signatures)| signatures).collect();
-            let same = *before.signatures == *signatures;
-            let signatures = if same { Arc::clone(&before.signatures) } else { signatures.into() };
-            return Prefilter { signatures, near_reach: self.near_reach, ..before.clone() };
+        for (_, signatures) in &mut sorted {
+            signatures.sort_unstable();
+            signatures.dedup();
+        }
+        let Lists { groups, signatures, ends } = Lists::of(&sorted);
+        if let Some(before) = before.filter(|before| before.has_patterns(&sorted, &ends)) {
+            let (groups, signatures) = (same_or(&before.groups, groups), same_or(&before.signatures, signatures));
+            return Prefilter { groups, signatures, near_reach: self.near_reach, ..before.clone() };
         }
         let mut filter = Prefilter { near_reach: self.near_reach, ..Prefilter::default() };
-        let (mut patterns, mut all_bytes, mut numbers) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut patterns, mut all_bytes, mut groups_end) = (Vec::new(), Vec::new(), 0);
         let (mut runs, mut rests, mut pairs, mut near_pairs) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let mut places = Vec::new();
         let mut loads = HashMap::new();
-        for (index, ((bytes, is_near), signatures)) in (0u32..).zip(&sorted) {
-            let signatures_start = index_of(&numbers);
-            numbers.extend(signatures);
-            let signatures_end = index_of(&numbers);
+        for (index, (((bytes, is_near), _), end)) in (0u32..).zip(sorted.iter().zip(ends)) {
+            let groups_start = std::mem::replace(&mut groups_end, end);
             let (start, length) = (index_of(&all_bytes), u16::try_from(bytes.len()).unwrap_or(0));
-            patterns.push(Pattern { start, length, is_near: *is_near, signatures_start, signatures_end });
+            patterns.push(Pattern { start, length, is_near: *is_near, groups_start, groups_end });
             filter.length_max = filter.length_max.max(bytes.len());
-            let entry = |offset: usize| Entry::new(bytes, offset, index);
+            let entry = |offset: usize| Entry::new(bytes, offset, index, groups_start..groups_end);
             match place_of_runs(bytes, &mut loads) {
                 Some(offset) => {
                     places.push((bytes.as_slice(), offset));
                     runs.push(entry(offset));
-                    let second = if bytes.len() > 4 { &mut runs } else { &mut rests };
+                    let second = if bytes.len() > 5 { &mut runs } else { &mut rests };
                     second.push(entry(offset + 1));
                 }
                 None if *is_near => near_pairs.push((pair(bytes), entry(0))),
@@ -132,9 +174,15 @@ impl Builder {
         filter.grams = (!places.is_empty()).then(|| Grams::of(places.iter().copied()));
         (filter.runs, filter.rests) = (Table::of(runs), Table::of(rests));
         (filter.pairs, filter.near_pairs) = (pairs_of(pairs), pairs_of(near_pairs));
-        (filter.patterns, filter.bytes, filter.signatures) = (patterns.into(), all_bytes.into(), numbers.into());
+        (filter.patterns, filter.bytes) = (patterns.into(), all_bytes.into());
+        (filter.groups, filter.signatures) = (groups.into(), signatures.into());
         filter
     }
+}
+
+/// The list of before, if it is the same.
+fn same_or<T: PartialEq>(before: &Arc<[T]>, list: Vec<T>) -> Arc<[T]> {
+    if **before == *list { Arc::clone(before) } else { list.into() }
 }
 
 fn pairs_of(entries: Vec<([u8; 2], Entry)>) -> Option<(Pairs, Table<2>)> {
@@ -207,13 +255,13 @@ fn rarest(bytes: &[u8]) -> Option<usize> {
 }
 
 impl Prefilter {
-    /// Whether its patterns are these, each for as many signatures.
-    fn has_patterns(&self, sorted: &[(Place, Vec<u32>)]) -> bool {
+    /// Whether its patterns are these, each for as many groups of signatures: `ends` says where those end.
+    fn has_patterns(&self, sorted: &[(Place, Vec<(u32, u32)>)], ends: &[u32]) -> bool {
         self.patterns.len() == sorted.len()
-            && self.patterns.iter().zip(sorted).all(|(pattern, ((bytes, is_near), signatures))| {
+            && self.patterns.iter().zip(sorted.iter().zip(ends)).all(|(pattern, (((bytes, is_near), _), end))| {
                 let (start, length) = (pattern.start as usize, usize::from(pattern.length));
-                let count = (pattern.signatures_end - pattern.signatures_start) as usize;
-                (pattern.is_near, count) == (*is_near, signatures.len()) && self.bytes[start..start + length] == **bytes
+                (pattern.is_near, pattern.groups_end) == (*is_near, *end)
+                    && self.bytes[start..start + length] == **bytes
             })
     }
 
@@ -227,7 +275,8 @@ impl Prefilter {
     pub(crate) fn patterns(&self) -> impl Iterator<Item = (Vec<u8>, usize)> {
         self.patterns.iter().map(|pattern| {
             let bytes = &self.bytes[pattern.start as usize..pattern.start as usize + usize::from(pattern.length)];
-            (bytes.to_vec(), (pattern.signatures_end - pattern.signatures_start) as usize)
+            let groups = &self.groups[pattern.groups_start as usize..pattern.groups_end as usize];
+            (bytes.to_vec(), groups.iter().map(|group| (group.end - group.start) as usize).sum())
         })
     }
 
@@ -241,7 +290,7 @@ impl Prefilter {
         self.near_reach
     }
 
-    /// Calls `found` with each signature of which a pattern occurs in `text` and ends behind its first `old` bytes, and
+    /// Calls `found` with the signatures of each pattern that occurs in `text` and ends behind its first `old` bytes, and
     /// with the place behind it; perhaps several times. `near` is the part of the text that counts as its buffer's
     /// start. Adds what comparing costs to `work`, and compares no more when that is spent; the pass itself, which costs
     /// the same for every text, is not counted.
@@ -251,22 +300,14 @@ impl Prefilter {
         old: usize,
         near: Range<usize>,
         work: &mut Work,
-        found: impl FnMut(u32, usize),
+        found: impl FnMut(Named<'_>, usize),
     ) {
         let mut search = Search::new(text, old, work, found);
         if let Some(grams) = &self.grams {
-            grams.pass(text, &mut |hit| {
-                if let Some(place) = hit.at_first() {
-                    self.compare(&self.runs, place, &mut search);
-                }
-                if let Some(place) = hit.at_second() {
-                    self.compare(&self.runs, place, &mut search);
-                    self.compare(&self.rests, place, &mut search);
-                }
-            });
+            grams.pass(text, &mut |hits| self.compare_at(hits, &mut search));
         }
         if let Some((pairs, table)) = &self.pairs {
-            pairs.pass(text, 0, &mut |place| self.compare(table, place, &mut search));
+            self.pass_pairs(pairs, table, 0, &mut search);
         }
         self.pass_near(near, &mut search);
     }
@@ -278,107 +319,35 @@ impl Prefilter {
         old: usize,
         near: Range<usize>,
         work: &mut Work,
-        found: impl FnMut(u32, usize),
+        found: impl FnMut(Named<'_>, usize),
     ) {
         self.pass_near(near, &mut Search::new(text, old, work, found));
     }
 
-    fn pass_near<F: FnMut(u32, usize)>(&self, near: Range<usize>, search: &mut Search<'_, F>) {
+    fn pass_near<F: FnMut(Named<'_>, usize)>(&self, near: Range<usize>, search: &mut Search<'_, F>) {
         if let Some((pairs, table)) = &self.near_pairs {
             let near = near.start.min(search.text.len())..near.end.min(search.text.len());
             search.turn(&search.text[..near.end]);
-            pairs.pass(search.text, near.start, &mut |place| self.compare(table, place, search));
+            self.pass_pairs(pairs, table, near.start, search);
         }
     }
 
-    /// Compares the patterns that may hang on a run with the text around its place.
-    #[inline(never)]
-    fn compare<const KEY: usize, F: FnMut(u32, usize)>(
+    fn pass_pairs<F: FnMut(Named<'_>, usize)>(
         &self,
-        table: &Table<KEY>,
-        place: usize,
+        pairs: &Pairs,
+        table: &Table<2>,
+        from: usize,
         search: &mut Search<'_, F>,
     ) {
-        if search.settled[KEY - 2].contains(&place) || search.work.is_spent() {
-            return;
-        }
-        let eight = table::eight(search.text, place);
-        let (entries, before) = (table.entries(eight), table::before(search.text, place));
-        if eight == eight.rotate_left(8) {
-            search.settle::<KEY>(place);
-        }
-        search.work.done += 2 + entries.len() as u64 / 2;
-        for entry in entries.iter().filter(|entry| entry.agrees(eight, before)) {
-            if search.seen[entry.pattern as usize % SEEN] == entry.pattern {
-                continue;
+        let mut places = Places::new();
+        pairs.pass(search.text, from, &mut |place| {
+            places.note(place as u32, true);
+            if places.are_full() {
+                self.compare(table, &places, search);
+                places = Places::new();
             }
-            search.work.done += 6;
-            let pattern = self.patterns[entry.pattern as usize];
-            let length = usize::from(pattern.length);
-            let Some(start) = place.checked_sub(usize::from(entry.offset)) else { continue };
-            let Some(candidate) = search.text.get(start..start + length) else { continue };
-            let bytes = &self.bytes[pattern.start as usize..pattern.start as usize + length];
-            let seen = &mut search.seen[entry.pattern as usize % SEEN];
-            if start + length <= search.old || !candidate.eq_ignore_ascii_case(bytes) {
-                continue;
-            }
-            *seen = entry.pattern;
-            let signatures = &self.signatures[pattern.signatures_start as usize..pattern.signatures_end as usize];
-            search.work.done += 2 * signatures.len() as u64;
-            signatures.iter().for_each(|&signature| (search.found)(signature, start + length));
-        }
-    }
-}
-
-/// Patterns that a search remembers to have found.
-const SEEN: usize = 16;
-
-/// Bytes around a place, on either side, that a comparison can look at: patterns that hang on less than four bytes have no
-/// more than four.
-const fn reach(key: usize) -> usize {
-    8 + if key == 4 { PREFILTER_PATTERN_BYTES_MAX } else { 4 }
-}
-
-/// A search under way.
-struct Search<'s, F> {
-    text: &'s [u8],
-    /// Patterns that end within so many bytes were found before.
-    old: usize,
-    work: &'s mut Work,
-    /// Patterns that were found, by their lowest bits: a text that repeats one costs its signatures once.
-    seen: [u32; SEEN],
-    /// Where the text is one byte again and again, the last such part that was met.
-    uniform: Range<usize>,
-    /// By the length of the table's keys, less 2: places in it that look just like one that was compared there.
-    settled: [Range<usize>; 3],
-    found: F,
-}
-
-impl<'s, F> Search<'s, F> {
-    fn new(text: &'s [u8], old: usize, work: &'s mut Work, found: F) -> Self {
-        Self { text, old, work, seen: [u32::MAX; SEEN], uniform: 0..0, settled: [0..0, 0..0, 0..0], found }
-    }
-
-    /// Turns to another text.
-    fn turn(&mut self, text: &'s [u8]) {
-        (self.text, self.uniform, self.settled) = (text, 0..0, [0..0, 0..0, 0..0]);
-    }
-
-    /// The text is one byte again and again from a place on, as in padding or an empty disk. Where that goes on for longer than
-    /// comparisons reach, they all come to the same: one of them will do, this one if it is the first of them.
-    fn settle<const KEY: usize>(&mut self, place: usize) {
-        if place >= self.uniform.end {
-            let byte = self.text[place];
-            let (before, behind) = self.text.split_at(place);
-            let back = before.iter().rev().take(reach(4)).take_while(|&&other| other == byte).count();
-            let ahead = behind.iter().position(|&other| other != byte).unwrap_or(behind.len());
-            self.work.done += ahead as u64 / 4;
-            self.uniform = place - back..place + ahead;
-        }
-        let reach = reach(KEY);
-        if place >= self.uniform.start + reach && place + reach <= self.uniform.end && place >= self.old {
-            self.settled[KEY - 2] = place + 1..self.uniform.end - reach + 1;
-        }
+        });
+        self.compare(table, &places, search);
     }
 }
 
@@ -388,15 +357,26 @@ mod tests {
     use proptest::prelude::*;
     use std::collections::BTreeSet;
 
+    /// Calls `found` for each signature by itself.
+    fn each(mut found: impl FnMut(u32, usize)) -> impl FnMut(Named<'_>, usize) {
+        move |named, end| named.signatures.iter().for_each(|&signature| found(signature, end))
+    }
+
     fn scan(patterns: &[Vec<u8>], text: &[u8]) -> BTreeSet<u32> {
         let mut builder = Builder::default();
         for (index, pattern) in (0..).zip(patterns) {
-            builder.add(pattern, None, index);
+            builder.add(pattern, None, index, index % 3);
         }
         let mut hits = BTreeSet::new();
-        builder.build(None).scan(text, 0, 0..0, &mut Work::of(u64::MAX), |signature, _| {
-            hits.insert(signature);
-        });
+        builder.build(None).scan(
+            text,
+            0,
+            0..0,
+            &mut Work::of(u64::MAX),
+            each(|signature, _| {
+                hits.insert(signature);
+            }),
+        );
         hits
     }
 
@@ -434,14 +414,14 @@ mod tests {
                 (0..count).map(|_| (0..2 + random(11)).map(|_| random(256) as u8).collect()).collect();
             let mut builder = Builder::default();
             for (index, pattern) in (0..).zip(&patterns) {
-                builder.add(pattern, None, index);
+                builder.add(pattern, None, index, index % 3);
             }
             let filter = builder.build(None);
             for (index, pattern) in (0u32..).zip(&patterns) {
                 let (before, behind) = (random(40) as usize, random(40) as usize);
                 let text = [&vec![b'.'; before], pattern.as_slice(), &vec![b'.'; behind]].concat();
                 let mut hits = Vec::new();
-                filter.scan(&text, 0, 0..0, &mut Work::of(u64::MAX), |signature, _| hits.push(signature));
+                filter.scan(&text, 0, 0..0, &mut Work::of(u64::MAX), each(|signature, _| hits.push(signature)));
                 assert!(hits.contains(&index), "{pattern:?} of {count} behind {before} bytes, before {behind}");
             }
         }
@@ -450,13 +430,13 @@ mod tests {
     #[test]
     fn near_patterns_count_near_the_start() {
         let mut builder = Builder::default();
-        builder.add(b"MZ", Some(2), 1);
-        builder.add(b"PE", Some(10), 2);
-        builder.add(b"zz", Some(100_000), 3);
+        builder.add(b"MZ", Some(2), 1, 0);
+        builder.add(b"PE", Some(10), 2, 0);
+        builder.add(b"zz", Some(100_000), 3, 0);
         let filter = builder.build(None);
         let scan = |text: &[u8], near: Range<usize>| {
             let mut hits = Vec::new();
-            filter.scan(text, 0, near, &mut Work::of(u64::MAX), |signature, end| hits.push((signature, end)));
+            filter.scan(text, 0, near, &mut Work::of(u64::MAX), each(|signature, end| hits.push((signature, end))));
             hits
         };
         assert_eq!(filter.near_reach(), 10);
@@ -467,7 +447,7 @@ mod tests {
     #[test]
     fn what_was_seen_is_not_found_again_and_work_ends() {
         let mut builder = Builder::default();
-        builder.add(b"needle", None, 7);
+        builder.add(b"needle", None, 7, 0);
         let filter = builder.build(None);
         let scan = |old, work: &mut Work| {
             let mut hits = Vec::new();
@@ -490,7 +470,7 @@ mod tests {
             (0..3000u32).map(|index| format!("http://www.evil{index:x}.example/gate.php?id=").into_bytes()).collect();
         let mut builder = Builder::default();
         for (index, pattern) in (0..).zip(&patterns) {
-            builder.add(pattern, None, index);
+            builder.add(pattern, None, index, index % 3);
         }
         let filter = builder.build(None);
         let starts: Vec<u8> = patterns.iter().flat_map(|pattern| pattern[..18].to_vec()).collect();
@@ -513,7 +493,7 @@ mod tests {
             .collect();
         let mut builder = Builder::default();
         for (index, pattern) in (0..).zip(&patterns) {
-            builder.add(pattern, None, index);
+            builder.add(pattern, None, index, index % 3);
         }
         let filter = builder.build(None);
         let mut work = Work::of(u64::MAX);
@@ -530,9 +510,15 @@ mod tests {
                     .map(|(index, _)| index)
                     .collect();
                 let mut hits = BTreeSet::new();
-                filter.scan(&text, old, 0..0, &mut Work::of(u64::MAX), |signature, _| {
-                    hits.insert(signature);
-                });
+                filter.scan(
+                    &text,
+                    old,
+                    0..0,
+                    &mut Work::of(u64::MAX),
+                    each(|signature, _| {
+                        hits.insert(signature);
+                    }),
+                );
                 assert_eq!(hits, naive, "{length} zeros, {old} bytes old");
             }
         }
