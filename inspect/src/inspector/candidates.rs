@@ -358,6 +358,9 @@ impl Candidates {
         work.unpacked(count);
         if !look.is_work_bounded() {
             work.max += count;
+        } else if work.is_spent() {
+            // The packet is refused for that, and what a bomb gives before it is known for one is a megabyte.
+            return;
         }
         let from = body.looked_at.saturating_sub(prefilter.overlap());
         let old = body.looked_at - from;

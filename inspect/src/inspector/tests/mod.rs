@@ -3,6 +3,7 @@
 mod eligible;
 mod files;
 mod ftp_data;
+mod gates;
 mod memory;
 mod notes;
 mod pipelined;
