@@ -115,7 +115,8 @@ impl Judge<'_> {
     /// What is known of a signature before it is fetched: it waits, and has nothing new to find; or it is new, and what it asks
     /// for first of all is not there.
     pub(crate) fn foresee(&mut self, candidate: Candidate, flow: Option<&Flow>) -> Option<Answer> {
-        if !candidate.is_stale && !(self.witness.is_plain && self.witness.within == Within::Payload) {
+        let comes_first = self.witness.is_plain && self.witness.within == Within::Payload;
+        if !candidate.is_stale && !comes_first {
             return None;
         }
         *self.work += weight::GLANCE;

@@ -34,7 +34,8 @@ pub(super) struct Entry {
 pub(super) const NONE_BEFORE: u16 = 0x100;
 
 impl Entry {
-    /// A run of a pattern of [`crate::limits::PREFILTER_PATTERN_BYTES_MAX`] bytes at most, which stands for some groups of signatures.
+    /// A run of a pattern of [`crate::limits::PREFILTER_PATTERN_BYTES_MAX`] bytes at most, which stands for some groups of
+    /// signatures.
     pub(super) fn new(bytes: &[u8], offset: usize, pattern: u32, groups: Range<u32>) -> Self {
         let count = bytes.len().saturating_sub(offset).min(8);
         let mask = if count == 8 { u64::MAX } else { (1 << (8 * count)) - 1 };
