@@ -4,9 +4,9 @@
 //! their labels and their compression pointers counted, so that neither loops nor fan-out cost more than a bound that
 //! grows with the message.
 
+mod data;
+
 use std::borrow::Cow;
-use std::net::IpAddr;
-use std::ops::Range;
 
 use super::anomaly::Anomaly;
 use super::buffer::Buffer;
@@ -15,6 +15,7 @@ use super::settings::Settings;
 use super::sink::{Number, Piece, Sink, Stage};
 use crate::inspector::Direction;
 use crate::record::{Detail, DnsData, DnsSection};
+use data::{TYPE_CNAME, TYPE_MX, TYPE_NS, TYPE_PTR, TYPE_SOA, TYPE_SRV, TYPE_TXT};
 
 /// The fixed header of a message.
 pub(super) const HEADER_BYTES: usize = 12;
@@ -37,18 +38,6 @@ const LABEL_WORK: u64 = 4;
 
 const FLAG_RESPONSE: u16 = 0x8000;
 const FLAG_Z: u16 = 0x0040;
-
-const TYPE_A: u16 = 1;
-const TYPE_NS: u16 = 2;
-const TYPE_CNAME: u16 = 5;
-const TYPE_SOA: u16 = 6;
-const TYPE_NULL: u16 = 10;
-const TYPE_PTR: u16 = 12;
-const TYPE_MX: u16 = 15;
-const TYPE_TXT: u16 = 16;
-const TYPE_AAAA: u16 = 28;
-const TYPE_SRV: u16 = 33;
-const TYPE_SSHFP: u16 = 44;
 
 /// Whether the bytes, as many as there are, can be the header of a message in this direction.
 pub(super) fn looks_like_header(bytes: &[u8], is_to_server: bool) -> bool {
@@ -251,14 +240,20 @@ impl Message<'_> {
         let first = self.names_within(kind, length)?;
         if self.wants_details {
             let detail = |data| Detail::DnsRecord { section, name: Cow::Borrowed(&owner), kind, ttl, data };
+            let walk = &self.walk;
             match kind {
                 // Each string is told as a record of its own, as Suricata does.
                 TYPE_TXT => {
-                    for string in strings(&self.walk.bytes[start..end]) {
+                    for string in data::strings(&walk.bytes[start..end]) {
                         self.sink.detail(self.transaction, &detail(DnsData::Text(string.into())));
                     }
                 }
-                _ => self.sink.detail(self.transaction, &detail(self.walk.data(kind, start..end, &first))),
+                _ => {
+                    let names = (first.as_slice(), walk.name.as_slice());
+                    let behind = walk.bytes.get(walk.at..).unwrap_or_default();
+                    let data = data::said(kind, &walk.bytes[start..end], names, behind);
+                    self.sink.detail(self.transaction, &detail(data));
+                }
             }
         }
         self.walk.at = end;
@@ -321,31 +316,6 @@ impl Message<'_> {
     }
 }
 
-/// The strings of a TXT record, each behind its length; at least one.
-fn strings(mut bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut is_first = true;
-    std::iter::from_fn(move || {
-        let is_empty = bytes.is_empty();
-        if is_empty && !std::mem::take(&mut is_first) {
-            return None;
-        }
-        is_first = false;
-        let (&length, rest) = bytes.split_first().unwrap_or((&0, &[]));
-        let (string, rest) = rest.split_at(usize::from(length).min(rest.len()));
-        bytes = rest;
-        Some(string)
-    })
-}
-
-/// The address of an A or AAAA record.
-fn address(kind: u16, bytes: &[u8]) -> Option<IpAddr> {
-    match kind {
-        TYPE_A => Some(IpAddr::from(<[u8; 4]>::try_from(bytes).ok()?)),
-        TYPE_AAAA => Some(IpAddr::from(<[u8; 16]>::try_from(bytes).ok()?)),
-        _ => None,
-    }
-}
-
 /// A position within a message, and the name that was read last.
 struct Walk<'a> {
     bytes: &'a [u8],
@@ -370,28 +340,6 @@ impl<'a> Walk<'a> {
     fn skip(&mut self, count: usize) -> Result<(), Anomaly> {
         self.at += count;
         if self.at > self.bytes.len() { Err(Anomaly::DnsMalformedData) } else { Ok(()) }
-    }
-
-    /// What a record says, whose data stand at `place` and whose names were walked last.
-    fn data<'s>(&'s self, kind: u16, place: Range<usize>, first: &'s [u8]) -> DnsData<'s> {
-        let bytes = &self.bytes[place];
-        let name = Cow::Borrowed(self.name.as_slice());
-        let word = |at: usize| bytes.get(at..at + 2).map_or(0, |word| u16::from_be_bytes([word[0], word[1]]));
-        match (kind, bytes.len()) {
-            (TYPE_NS | TYPE_CNAME | TYPE_PTR | TYPE_MX, 1..) => DnsData::Name(name),
-            (TYPE_NULL, _) => DnsData::Text(bytes.into()),
-            (TYPE_SOA, 1..) => {
-                let rest = self.bytes.get(self.at..).unwrap_or_default();
-                let number = |index: usize| rest.get(index * 4..)?.first_chunk().map(|word| u32::from_be_bytes(*word));
-                let numbers = [0, 1, 2, 3, 4].map(|index| number(index).unwrap_or(0));
-                DnsData::Authority { server: first.into(), mailbox: name, numbers }
-            }
-            (TYPE_SRV, 7..) => DnsData::Service { numbers: [word(0), word(2), word(4)], target: name },
-            (TYPE_SSHFP, 3..) => {
-                DnsData::SshKey { algorithm: bytes[0], kind: bytes[1], fingerprint: bytes[2..].into() }
-            }
-            _ => address(kind, bytes).map_or(DnsData::Other, DnsData::Address),
-        }
     }
 
     /// Reads the name at the current position (RFC 1035 section 4.1.4), labels joined by dots. A name that is cut short
