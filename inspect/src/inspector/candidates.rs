@@ -310,10 +310,14 @@ impl Candidates {
     fn of_wholes(&mut self, look: &Look<'_>, open: &mut TransactionSide, place: u16, work: &mut Work) {
         for &(buffer, start, end) in &open.wholes[open.looked_at..] {
             let Some(group) = look.rules.selection.buffer_group(buffer) else { continue };
-            for &signature in &group.always {
-                self.push_stale(look, signature, place);
-            }
             let text = open.bytes(start, end);
+            for (signature, need) in &group.always {
+                if need.is_met_by(text, &mut self.uncounted_work) {
+                    self.push_stale(look, *signature, place);
+                } else {
+                    self.uncounted_work += weight::GLANCE;
+                }
+            }
             let mut dotted = std::mem::take(&mut self.dotted);
             let text = if group.dotted {
                 dotted.clear();
@@ -338,8 +342,8 @@ impl Candidates {
         let is_twice = twins.is_some_and(|(body, file)| body.is_same(file, both.overlap()));
         for body in bodies.iter_mut().filter(|body| body.is_fresh) {
             let Some(group) = look.rules.selection.buffer_group(body.buffer) else { continue };
-            for &signature in &group.always {
-                self.push_stale(look, signature, place);
+            for (signature, _) in &group.always {
+                self.push_stale(look, *signature, place);
             }
             match body.buffer {
                 _ if std::mem::take(&mut body.is_scanned) => {}

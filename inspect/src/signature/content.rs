@@ -41,6 +41,12 @@ impl Pattern {
         self.bytes.len()
     }
 
+    /// The byte that traffic carries least often, and how common it is, roughly. Of no bytes, a common one.
+    pub(crate) fn rarest(&self) -> (u8, u8) {
+        let byte = self.bytes.get(usize::from(self.rarest)).copied().unwrap_or(0);
+        (byte, byte_commonness(byte))
+    }
+
     pub(crate) fn ignore_case(&mut self) {
         self.nocase = true;
         self.bytes.make_ascii_lowercase();

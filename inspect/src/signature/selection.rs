@@ -1,18 +1,17 @@
 //! Which signatures are looked at when: by packet group and by buffer, through prefilters where a pattern allows it.
 
 use super::blocks::Blocks;
-use super::content::{Content, FastPattern};
 use super::definition::{Absence, AppMatch, BufferCondition, Signature, Transports};
 use super::group::{GroupId, GroupKey};
+use super::need::Need;
 use super::prefilter::{Builder, Prefilter};
-use super::program::{Op, Step};
 use super::ranges::PortSet;
 use super::reach::with_reaches;
 use super::ruleset::RuleSet;
+use super::searched::{Searched, score, searched};
 use super::transform::Transform;
 use super::witness::Witness;
 use crate::inspector::Direction;
-use crate::limits::PREFILTER_NEAR_BYTES_MAX;
 use crate::protocol::{Buffer, Delivery};
 
 /// The signatures of a set, by what makes it worth to look at them.
@@ -126,8 +125,8 @@ pub(crate) struct BufferGroup {
     pub(crate) prefilter: Prefilter,
     /// A dot is to be put before the text that is scanned, because some patterns begin with one for `dotprefix`.
     pub(crate) dotted: bool,
-    /// Those without a pattern.
-    pub(crate) always: Box<[u32]>,
+    /// Those without a pattern, each with what it needs.
+    pub(crate) always: Box<[(u32, Need)]>,
 }
 
 /// What a signature is selected by.
@@ -172,7 +171,7 @@ impl Selection {
         let packets: Vec<PacketGroup> = GroupKey::all().map(packet_group).collect();
         let mut builders: Vec<Builder> = Vec::new();
         builders.resize_with(Buffer::COUNT, Builder::default);
-        let mut always: Vec<Vec<u32>> = vec![Vec::new(); Buffer::COUNT];
+        let mut always: Vec<Vec<(u32, Need)>> = vec![Vec::new(); Buffer::COUNT];
         let mut buffers: Vec<BufferGroup> = Vec::new();
         buffers.resize_with(Buffer::COUNT, BufferGroup::default);
         let mut without_buffer = Vec::new();
@@ -184,7 +183,11 @@ impl Selection {
                     builders[*buffer as usize].add(&pattern.bytes, reach, index, rules.gates.number(index));
                     buffers[*buffer as usize].dotted |= dotted;
                 }
-                Trigger::AnyBuffer(buffer) => always[*buffer as usize].push(index),
+                Trigger::AnyBuffer(buffer) => {
+                    let app = rules.signatures[index as usize].app.iter();
+                    let need = Need::of(app.flat_map(|app| &app.buffers).filter(|of| of.buffer == *buffer));
+                    always[*buffer as usize].push((index, need));
+                }
                 Trigger::Transaction => without_buffer.push(index),
                 Trigger::Payload(_) | Trigger::Short(_) | Trigger::AnyPayload | Trigger::AnyPacket => {}
             }
@@ -342,56 +345,6 @@ fn without_pattern(app: &AppMatch, signature: &Signature) -> Trigger {
 /// Whether the signature cannot match without the buffer.
 fn is_needed(condition: &BufferCondition) -> bool {
     condition.absence == Absence::Refused
-}
-
-/// A pattern that a prefilter could search for.
-struct Searched {
-    bytes: Vec<u8>,
-    /// The place behind which it cannot end, where that is known.
-    reach: Option<usize>,
-    is_chosen: bool,
-}
-
-impl Searched {
-    fn is_short_and_free(&self) -> bool {
-        self.bytes.len() < 4 && self.reach.is_none_or(|reach| reach > PREFILTER_NEAR_BYTES_MAX)
-    }
-}
-
-fn searched(step: &Step, reach: Option<usize>, transforms: &[Transform]) -> Option<Searched> {
-    let Op::Content(content) = &step.op else { return None };
-    // The text is scanned as it is, its case folded: only these leave a pattern where it can be found.
-    let found_there = |transform: &Transform| {
-        matches!(transform, Transform::DotPrefix | Transform::ToLowercase | Transform::ToUppercase)
-    };
-    if content.negated || !transforms.iter().all(found_there) {
-        return None;
-    }
-    let (bytes, is_chosen) = chopped(content);
-    (bytes.len() >= Builder::LENGTH_MIN).then(|| Searched { bytes: bytes.to_vec(), reach, is_chosen })
-}
-
-fn chopped(content: &Content) -> (&[u8], bool) {
-    let bytes = content.pattern.bytes();
-    match content.fast {
-        FastPattern::Unsaid => (bytes, false),
-        FastPattern::Whole => (bytes, true),
-        FastPattern::Chop(offset, length) => {
-            let range = usize::from(offset)..usize::from(offset) + usize::from(length);
-            (bytes.get(range).unwrap_or(bytes), true)
-        }
-    }
-}
-
-/// How good a pattern is to search for: the author's choice first, then rare and long ones, in buffers rather than in
-/// payload, and not in buffers that hold the same few words every time.
-fn score(buffer: Option<Buffer>, pattern: &Searched) -> (bool, bool, u8, u32) {
-    let place = match buffer {
-        Some(Buffer::HttpMethod | Buffer::HttpStatCode | Buffer::HttpStatMsg | Buffer::HttpProtocol) => 0,
-        None => 1,
-        Some(_) => 2,
-    };
-    (pattern.bytes.len() >= 4, pattern.is_chosen, place, super::prefilter::rarity(&pattern.bytes))
 }
 
 /// Whether a signature's direction allows a side.
