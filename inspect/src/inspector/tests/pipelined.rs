@@ -101,6 +101,35 @@ fn each_query_of_a_super_segment_is_judged() {
     }
 }
 
+/// What rule sets are full of: signatures that hold a name which every request has, or a byte at the start of a host.
+#[test]
+fn signatures_that_requests_hardly_concern_cost_them_next_to_nothing() {
+    let of_host = |sid| {
+        let digit = sid % 10;
+        format!(
+            r#"alert http any any -> any any (http.host; content:"{digit}"; depth:1; pcre:"/^\d+\.2$/"; sid:{sid};)"#
+        )
+    };
+    let of_uri = |sid| {
+        let names = r#"http.header_names; content:"|0d 0a|Host|0d 0a|"; startswith;"#;
+        let digit = sid % 10;
+        format!(r#"alert http any any -> any any (http.uri; content:"_{digit}"; fast_pattern; {names} sid:1{sid:02};)"#)
+    };
+    let text: Vec<String> = (1..=40).flat_map(|sid| [of_host(sid), of_uri(sid)]).collect();
+    let rules = rules(&text.join("\n"));
+    let work = |connection: &mut Connection<'_>, bytes: Vec<u8>, verdict, sids: Vec<u32>| {
+        let before = connection.inspector.work_done();
+        assert_eq!(say(connection, &request(bytes)), (verdict, sids));
+        connection.inspector.work_done() - before
+    };
+    let mut connection = speaking(&rules, prevent());
+    let done = work(&mut connection, requests(12, 99, ""), Verdict::Forward, Vec::new());
+    // Eighty of them would come to more than 150 units each.
+    assert!(done < 12 * 2_000, "{done}");
+    let odd = b"GET /_7 HTTP/1.1\r\nHost: 71.2\r\n\r\n".to_vec();
+    work(&mut connection, odd, Verdict::Forward, vec![7, 17, 27, 37, 107, 117, 127, 137]);
+}
+
 #[test]
 fn requests_that_concern_many_signatures_are_judged_too() {
     let text: String = (1..=4)
