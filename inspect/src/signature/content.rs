@@ -65,8 +65,9 @@ impl Pattern {
         if self.nocase { text.eq_ignore_ascii_case(&self.bytes) } else { text == &*self.bytes }
     }
 
-    /// Offset of the first occurrence in `text`. Adds what the search cost to `work`, in units of about a nanosecond.
-    pub(crate) fn find(&self, text: &[u8], work: &mut u64) -> Option<usize> {
+    /// Offset of the first occurrence in `text`. Adds what the search cost to `work`, in units of about a nanosecond, and gives up
+    /// when that has come to more than `work_max`: `None` is no answer then.
+    pub(crate) fn find(&self, text: &[u8], work: &mut u64, work_max: u64) -> Option<usize> {
         let length = self.bytes.len();
         if length == 0 {
             return Some(0);
@@ -77,7 +78,7 @@ impl Pattern {
         // What one comparison can cost at worst: a hostile text repeats all but the pattern's last byte.
         let comparison = weight::COMPARISON + length as u64 / 16;
         let mut start = 0;
-        while start <= last_start {
+        while start <= last_start && *work <= work_max {
             let window = &text[start + rarest..=last_start + rarest];
             let found = if self.nocase && byte.is_ascii_alphabetic() {
                 memchr::memchr2(byte, byte.to_ascii_uppercase(), window)
@@ -279,12 +280,22 @@ mod tests {
         check(r#""a"b""#, None);
     }
 
+    #[test]
+    fn a_search_ends_with_its_budget() {
+        let pattern = Pattern::new(b"x12".to_vec(), false);
+        let text = "x".repeat(250_000) + "x12";
+        let mut work = 0;
+        assert_eq!(pattern.find(text.as_bytes(), &mut work, 1_000), None);
+        assert!((1_000..1_100).contains(&work), "{work}");
+        assert_eq!(pattern.find(text.as_bytes(), &mut work, u64::MAX), Some(250_000));
+    }
+
     proptest! {
         #[test]
         fn find_equals_naive(text in "[aAbB/]{0,40}", pattern in "[aAbB/]{1,4}", nocase: bool) {
             let fold = |text: &str| if nocase { text.to_ascii_lowercase() } else { text.to_owned() };
             let expected = fold(&text).find(&fold(&pattern));
-            let found = Pattern::new(pattern.clone().into_bytes(), nocase).find(text.as_bytes(), &mut 0);
+            let found = Pattern::new(pattern.clone().into_bytes(), nocase).find(text.as_bytes(), &mut 0, u64::MAX);
             prop_assert_eq!(found, expected);
         }
     }

@@ -71,7 +71,11 @@ impl<'w> Evaluation<'w> {
                 Op::Content(content) if step.retry => {
                     return self.search(content, &steps[index + 1..], data, at);
                 }
-                Op::Content(content) => self.content(content, data, at),
+                Op::Content(content) => match self.content(content, data, at) {
+                    Found::Exhausted => return Outcome::Exhausted,
+                    Found::At(_, end) => Some(end),
+                    Found::Nothing => None,
+                },
                 Op::IsDataAt { count, relative, negated } => {
                     self.is_data_at(*count, *relative, data, at).then_some(at).xor(negated.then_some(at))
                 }
@@ -130,17 +134,19 @@ impl<'w> Evaluation<'w> {
     }
 
     /// Looks for one occurrence; answers where the next step starts.
-    fn content(&mut self, content: &Content, data: &[u8], at: usize) -> Option<usize> {
+    fn content(&mut self, content: &Content, data: &[u8], at: usize) -> Found {
         let found =
             content.region(data.len(), at, self.base, self.value()).and_then(|region| self.find(content, data, region));
         match (content.negated, found) {
-            (false, found) => found,
-            (true, None) => Some(at),
-            (true, Some(_)) => None,
+            (false, Some(behind)) => Found::At(at, behind),
+            (true, Some(_)) => Found::Nothing,
+            (_, None) if *self.work > self.work_max => Found::Exhausted,
+            (false, None) => Found::Nothing,
+            (true, None) => Found::At(at, at),
         }
     }
 
-    /// The end of the pattern's first occurrence in a region of the buffer.
+    /// The end of the pattern's first occurrence in a region of the buffer; `None` is no answer when the budget is spent.
     fn find(&mut self, content: &Content, data: &[u8], (start, end): (usize, usize)) -> Option<usize> {
         let length = content.pattern.len();
         if content.ends_with {
@@ -148,7 +154,7 @@ impl<'w> Evaluation<'w> {
             *self.work += weight::COMPARISON + length as u64 / 16;
             return (start <= place && end == data.len() && content.pattern.equals(&data[place..])).then_some(end);
         }
-        content.pattern.find(&data[start..end], self.work).map(|found| start + found + length)
+        content.pattern.find(&data[start..end], self.work, self.work_max).map(|found| start + found + length)
     }
 
     /// Tries each occurrence until the rest of the program holds.
@@ -165,10 +171,10 @@ impl<'w> Evaluation<'w> {
             self.variables = variables;
             start = behind - content.pattern.len() + 1;
             if start > end {
-                break;
+                return Outcome::NoMatch;
             }
         }
-        Outcome::NoMatch
+        if *self.work > self.work_max { Outcome::Exhausted } else { Outcome::NoMatch }
     }
 
     /// The first match from `skip` bytes behind where the expression starts.
