@@ -57,8 +57,13 @@ impl Collector<'_> {
     }
 
     /// Whether signatures ask for numbers and events, and how far transactions have come.
-    fn takes_values(&self) -> bool {
-        self.rules.asks_for_values() && !self.is_for_files
+    fn takes_values(&mut self) -> bool {
+        self.rules.asks_for_values() && !self.is_for_files && !self.gives_up()
+    }
+
+    /// Whether the packet has spent what it may. It is refused for that, so nothing more of it is kept.
+    fn gives_up(&mut self) -> bool {
+        self.is_bounded && self.work.gives_up()
     }
 }
 
@@ -72,7 +77,7 @@ impl Sink for Collector<'_> {
         if let Some(observed) = &mut self.observed {
             observed.buffer(transaction, side, buffer, bytes);
         }
-        if !self.rules.asks_for(buffer) || self.is_for_files {
+        if !self.rules.asks_for(buffer) || self.is_for_files || self.gives_up() {
             return;
         }
         self.count(weight::BUFFER + bytes.len() as u64 / 16);

@@ -9,7 +9,7 @@ pub(crate) mod weight {
     /// Beginning one side of a transaction, and ending it.
     pub(crate) const TRANSACTION: u64 = 200;
     /// Keeping a buffer that a parser gives, and searching it, however short it is.
-    pub(crate) const BUFFER: u64 = 60;
+    pub(crate) const BUFFER: u64 = 100;
     /// Finding a candidate, and a look at its gate.
     pub(crate) const GLANCE: u64 = 4;
     /// Fetching a signature and the lists that it points to.
@@ -40,12 +40,14 @@ pub(crate) struct Work {
     unpacking: u64,
     /// The same of work of parsers.
     parsing: u64,
+    /// Something was left undone because nothing was left for it.
+    is_given_up: bool,
 }
 
 impl Work {
     /// Nothing done yet, of so much.
     pub(crate) fn of(max: u64) -> Self {
-        Self { done: 0, max, unpacking: 0, parsing: 0 }
+        Self { done: 0, max, unpacking: 0, parsing: 0, is_given_up: false }
     }
 
     /// Allows so much more for unpacking and for looking at what comes of it, and for taking messages apart.
@@ -75,9 +77,15 @@ impl Work {
         (self.max + self.unpacking).saturating_sub(self.done)
     }
 
+    /// Whether it must end here, before all is done. The count stays spent then, whatever is granted later.
+    pub(crate) fn gives_up(&mut self) -> bool {
+        self.is_given_up |= self.done > self.max;
+        self.is_given_up
+    }
+
     /// Whether more has been done than may be.
     #[inline]
     pub(crate) fn is_spent(&self) -> bool {
-        self.done > self.max
+        self.done > self.max || self.is_given_up
     }
 }

@@ -189,10 +189,13 @@ fn tiny_messages_cost_no_more_than_is_granted() {
                 + WORK_SAVED_MAX
                 + WORK_PARSING_PER_PACKET
                 + (WORK_PER_PARSED_BYTE + WORK_PARSING_PER_BYTE) * text.len() as u64;
-            // What is begun within the budget may end beyond it.
-            assert!(done <= granted + 10_000, "{done} of {granted} for {tiny:?}: {verdict:?}");
             if settings.mode == Mode::Detect {
+                // Taking messages apart is done whatever it costs, as nothing is stopped for it.
                 assert_eq!(verdict, Verdict::Forward);
+                assert!(done <= 2 * granted, "{done} of {granted} for {tiny:?}");
+            } else {
+                // What is begun within the budget may end beyond it.
+                assert!(done <= granted + 10_000, "{done} of {granted} for {tiny:?}: {verdict:?}");
             }
             // Nothing of it is kept.
             let flow = connection.inspector.flows.peek(FlowSlot(3));
