@@ -65,8 +65,8 @@ impl Pattern {
         if self.nocase { text.eq_ignore_ascii_case(&self.bytes) } else { text == &*self.bytes }
     }
 
-    /// Offset of the first occurrence in `text`. Adds what the search cost to `work`, in units of about a nanosecond, and gives up
-    /// when that has come to more than `work_max`: `None` is no answer then.
+    /// Offset of the first occurrence in `text`. Adds what the search cost to `work`, in units of about a nanosecond, and
+    /// gives up when that has come to more than `work_max`: `None` is no answer then.
     pub(crate) fn find(&self, text: &[u8], work: &mut u64, work_max: u64) -> Option<usize> {
         let length = self.bytes.len();
         if length == 0 {
