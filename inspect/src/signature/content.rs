@@ -41,10 +41,10 @@ impl Pattern {
         self.bytes.len()
     }
 
-    /// The byte that traffic carries least often, and how common it is, roughly. Of no bytes, a common one.
-    pub(crate) fn rarest(&self) -> (u8, u8) {
+    /// The byte that traffic carries least often. Of no bytes, a common one.
+    pub(crate) fn rarest(&self) -> Letter {
         let byte = self.bytes.get(usize::from(self.rarest)).copied().unwrap_or(0);
-        (byte, byte_commonness(byte))
+        Letter([byte, if self.nocase { byte.to_ascii_uppercase() } else { byte }])
     }
 
     pub(crate) fn ignore_case(&mut self) {
@@ -73,18 +73,13 @@ impl Pattern {
             return Some(0);
         }
         let last_start = text.len().checked_sub(length)?;
-        let rarest = usize::from(self.rarest);
-        let byte = self.bytes[rarest];
+        let (rarest, letter) = (usize::from(self.rarest), self.rarest());
         // What one comparison can cost at worst: a hostile text repeats all but the pattern's last byte.
         let comparison = weight::COMPARISON + length as u64 / 16;
         let mut start = 0;
         while start <= last_start && *work <= work_max {
             let window = &text[start + rarest..=last_start + rarest];
-            let found = if self.nocase && byte.is_ascii_alphabetic() {
-                memchr::memchr2(byte, byte.to_ascii_uppercase(), window)
-            } else {
-                memchr::memchr(byte, window)
-            };
+            let found = letter.find(window);
             *work += found.unwrap_or(window.len()) as u64 / 16 + comparison;
             start += found?;
             if self.equals(&text[start..start + length]) {
@@ -93,6 +88,24 @@ impl Pattern {
             start += 1;
         }
         None
+    }
+}
+
+/// A byte to be looked for, in both cases if case does not count; else it is there twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Letter([u8; 2]);
+
+impl Letter {
+    /// Offset of the first one in `text`.
+    #[inline]
+    pub(crate) fn find(self, text: &[u8]) -> Option<usize> {
+        let [one, other] = self.0;
+        if one == other { memchr::memchr(one, text) } else { memchr::memchr2(one, other, text) }
+    }
+
+    /// How common it is in traffic, roughly: 0 is rare.
+    pub(crate) fn commonness(self) -> u8 {
+        byte_commonness(self.0[0])
     }
 }
 

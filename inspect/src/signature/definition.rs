@@ -210,6 +210,13 @@ pub(crate) struct BufferCondition {
     pub(crate) absence: Absence,
 }
 
+impl BufferCondition {
+    /// Whether the signature cannot match without the buffer.
+    pub(crate) fn is_needed(&self) -> bool {
+        self.absence == Absence::Refused
+    }
+}
+
 /// What a buffer that the transaction does not have means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Absence {

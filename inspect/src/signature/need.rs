@@ -1,8 +1,8 @@
 //! What a whole buffer must hold for a signature that no pattern selects, told at a glance: such a signature asks for less than
 //! a prefilter searches for, a single byte at the start for instance, and would be fetched for every text.
 
-use super::content::Content;
-use super::definition::{Absence, BufferCondition};
+use super::content::Letter;
+use super::definition::BufferCondition;
 use super::program::{Op, Step};
 use super::reach::with_reaches;
 
@@ -14,8 +14,8 @@ const START_BYTES_MAX: usize = 4;
 pub(crate) struct Need {
     /// The first bytes, and whether their case counts.
     start: Option<(Box<[u8]>, bool)>,
-    /// A byte, in both cases if case does not count.
-    byte: Option<[u8; 2]>,
+    /// A byte.
+    letter: Option<Letter>,
 }
 
 impl Need {
@@ -23,9 +23,9 @@ impl Need {
     /// be met by another text, and the signature is looked at for every text that meets this one.
     pub(crate) fn of<'s>(conditions: impl Iterator<Item = &'s BufferCondition>) -> Self {
         conditions
-            .filter(|condition| condition.absence == Absence::Refused && condition.transforms.is_empty())
+            .filter(|condition| condition.is_needed() && condition.transforms.is_empty())
             .map(|condition| Self::of_steps(&condition.steps))
-            .max_by_key(|need| (need.start.is_some(), need.byte.is_some()))
+            .max_by_key(|need| (need.start.is_some(), need.letter.is_some()))
             .unwrap_or_default()
     }
 
@@ -34,20 +34,17 @@ impl Need {
             Op::Content(content) if !content.negated && content.pattern.len() > 0 => Some((content, reach)),
             _ => None,
         });
-        let (mut need, mut rarest) = (Self::default(), None::<&Content>);
+        let (mut need, mut rarest) = (Self::default(), None::<Letter>);
         for (content, reach) in contents {
             let pattern = &content.pattern;
             if reach == Some(pattern.len()) && need.start.is_none() {
                 let start = &pattern.bytes()[..pattern.len().min(START_BYTES_MAX)];
                 need.start = Some((start.into(), !pattern.nocase));
-            } else if rarest.is_none_or(|known| pattern.rarest().1 < known.pattern.rarest().1) {
-                rarest = Some(content);
+            } else if rarest.is_none_or(|known| pattern.rarest().commonness() < known.commonness()) {
+                rarest = Some(pattern.rarest());
             }
         }
-        need.byte = rarest.map(|Content { pattern, .. }| {
-            let byte = pattern.rarest().0;
-            [byte, if pattern.nocase { byte.to_ascii_uppercase() } else { byte }]
-        });
+        need.letter = rarest;
         need
     }
 
@@ -60,8 +57,8 @@ impl Need {
                 return false;
             }
         }
-        let Some([one, other]) = self.byte else { return true };
-        let found = if one == other { memchr::memchr(one, text) } else { memchr::memchr2(one, other, text) };
+        let Some(letter) = self.letter else { return true };
+        let found = letter.find(text);
         *work += found.unwrap_or(text.len()) as u64 / 16;
         found.is_some()
     }

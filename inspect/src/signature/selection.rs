@@ -1,7 +1,7 @@
 //! Which signatures are looked at when: by packet group and by buffer, through prefilters where a pattern allows it.
 
 use super::blocks::Blocks;
-use super::definition::{Absence, AppMatch, BufferCondition, Signature, Transports};
+use super::definition::{AppMatch, BufferCondition, Signature, Transports};
 use super::group::{GroupId, GroupKey};
 use super::need::Need;
 use super::prefilter::{Builder, Prefilter};
@@ -206,7 +206,7 @@ impl Selection {
         let reads_streams =
             rules.signatures.iter().any(|signature| signature.scope.stream && !signature.payload.is_empty());
         let asks_values = rules.signatures.iter().filter_map(|signature| signature.app.as_ref()).any(|app| {
-            let is_absence = |condition: &BufferCondition| condition.absence != Absence::Refused;
+            let is_absence = |condition: &BufferCondition| !condition.is_needed();
             !app.numbers.is_empty() || !app.events.is_empty() || app.buffers.iter().any(is_absence)
         });
         let (files, streams) = response_builders(rules, &triggers);
@@ -305,7 +305,7 @@ pub(crate) fn witness(signature: &Signature) -> Witness {
 fn trigger(signature: &Signature) -> Trigger {
     let payload = with_reaches(&signature.payload).filter_map(|(step, reach)| searched(step, reach, &[]));
     let payload = payload.map(|pattern| (None, false, pattern));
-    let buffers = signature.app.iter().flat_map(|app| &app.buffers).filter(|condition| is_needed(condition));
+    let buffers = signature.app.iter().flat_map(|app| &app.buffers).filter(|condition| condition.is_needed());
     let buffers = buffers.flat_map(|condition| {
         let place = (Some(condition.buffer), condition.transforms.contains(&Transform::DotPrefix));
         let steps = with_reaches(&condition.steps);
@@ -328,7 +328,7 @@ fn trigger(signature: &Signature) -> Trigger {
 /// The trigger of a signature that no pattern selects, but that asks something of transactions.
 fn without_pattern(app: &AppMatch, signature: &Signature) -> Trigger {
     // Buffers of which each transaction has one wake it too often; a body wakes it once per piece.
-    let needed = app.buffers.iter().filter(|condition| is_needed(condition)).map(|condition| condition.buffer);
+    let needed = app.buffers.iter().filter(|condition| condition.is_needed()).map(|condition| condition.buffer);
     let rank = |buffer: &Buffer| match buffer {
         Buffer::HttpMethod | Buffer::HttpProtocol => 3,
         buffer if buffer.delivery() == Delivery::Streamed => 2,
@@ -340,11 +340,6 @@ fn without_pattern(app: &AppMatch, signature: &Signature) -> Trigger {
         None if signature.payload.is_empty() => Trigger::Transaction,
         None => Trigger::AnyPayload,
     }
-}
-
-/// Whether the signature cannot match without the buffer.
-fn is_needed(condition: &BufferCondition) -> bool {
-    condition.absence == Absence::Refused
 }
 
 /// Whether a signature's direction allows a side.
