@@ -2,10 +2,12 @@
 //!
 //! # Theory of operation
 //! A bounded queue leads from the workers to the log's own thread. The workers' side never waits: an event that finds the
-//! queue full is counted and forgotten. The thread looks at the queue every 20 ms (`IDLE_SLEEP`) rather than being woken,
-//! so that no worker ever makes a system call for the log. What it finds it formats and writes as one piece, so a line is in
-//! the file at most that and one write after the frame. When the file cannot take a piece (disk full), its events are
-//! counted as lost and the next piece is tried afresh; the frames were judged long ago.
+//! queue full is counted and forgotten. What the thread finds it formats and writes as one piece, and as long as events come
+//! it looks again every 20 ms (`GATHER_SLEEP`), so that no worker makes a system call for them. When none have come for so long
+//! it goes to sleep until it is woken, by the next event at the price of one system call, or by an order. (To look at an empty
+//! queue all the time would interrupt a worker, or a guest, fifty times a second.) So a line is in the file at most that and
+//! one write after the frame. When the file cannot take a piece (disk full), its events are counted as lost and the next piece
+//! is tried afresh; the frames were judged long ago.
 
 pub mod anomaly;
 pub mod app;
@@ -28,7 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use crossbeam_channel::{Receiver, Select, Sender};
 
 use crate::event::Event;
 use recent::RecentAlerts;
@@ -42,8 +44,8 @@ pub const QUEUE_MAX: usize = 8_192;
 /// Events formatted into one write at most; bounds the thread's buffer to about 1 MiB.
 const PIECE_MAX: usize = 1_024;
 
-/// How long the thread sleeps when no event waits.
-const IDLE_SLEEP: Duration = Duration::from_millis(20);
+/// How long the thread lets events gather while they keep coming.
+const GATHER_SLEEP: Duration = Duration::from_millis(20);
 
 /// What became of events after they left the queue, by type.
 #[derive(Debug, Default)]
@@ -70,6 +72,8 @@ pub struct Log {
     counters: Arc<LogCounters>,
     recent: Arc<RecentAlerts>,
     orders: Arc<Orders>,
+    /// Wakes the thread to carry out orders.
+    bell: Sender<()>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -103,6 +107,7 @@ impl Log {
         let counters = Arc::new(LogCounters::default());
         let recent = Arc::new(RecentAlerts::default());
         let orders = Arc::new(Orders::default());
+        let (bell, rung) = crossbeam_channel::bounded(1);
         let thread = LogThread {
             path: path.map(Path::to_owned),
             out: file.map(|file| LineWriter::new(file, settings, Arc::clone(&counters))),
@@ -110,9 +115,10 @@ impl Log {
             started,
             recent: Arc::clone(&recent),
             orders: Arc::clone(&orders),
+            rung,
         };
         let thread = std::thread::Builder::new().name("eve".to_owned()).spawn(move || thread.run())?;
-        Ok(Self { counters, recent, orders, thread: Some(thread) })
+        Ok(Self { counters, recent, orders, bell, thread: Some(thread) })
     }
 
     /// What became of events so far.
@@ -130,11 +136,18 @@ impl Log {
         if self.orders.stats().replace(record).is_some() {
             self.counters.lost[EventType::Stats as usize].fetch_add(1, Ordering::Relaxed);
         }
+        self.wake();
     }
 
     /// Asks the thread to open the file's path anew, after a log rotation has moved the file away.
     pub fn reopen(&self) {
         self.orders.reopen.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Has the thread look at its orders. One that was rung for and has not looked yet will see all of them.
+    fn wake(&self) {
+        let _ = self.bell.try_send(());
     }
 }
 
@@ -142,6 +155,7 @@ impl Drop for Log {
     /// Writes what waits in the queue and ends the thread.
     fn drop(&mut self) {
         self.orders.stop.store(true, Ordering::Release);
+        self.wake();
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
@@ -177,10 +191,13 @@ struct LogThread {
     started: Instant,
     recent: Arc<RecentAlerts>,
     orders: Arc<Orders>,
+    /// Whether somebody has given orders.
+    rung: Receiver<()>,
 }
 
 impl LogThread {
     fn run(mut self) {
+        let mut is_quiet = true;
         loop {
             // Read before the queue is emptied: what was sent before the order to stop is still written.
             let is_last = self.orders.stop.load(Ordering::Acquire);
@@ -195,10 +212,27 @@ impl LogThread {
             if is_last {
                 return;
             }
-            if moved == 0 {
-                std::thread::sleep(IDLE_SLEEP);
+            if moved > 0 {
+                is_quiet = false;
+            } else if is_quiet {
+                self.wait();
+            } else {
+                std::thread::sleep(GATHER_SLEEP);
+                is_quiet = true;
             }
         }
+    }
+
+    /// Waits for an event or an order.
+    fn wait(&self) {
+        let mut select = Select::new();
+        let events = select.recv(&self.queue);
+        select.recv(&self.rung);
+        if select.ready() == events && self.queue.is_empty() {
+            // All workers are gone, which is about to be told by an order.
+            std::thread::sleep(GATHER_SLEEP);
+        }
+        let _ = self.rung.try_recv();
     }
 
     /// Writes what waits, in pieces, up to what the queue holds; answers how many events that were.
