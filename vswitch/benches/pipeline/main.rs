@@ -16,8 +16,10 @@
 //! Without any, all of them. Flows above 16 are picked at random. `--short` only shows that the measurements run.
 //!
 //! Two more play guests for a switch in another process (this one or another): `probe SOCKET SOCKET ...` measures latency, see
-//! `probe.rs`; `hold SOCKET...` connects an idle guest to each socket, until its standard input ends.
+//! `probe.rs`; `hold SOCKET...` connects an idle guest to each socket, until its standard input ends. `distance` tells how far
+//! the processors are from each other meanwhile, see `distance.rs`.
 
+mod distance;
 mod extra;
 mod guest;
 mod opens;
@@ -110,6 +112,7 @@ fn main() {
         None => ALL.iter().for_each(|what| measure(what, &[], effort)),
         Some((what, sockets)) if what == "hold" => hold(sockets),
         Some((what, rest)) if what == "probe" => probe::run(rest, effort),
+        Some((what, rest)) if what == "distance" => distance::run(rest),
         Some((what, numbers)) => measure(what, numbers, effort),
     }
 }

@@ -6,6 +6,8 @@
 //!   has arrived: a switch that sleeps does not in the first case, and does in the second;
 //! * `probe half`: latency of all frames when half the capacity is sent; `probe rate-RATE`: the same for a given rate.
 //!
+//! Behind each latency, `from S to S` tells when it was measured, in seconds on the clock that all processes share.
+//!
 //! Latency is from before a frame is offered until it is seen by the receiver, which polls. The guests are those of
 //! `configs/bench.yaml`: UDP from 10.0.0.10 to port 9000 of 10.0.0.11.
 
@@ -145,8 +147,14 @@ impl Prober {
         self.times.clear();
     }
 
+    /// Prints the times that were noted since a moment.
+    fn report(&mut self, name: &str, from: f64) {
+        report::nanoseconds(&format!("probe {name}"), &mut self.times);
+        println!("probe {name}: from {from:.3} to {:.3}", report::now_s());
+    }
+
     fn singly(&mut self, name: &str, gap: Duration, duration: Duration) {
-        let (start, mut lost) = (Instant::now(), 0);
+        let (from, start, mut lost) = (report::now_s(), Instant::now(), 0);
         while start.elapsed() < duration || (self.times.is_empty() && start.elapsed() < BROKEN) {
             let now_ns = self.now_ns();
             self.send(1, now_ns);
@@ -157,7 +165,7 @@ impl Prober {
             }
         }
         assert!(!self.times.is_empty(), "frames get through");
-        report::nanoseconds(&format!("probe {name}"), &mut self.times);
+        self.report(name, from);
         if lost > 0 {
             println!("probe {name}: lost {lost}");
         }
@@ -165,7 +173,7 @@ impl Prober {
     }
 
     fn at_rate(&mut self, name: &str, per_s: f64, duration: Duration) {
-        let (start, mut sent) = (Instant::now(), 0u64);
+        let (from, start, mut sent) = (report::now_s(), Instant::now(), 0u64);
         let mut arrived = 0;
         while start.elapsed() < duration || (arrived == 0 && start.elapsed() < BROKEN) {
             let due = (start.elapsed().as_secs_f64() * per_s) as u64;
@@ -179,7 +187,7 @@ impl Prober {
         }
         assert!(arrived > 0, "frames get through");
         let share = sent as f64 / (per_s * duration.as_secs_f64());
-        report::nanoseconds(&format!("probe {name}"), &mut self.times);
+        self.report(name, from);
         println!("probe {name}: sent {sent} arrived {arrived} share-of-rate {share:.2}");
         self.settle();
     }

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rustix::time::{ClockId, clock_gettime};
 use vswitch::sys;
 
 /// Ticks of the time-stamp counter in a second.
@@ -9,6 +10,12 @@ pub(super) fn cycles_per_s() -> f64 {
     let (start, before) = (Instant::now(), sys::cycles());
     std::thread::sleep(Duration::from_millis(50));
     (sys::cycles() - before) as f64 / start.elapsed().as_secs_f64()
+}
+
+/// Seconds on a clock that all processes share.
+pub(super) fn now_s() -> f64 {
+    let time = clock_gettime(ClockId::Monotonic);
+    time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
 /// The value that so many percent of the values do not exceed. Sorts them.

@@ -1,10 +1,11 @@
 //! The figures that the switch is to reach, beside what was measured: the table of README.
 
 use crate::bulk::BULK;
+use crate::distance::Distance;
 use crate::floor;
 use crate::footprint::{IDLE, MEMORY};
 use crate::in_process::{self, EXTRAS, OPENS, SEGMENTS, WALK};
-use crate::latency::LATENCY;
+use crate::latency::{self, LATENCY};
 use crate::peers::Kind;
 use crate::results::{Results, number};
 use crate::throughput::{self, CYCLES, RATE};
@@ -17,7 +18,7 @@ pub fn add(results: &mut Results) {
     opens(results);
     segments(results);
     bulk(results);
-    latency(results);
+    latencies(results);
     footprint(results);
 }
 
@@ -55,22 +56,23 @@ fn extras(results: &mut Results) {
 
 fn throughput(results: &mut Results) {
     for (case, least) in throughput::CASES.iter().zip(["3", "4", "2.5", "4"]) {
-        let (size, flows) = case;
-        let cycles = |kind| results.median(CYCLES, &throughput::name(kind, *case));
-        let beside = |kind: Kind| {
-            let ours = throughput::name(Kind::Ours, *case);
-            let ratio = results.ratio(RATE, &ours, &throughput::name(kind, *case))?;
-            Some(format!("{ratio:.2} x {} ({:.0} cycles)", kind.name(), cycles(kind).unwrap_or(f64::NAN)))
-        };
-        let peers: Vec<String> = [Kind::DpdkIo, Kind::OvsCt].into_iter().filter_map(beside).collect();
-        let rate = results.median(RATE, &throughput::name(Kind::Ours, *case));
-        let measured = rate.map(|rate| {
-            let own =
-                format!("{}/s, {:.0} busy cycles per frame", number(rate), cycles(Kind::Ours).unwrap_or(f64::NAN));
-            [peers, vec![own]].concat().join("; ")
-        });
-        let what = format!("frames received by two DPDK guests, {size} B, {flows} flows");
-        results.figure(&what, &format!("at least 1.0 x dpdk-io, {least} x ovs-ct; fewer cycles than both"), measured);
+        for distance in [Distance::Near, Distance::Far] {
+            let (size, flows) = case;
+            let name = |kind| throughput::name(kind, *case, distance);
+            let cycles = |kind| results.median(CYCLES, &name(kind)).map_or("-".to_owned(), number);
+            let beside = |kind: Kind| {
+                let ratio = throughput::ratio(results, Kind::Ours, kind, *case, distance)?;
+                Some(format!("{ratio:.2} x {} ({} cycles)", kind.name(), cycles(kind)))
+            };
+            let peers: Vec<String> = [Kind::DpdkIo, Kind::OvsCt].into_iter().filter_map(beside).collect();
+            let measured = results.median(RATE, &name(Kind::Ours)).map(|rate| {
+                let own = format!("{}/s, {} busy cycles per frame", number(rate), cycles(Kind::Ours));
+                [peers, vec![own]].concat().join("; ")
+            });
+            let what = format!("two DPDK guests, {size} B, {flows} flows, processors {}", distance.name());
+            let wanted = format!("at least 1.0 x dpdk-io, {least} x ovs-ct; fewer cycles than both");
+            results.figure(&what, &wanted, measured);
+        }
     }
 }
 
@@ -107,7 +109,7 @@ fn bulk(results: &mut Results) {
     results.figure("bulk TCP between two Linux guests in QEMU", "segments cross whole", measured);
 }
 
-fn latency(results: &mut Results) {
+fn latencies(results: &mut Results) {
     let cases = [
         ("one frame, every 20 us", "gap-20us"),
         ("one frame, every ms", "gap-1ms"),
@@ -115,17 +117,19 @@ fn latency(results: &mut Results) {
         ("half of ovs-ct's capacity", "half-of-ovs-ct"),
     ];
     for (what, case) in cases {
-        let of = |kind: Kind, case: &str| {
-            let [p50, p99] =
-                ["p50", "p99"].map(|word| results.median(LATENCY, &format!("{} {case} {word}", kind.name())));
-            Some(format!("{} / {}", number(p50? / 1e3), number(p99? / 1e3)))
-        };
-        let measured = of(Kind::OursAdaptive, case).map(|adaptive| {
-            let theirs = of(Kind::OvsCt, if case == "half-of-ovs-ct" { "half" } else { case });
-            let busy = of(Kind::Ours, case).unwrap_or_else(|| "-".into());
-            format!("{adaptive}; always polling {busy}; ovs-ct {}", theirs.unwrap_or_else(|| "-".into()))
-        });
-        results.figure(&format!("latency p50 / p99 in us, {what}"), "not worse than ovs-ct", measured);
+        for distance in [Distance::Near, Distance::Far] {
+            let of = |kind: Kind, case: &str| {
+                let median = |word| results.median(LATENCY, &latency::name(kind, case, word, distance));
+                Some(format!("{} / {}", number(median("p50")? / 1e3), number(median("p99")? / 1e3)))
+            };
+            let measured = of(Kind::OursAdaptive, case).map(|adaptive| {
+                let theirs = of(Kind::OvsCt, if case == "half-of-ovs-ct" { "half" } else { case });
+                let [busy, theirs] = [of(Kind::Ours, case), theirs].map(|it| it.unwrap_or_else(|| "-".into()));
+                format!("{adaptive}; always polling {busy}; ovs-ct {theirs}")
+            });
+            let what = format!("latency p50 / p99 in us, {what}, processors {}", distance.name());
+            results.figure(&what, "not worse than ovs-ct", measured);
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! The lines that the programs under measurement print: `NAME: word value word value ...`.
 
-use std::io::{Read as _, Seek as _};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::time::Duration;
 
-use qemu_tests::tools::{tethered, wait_until};
+use qemu_tests::tools::tethered;
+use rustix::process::{Pid, Signal, kill_process};
 
 /// One line: what stands before the colon, and the numbers behind it, each by the word in front.
 #[derive(Clone, Debug, PartialEq)]
@@ -37,22 +38,18 @@ const RUN_MAX: Duration = Duration::from_secs(600);
 /// # Panics
 /// If it fails or does not end: a number that is missing must not look like one that was not asked for.
 pub fn run(command: &mut Command) -> Vec<Line> {
-    let mut output = tempfile::tempfile().expect("a temporary file");
-    command.stdout(output.try_clone().expect("a file can be shared"));
-    let mut process = command.spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let mut status = None;
-    wait_until(RUN_MAX, || {
-        status = process.try_wait().expect("it is our child");
-        status.is_some()
+    let process = command.stdout(Stdio::piped()).spawn().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    let id = Pid::from_child(&process);
+    // Nothing looks at the clock meanwhile: whoever wakes up on a processor under measurement is measured as well.
+    let (end, ended) = mpsc::channel();
+    std::thread::spawn(move || end.send(process.wait_with_output()));
+    let output = ended.recv_timeout(RUN_MAX).unwrap_or_else(|_| {
+        let _ = kill_process(id, Signal::KILL);
+        panic!("{command:?} did not end within {RUN_MAX:?}");
     });
-    if status.is_none() {
-        let _ = process.kill();
-        let _ = process.wait();
-    }
-    assert!(status.is_some_and(|status| status.success()), "{command:?}: {status:?}; without a status, it did not end");
-    let mut text = String::new();
-    output.rewind().and_then(|()| output.read_to_string(&mut text)).expect("the file can be read");
-    text.lines().filter_map(Line::parse).collect()
+    let output = output.expect("it is our child");
+    assert!(output.status.success(), "{command:?}: {}", output.status);
+    String::from_utf8_lossy(&output.stdout).lines().filter_map(Line::parse).collect()
 }
 
 /// A program that runs on one processor only.

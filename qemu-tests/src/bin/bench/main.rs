@@ -9,6 +9,7 @@
 
 mod bulk;
 mod capture;
+mod distance;
 mod figures;
 mod footprint;
 mod in_process;
@@ -168,6 +169,9 @@ fn measure(plan: &Plan) -> Results {
         if plan.has("bulk") {
             bulk::round(plan, &mut results);
         }
+    }
+    if plan.has("throughput") {
+        throughput::further_rounds(plan, &kinds, &mut results);
     }
     if plan.has("memory") {
         footprint::memory(plan, &mut results);

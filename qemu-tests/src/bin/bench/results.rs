@@ -61,7 +61,7 @@ impl Results {
 
     /// The median of a value's readings, if there are any.
     pub fn median(&self, section: &str, name: &str) -> Option<f64> {
-        self.readings.get(&(section.to_owned(), name.to_owned())).map(|readings| median(&readings.values))
+        self.values(section, name).map(median)
     }
 
     /// The median of the first value of a section, if there is one.
@@ -70,16 +70,29 @@ impl Results {
         self.median(section, name)
     }
 
-    /// The median of one value over that of another of the same section. With readings of the same rounds: the median of their
-    /// ratios, which is less disturbed by what changes from round to round.
+    /// How many readings of a value there are.
+    pub fn count(&self, section: &str, name: &str) -> usize {
+        self.values(section, name).map_or(0, <[f64]>::len)
+    }
+
+    fn values(&self, section: &str, name: &str) -> Option<&[f64]> {
+        self.readings.get(&(section.to_owned(), name.to_owned())).map(|readings| readings.values.as_slice())
+    }
+
+    /// The median of one value over that of another of the same section.
+    pub fn ratio_of_medians(&self, section: &str, name: &str, base: &str) -> Option<f64> {
+        Some(median(self.values(section, name)?) / median(self.values(section, base)?))
+    }
+
+    /// The median of the ratios of one value to another of the same section, of the same rounds: that is less disturbed by what
+    /// changes from round to round. Of readings that are not of the same rounds, [`Results::ratio_of_medians`].
     pub fn ratio(&self, section: &str, name: &str, base: &str) -> Option<f64> {
-        let values = |name: &str| self.readings.get(&(section.to_owned(), name.to_owned())).map(|found| &found.values);
-        let (of, base) = (values(name)?, values(base)?);
-        if of.len() == base.len() {
-            let ratios: Vec<f64> = of.iter().zip(base).map(|(value, base)| value / base).collect();
-            return Some(median(&ratios));
+        let (of, over) = (self.values(section, name)?, self.values(section, base)?);
+        if of.len() != over.len() {
+            return self.ratio_of_medians(section, name, base);
         }
-        Some(median(of) / median(base))
+        let ratios: Vec<f64> = of.iter().zip(over).map(|(value, base)| value / base).collect();
+        Some(median(&ratios))
     }
 
     /// Adds a line to the table of figures.
