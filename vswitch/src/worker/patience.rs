@@ -2,8 +2,10 @@
 //!
 //! Sleeping costs little only when it lasts: a worker that is woken takes tens of microseconds until it looks, and a frame every
 //! millisecond would meet that each time. So a sleep that ended soon doubles the time that is polled before the next one, and a
-//! long one quarters it, much as hypervisors do for halted processors (KVM's `halt_poll_ns`). Where frames come
-//! regularly the worker is then awake before them, also after a pause; where none come it sleeps nearly always.
+//! long one quarters it, much as hypervisors do for halted processors (KVM's `halt_poll_ns`). A long one changes nothing if
+//! frames have come many times since the sleep before it: then polling has paid, and one pause, of a guest that was kept off its
+//! processor for instance, says little. Where frames come regularly the worker is then awake before them; where none come it
+//! sleeps nearly always.
 
 /// The least time, in microseconds. Long enough to catch the answer of a guest that is awake, short enough that an idle switch
 /// costs nothing to speak of.
@@ -12,15 +14,20 @@ const POLL_MIN_US: u64 = 50;
 /// The most, in microseconds: a worker with less than 500 bursts a second sleeps between them.
 const POLL_MAX_US: u64 = 2_000;
 
+/// Rounds with frames between two sleeps that show that polling pays. The exchanges of guests that are otherwise idle take fewer.
+const ROUNDS_REGULAR: u64 = 16;
+
 /// The time to poll before the next sleep.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
     poll_us: u64,
+    /// Rounds with frames until the last sleep.
+    rounds: u64,
 }
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { poll_us: POLL_MIN_US }
+        Self { poll_us: POLL_MIN_US, rounds: 0 }
     }
 }
 
@@ -31,13 +38,15 @@ impl Patience {
         quiet_us >= self.poll_us
     }
 
-    /// A sleep ended, so many microseconds after the last frame.
-    pub(super) fn slept(&mut self, quiet_us: u64) {
-        self.poll_us = if quiet_us < POLL_MAX_US {
-            (self.poll_us * 2).min(POLL_MAX_US)
-        } else {
-            (self.poll_us / 4).max(POLL_MIN_US)
-        };
+    /// A sleep ended, so many microseconds after the last frame. Before it were, in all, so many rounds with frames.
+    pub(super) fn slept(&mut self, quiet_us: u64, rounds: u64) {
+        let was_regular = rounds.wrapping_sub(self.rounds) >= ROUNDS_REGULAR;
+        self.rounds = rounds;
+        if quiet_us < POLL_MAX_US {
+            self.poll_us = (self.poll_us * 2).min(POLL_MAX_US);
+        } else if !was_regular {
+            self.poll_us = (self.poll_us / 4).max(POLL_MIN_US);
+        }
     }
 }
 
@@ -45,48 +54,62 @@ impl Patience {
 mod tests {
     use super::*;
 
-    /// Lets a frame come every `gap_us`, and answers after how many of them the worker no longer sleeps before the next.
-    fn sleeps_until_awake(gap_us: u64) -> Option<usize> {
-        let mut patience = Patience::default();
-        (0..1_000).find(|_| {
-            let sleeps = patience.is_over(gap_us);
+    /// A worker to which frames come one at a time.
+    #[derive(Default)]
+    struct Worker {
+        patience: Patience,
+        rounds: u64,
+    }
+
+    impl Worker {
+        /// Lets a frame come after so long without one; answers whether the worker slept meanwhile.
+        fn frame_after(&mut self, gap_us: u64) -> bool {
+            let sleeps = self.patience.is_over(gap_us);
             if sleeps {
-                patience.slept(gap_us);
+                self.patience.slept(gap_us, self.rounds);
             }
-            !sleeps
-        })
+            self.rounds += 1;
+            sleeps
+        }
+
+        /// The same for many frames; answers before how many of them it slept.
+        fn frames_after(&mut self, count: usize, gap_us: u64) -> usize {
+            (0..count).filter(|_| self.frame_after(gap_us)).count()
+        }
     }
 
     #[test]
     fn it_stays_awake_where_frames_come_regularly_and_sleeps_where_they_do_not() {
-        assert_eq!(sleeps_until_awake(40), Some(0));
-        assert_eq!(sleeps_until_awake(1_000), Some(5));
-        assert_eq!(sleeps_until_awake(1_900), Some(6));
-        assert_eq!(sleeps_until_awake(2_000), None);
-        assert_eq!(sleeps_until_awake(500_000), None);
+        for (gap_us, sleeps) in [(40, 0), (1_000, 5), (1_900, 6), (2_000, 1_000), (500_000, 1_000)] {
+            assert_eq!(Worker::default().frames_after(1_000, gap_us), sleeps, "{gap_us} us");
+        }
     }
 
     #[test]
     fn three_long_sleeps_end_the_watch() {
-        let mut patience = Patience::default();
-        (0..10).for_each(|_| patience.slept(100));
-        assert!(!patience.is_over(1_999) && patience.is_over(2_000));
-        (0..3).for_each(|_| patience.slept(500_000));
-        assert!(!patience.is_over(49) && patience.is_over(50));
+        let mut worker = Worker::default();
+        worker.frames_after(10, 1_000);
+        assert!(!worker.patience.is_over(1_000));
+        worker.frames_after(3, 500_000);
+        assert!(!worker.patience.is_over(49) && worker.patience.is_over(50));
     }
 
     #[test]
     fn after_a_pause_it_is_soon_awake_again() {
-        let mut patience = Patience::default();
-        (0..10).for_each(|_| patience.slept(1_000));
-        patience.slept(3_000);
-        let sleeps = (0..10).filter(|_| {
-            let sleeps = patience.is_over(1_000);
-            if sleeps {
-                patience.slept(1_000);
-            }
-            sleeps
-        });
-        assert_eq!(sleeps.count(), 2);
+        let mut worker = Worker::default();
+        worker.frames_after(10, 1_000);
+        assert!(worker.frame_after(3_000));
+        assert_eq!(worker.frames_after(10, 1_000), 2);
+    }
+
+    #[test]
+    fn a_pause_of_frames_that_come_regularly_changes_nothing() {
+        let mut worker = Worker::default();
+        worker.frames_after(100, 1_000);
+        assert!(worker.frame_after(3_000));
+        assert_eq!(worker.frames_after(100, 1_000), 0);
+        // Exchanges of few frames, far apart, do not keep it awake.
+        (0..10).for_each(|_| assert!(worker.frame_after(500_000) && worker.frames_after(3, 10) == 0));
+        assert!(worker.patience.is_over(50));
     }
 }

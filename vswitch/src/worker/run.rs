@@ -148,7 +148,7 @@ impl Worker {
                 self.sleep();
                 clock.expire();
                 awake_since_us = clock.now_us();
-                patience.slept(awake_since_us - last_frame_us);
+                patience.slept(awake_since_us - last_frame_us, self.counters.busy_polls.value());
             }
         }
     }
