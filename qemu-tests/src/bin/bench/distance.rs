@@ -22,6 +22,7 @@ use crate::{PIPELINE, Plan};
 
 /// A round trip within one cache complex takes 50 to 100 ns, one between two of them 200 to 400.
 const NEAR_MAX_NS: f64 = 150.0;
+
 /// Where the two processors are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Distance {
@@ -74,7 +75,11 @@ impl Watch {
         self.end();
         let mut text = String::new();
         self.output.rewind().and_then(|()| self.output.read_to_string(&mut text)).expect("the file can be read");
-        Readings::parse(&text)
+        let readings = Readings::parse(&text);
+        if readings.0.is_empty() {
+            eprintln!("bench: nobody knows how far the processors are from each other: may this user run chrt --fifo?");
+        }
+        readings
     }
 
     fn end(&mut self) {
