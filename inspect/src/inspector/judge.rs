@@ -268,7 +268,7 @@ impl Judge<'_> {
             (true, _) if condition.buffer.delivery() == Delivery::Once => Answer::No,
             (_, true) => Answer::Later(None),
             (true, false) => Answer::No,
-            (false, false) if condition.absence == Absence::Refused => Answer::No,
+            (false, false) if condition.is_needed() => Answer::No,
             (false, false) => Answer::Yes(None),
         }
     }
@@ -297,7 +297,7 @@ impl Judge<'_> {
         }
         match (is_there, open.is_open()) {
             (_, true) => Answer::Later(None),
-            (false, false) if condition.absence != Absence::Refused => Answer::Yes(None),
+            (false, false) if !condition.is_needed() => Answer::Yes(None),
             (_, false) => Answer::No,
         }
     }

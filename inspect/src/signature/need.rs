@@ -34,17 +34,16 @@ impl Need {
             Op::Content(content) if !content.negated && content.pattern.len() > 0 => Some((content, reach)),
             _ => None,
         });
-        let (mut need, mut rarest) = (Self::default(), None::<Letter>);
+        let mut need = Self::default();
         for (content, reach) in contents {
             let pattern = &content.pattern;
             if reach == Some(pattern.len()) && need.start.is_none() {
                 let start = &pattern.bytes()[..pattern.len().min(START_BYTES_MAX)];
                 need.start = Some((start.into(), !pattern.nocase));
-            } else if rarest.is_none_or(|known| pattern.rarest().commonness() < known.commonness()) {
-                rarest = Some(pattern.rarest());
+            } else if need.letter.is_none_or(|known| pattern.rarest().commonness() < known.commonness()) {
+                need.letter = Some(pattern.rarest());
             }
         }
-        need.letter = rarest;
         need
     }
 

@@ -1,7 +1,7 @@
 //! Which signatures are looked at when: by packet group and by buffer, through prefilters where a pattern allows it.
 
 use super::blocks::Blocks;
-use super::definition::{AppMatch, BufferCondition, Signature, Transports};
+use super::definition::{AppMatch, Signature, Transports};
 use super::group::{GroupId, GroupKey};
 use super::need::Need;
 use super::prefilter::{Builder, Prefilter};
@@ -206,8 +206,8 @@ impl Selection {
         let reads_streams =
             rules.signatures.iter().any(|signature| signature.scope.stream && !signature.payload.is_empty());
         let asks_values = rules.signatures.iter().filter_map(|signature| signature.app.as_ref()).any(|app| {
-            let is_absence = |condition: &BufferCondition| !condition.is_needed();
-            !app.numbers.is_empty() || !app.events.is_empty() || app.buffers.iter().any(is_absence)
+            let asks_absence = app.buffers.iter().any(|condition| !condition.is_needed());
+            !app.numbers.is_empty() || !app.events.is_empty() || asks_absence
         });
         let (files, streams) = response_builders(rules, &triggers);
         Self {

@@ -10,7 +10,7 @@
 //! not; never the reverse.
 
 use super::content::Content;
-use super::definition::{Absence, Signature};
+use super::definition::Signature;
 use super::prefilter::{FOLD, commonness};
 use super::program::{Op, Step};
 use crate::protocol::{Buffer, Delivery};
@@ -66,7 +66,7 @@ impl Witness {
         let conditions = signature.app.iter().flat_map(|app| &app.buffers);
         let bodies = conditions
             .filter(|condition| is_body(condition.buffer) && condition.transforms.is_empty())
-            .filter(|condition| condition.absence == Absence::Refused)
+            .filter(|condition| condition.is_needed())
             .map(|condition| (Within::Body(condition.buffer), Some(condition.buffer), &*condition.steps));
         let witness = |(within, place, steps): (Within, Option<Buffer>, &[Step])| {
             let runs = best(runs(steps, found_by));
