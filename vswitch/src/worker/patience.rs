@@ -88,8 +88,8 @@ mod tests {
     #[test]
     fn three_long_sleeps_end_the_watch() {
         let mut worker = Worker::default();
-        worker.frames_after(10, 1_000);
-        assert!(!worker.patience.is_over(1_000));
+        worker.frames_after(10, 1_900);
+        assert!(!worker.patience.is_over(1_999) && worker.patience.is_over(2_000));
         worker.frames_after(3, 500_000);
         assert!(!worker.patience.is_over(49) && worker.patience.is_over(50));
     }
