@@ -149,8 +149,8 @@ impl Prober {
 
     /// Prints the times that were noted since a moment.
     fn report(&mut self, name: &str, from: f64) {
-        report::nanoseconds(&format!("probe {name}"), &mut self.times);
-        println!("probe {name}: from {from:.3} to {:.3}", report::now_s());
+        let times = report::nanoseconds(&format!("probe {name}"), &mut self.times);
+        println!("{times} from {from:.3} to {:.3}", report::now_s());
     }
 
     fn singly(&mut self, name: &str, gap: Duration, duration: Duration) {

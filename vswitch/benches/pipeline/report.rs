@@ -31,10 +31,10 @@ pub(super) fn cycles(name: &str, values: &mut [u32]) {
     println!("{name}: cyc/f med {median} p10 {p10} p90 {p90}");
 }
 
-/// `NAME: ns p50 M p99 N max P`.
-pub(super) fn nanoseconds(name: &str, values: &mut [u32]) {
+/// `NAME: ns p50 M p99 N max P`, to be printed.
+pub(super) fn nanoseconds(name: &str, values: &mut [u32]) -> String {
     let [median, p99, max] = [50.0, 99.0, 100.0].map(|percent| percentile(values, percent));
-    println!("{name}: ns p50 {median} p99 {p99} max {max}");
+    format!("{name}: ns p50 {median} p99 {p99} max {max}")
 }
 
 /// Bytes of this process that are in memory.

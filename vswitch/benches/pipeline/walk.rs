@@ -98,6 +98,6 @@ pub(super) fn latency(effort: Effort, frame_len: usize) {
             rig.now_us += 1;
             assert_eq!(rig.guests[1].take(), 1, "the frame arrives");
         }
-        report::nanoseconds(&format!("one-frame {frame_len} {name}"), &mut times);
+        println!("{}", report::nanoseconds(&format!("one-frame {frame_len} {name}"), &mut times));
     }
 }

@@ -32,12 +32,11 @@ fn received(lab: &Lab, port: &str) -> (f64, f64) {
 fn transfer(card: &'static str, mib: u32) -> (f64, f64) {
     let members = [Member::web1().card(card), Member::web2().card(card)];
     let mut lab = members.into_iter().fold(Setup::new(), Setup::guest).start();
-    let receiver = Member::web2();
-    assert!(lab.guest("web1").can_ping(receiver.ip, 5), "the guests reach each other");
+    let sender = lab.guest("web1");
+    assert!(sender.can_ping(Member::web2().ip, 5), "the guests reach each other");
     // A slow sender's segments are short unless it is told otherwise.
-    lab.guest("web1").must("echo 40 >/proc/sys/net/ipv4/tcp_min_tso_segs");
-    lab.guest("web1")
-        .must(&format!("dd if=/dev/zero of=/tmp/bulk bs=1M count={mib} 2>/dev/null && httpd -p 5001 -h /tmp"));
+    sender.must("echo 40 >/proc/sys/net/ipv4/tcp_min_tso_segs");
+    sender.must(&format!("dd if=/dev/zero of=/tmp/bulk bs=1M count={mib} 2>/dev/null && httpd -p 5001 -h /tmp"));
     let (bytes, frames) = received(&lab, "web1");
     let start = Instant::now();
     let line = format!("timeout 120 wget -q -O - http://{}:5001/bulk | wc -c", Member::web1().ip);

@@ -39,8 +39,7 @@ fn note(kind: Kind, (lines, readings): &(Vec<Line>, Readings), results: &mut Res
     for line in lines {
         let what = line.name.trim_start_matches("probe ");
         let what = if what.starts_with("rate-") { SAME_RATE } else { what };
-        let times = lines.iter().filter(|other| other.name == line.name);
-        let time = times.filter_map(|line| line.value("from").zip(line.value("to"))).next();
+        let time = line.value("from").zip(line.value("to"));
         let distance = time.map_or(Distance::Mixed, |(from, to)| readings.between(from, to));
         for word in ["p50", "p99"] {
             if let Some(value) = line.value(word) {

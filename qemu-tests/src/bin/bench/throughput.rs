@@ -126,7 +126,7 @@ pub fn further_rounds(plan: &Plan, kinds: &[Kind], results: &mut Results) {
     if plan.is_short {
         return;
     }
-    for (_, case) in (0..plan.rounds).flat_map(|round| CASES.iter().map(move |case| (round, case))) {
+    for case in CASES.iter().cycle().take(plan.rounds * CASES.len()) {
         for kind in kinds {
             let lacks = |distance| {
                 let windows = |kind: &Kind| results.count(RATE, &name(*kind, *case, distance));
